@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all re-ID data sets share: the sample and the checks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.dataset import BaseDataset, Compose
+
+from .seeding import seeded
+
+#: Value of ``sequence`` and ``frame`` where the name does not have them.
+UNKNOWN = -1
+IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+
+
+class ReIDDataset(BaseDataset):
+    """Images of people with identity, camera and time.
+
+    A sample is a dict with ``img_path`` (str), ``pid`` (int, identity; -1 is
+    junk), ``camid`` (int), ``sequence`` and ``frame`` (int, :data:`UNKNOWN`
+    where the data set has none) and ``is_query`` (bool). Identities serve
+    evaluation and reports; training reads ``gt_label``, which comes from the
+    :class:`~mmreid_gcl.datasets.SampleIndex` that the sampler draws.
+
+    Subclasses implement :meth:`load_data_list`.
+
+    Args:
+        data_root (str): Folder of the data set.
+        split (str): 'train', 'query', 'gallery', or 'test' (query, then
+            gallery: what the metric wants). Defaults to 'train'.
+        pipeline (Sequence[dict]): Transforms. Defaults to ().
+        **kwargs: Further arguments of mmengine's ``BaseDataset``.
+
+    Raises:
+        FileNotFoundError: If the folder or a part of it is missing.
+        ValueError: If a file name or list line cannot be parsed.
+    """
+
+    SPLITS = ('train', 'query', 'gallery', 'test')
+
+    def __init__(
+        self,
+        data_root: str,
+        split: str = 'train',
+        pipeline: Sequence[dict] = (),
+        **kwargs,
+    ) -> None:
+        if split not in self.SPLITS:
+            raise ValueError(
+                f'{type(self).__name__}: split must be one of {self.SPLITS}, '
+                f'got {split!r}.'
+            )
+        if not data_root:
+            raise ValueError(
+                f'{type(self).__name__}: data_root is empty. Give the folder of '
+                'the data set, for example with '
+                '--cfg-options data_root=/path/to/it.'
+            )
+        self.split = split
+        self._columns: dict[str, np.ndarray] = {}
+        super().__init__(data_root=str(data_root), pipeline=list(pipeline), **kwargs)
+
+    def _join_prefix(self) -> None:
+        # Samples hold whole paths; there is no annotation file to join.
+        self.data_root = str(Path(self.data_root).expanduser())
+
+    def column(self, name: str) -> np.ndarray:
+        """One field of all samples, as an array.
+
+        Args:
+            name (str): 'img_path', 'pid', 'camid', 'sequence', 'frame' or
+                'is_query'.
+
+        Returns:
+            np.ndarray: (N,), in the order of the data set.
+        """
+        cached = self._columns.get(name)
+        if cached is None or len(cached) != len(self):
+            values = [self.get_data_info(i)[name] for i in range(len(self))]
+            cached = self._columns[name] = np.array(values)
+        return cached
+
+    def with_pipeline(self, pipeline: Sequence[dict]) -> ReIDDataset:
+        """The same images through another pipeline.
+
+        Args:
+            pipeline (Sequence[dict]): Transforms, for example those of the
+                test, to embed the training set.
+
+        Returns:
+            ReIDDataset: A view; the list of samples is shared.
+        """
+        view = copy.copy(self)
+        view.pipeline = Compose(pipeline)
+        return view
+
+    def prepare_data(self, idx: int) -> dict:
+        """Run the pipeline on one image, under the seed of its draw.
+
+        Args:
+            idx (int): A :class:`SampleIndex` while training, else an int.
+
+        Returns:
+            dict: What the pipeline makes of the sample.
+
+        Raises:
+            RuntimeError: If the image cannot be read; the message names it.
+        """
+        data = self.get_data_info(int(idx))
+        label = getattr(idx, 'label', None)
+        seed = getattr(idx, 'seed', None)
+        if label is not None:
+            data['gt_label'] = label
+        if seed is None:
+            return self._run_pipeline(data)
+        with seeded(seed):
+            return self._run_pipeline(data)
+
+    def _run_pipeline(self, data: dict) -> dict:
+        path = data['img_path']
+        try:
+            result = self.pipeline(data)
+        except Exception as error:
+            raise RuntimeError(
+                f'{path}: this image cannot be read or transformed '
+                f'({type(error).__name__}: {error}). Replace it or remove it.'
+            ) from error
+        if result is None:  # the stack would draw another image in silence
+            raise RuntimeError(f'{path}: the pipeline returned nothing for it.')
+        return result
