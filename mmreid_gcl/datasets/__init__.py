@@ -1,7 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets of people, what a sample is, and the sampler."""
 
+from .dukemtmc import DukeMTMCReID, DukeMTMCreID
+from .market1501 import Market1501
 from .reid_dataset import UNKNOWN, ReIDDataset
 from .samplers.sample_index import SampleIndex
 
-__all__ = ['UNKNOWN', 'ReIDDataset', 'SampleIndex']
+__all__ = [
+    'UNKNOWN',
+    'DukeMTMCReID',
+    'DukeMTMCreID',
+    'Market1501',
+    'ReIDDataset',
+    'SampleIndex',
+]

@@ -14,7 +14,6 @@ from .seeding import seeded
 
 #: Value of ``sequence`` and ``frame`` where the name does not have them.
 UNKNOWN = -1
-IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
 class ReIDDataset(BaseDataset):

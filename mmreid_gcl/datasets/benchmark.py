@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the public benchmarks share: finding the folder, checking the counts."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from .image_folder import list_images, log, require_folder
+from .reid_dataset import UNKNOWN, ReIDDataset
+
+#: A data set whose folder holds this file is synthetic: no official counts.
+SYNTHETIC_MARK = 'synthetic.json'
+
+
+class Counts(NamedTuple):
+    """Images, identities and cameras of one split, junk left out."""
+
+    images: int
+    identities: int
+    cameras: int
+
+    def __str__(self) -> str:
+        return (
+            f'{self.images:,} images, {self.identities:,} identities, '
+            f'{self.cameras} cameras'
+        )
+
+
+class BenchmarkDataset(ReIDDataset):
+    """A benchmark in its official layout: a folder for each split.
+
+    A subclass sets the attributes below. Images with identity -1 (junk) are
+    left out and counted in the log. The order is that of the file names.
+
+    Attributes:
+        TITLE (str): Name in the log.
+        FOLDERS (tuple[str]): Names of the folder that holds the parts, the
+            official one first.
+        PARTS (dict[str, str]): Sub-folder of 'train', 'query' and 'gallery'.
+        NAME_PATTERN (re.Pattern): Groups pid and camid, if the names have
+            them also sequence and frame. Matched against the whole name.
+        NAME_EXAMPLE (str): What a name looks like, for messages.
+        OFFICIAL (dict[str, Counts]): What is complete, junk left out.
+    """
+
+    TITLE: str
+    FOLDERS: tuple[str, ...]
+    PARTS = {
+        'train': 'bounding_box_train',
+        'query': 'query',
+        'gallery': 'bounding_box_test',
+    }
+    NAME_PATTERN: re.Pattern[str]
+    NAME_EXAMPLE: str
+    OFFICIAL: dict[str, Counts]
+
+    def load_data_list(self) -> list[dict]:
+        """List the images of the split.
+
+        Returns:
+            list[dict]: Samples as in :class:`ReIDDataset`.
+
+        Raises:
+            FileNotFoundError: If the folder or a part of it is missing.
+            ValueError: If a file name cannot be parsed.
+        """
+        root = self.find_root()
+        parts = ('query', 'gallery') if self.split == 'test' else (self.split,)
+        samples = []
+        for part in parts:
+            found = self.load_part(root, part)
+            self._check_counts(root, part, found)
+            samples += found
+        return samples
+
+    def find_root(self) -> Path:
+        """The folder that contains the parts: ``data_root`` or one inside it.
+
+        Returns:
+            Path: ``data_root`` itself, or the first of ``FOLDERS`` in it that
+            has a part. The log says which.
+
+        Raises:
+            FileNotFoundError: If there is none.
+        """
+        given = Path(self.data_root)
+        require_folder(given, f'the data set {self.TITLE}')
+        for candidate in (given, *(given / name for name in self.FOLDERS)):
+            if self.has_parts(candidate):
+                log(f'{self.TITLE}: using {candidate}')
+                return candidate
+        raise FileNotFoundError(
+            f'{given}: {self.TITLE} is not here. Expected the folders '
+            f'{self.layout_text()} in it, or in {given / self.FOLDERS[0]}. '
+            'Set data_root to the folder that contains them, or to its parent.'
+        )
+
+    def has_parts(self, folder: Path) -> bool:
+        """Whether any part of the data set is in ``folder``."""
+        return any((folder / part).is_dir() for part in self.PARTS.values())
+
+    def layout_text(self) -> str:
+        """The folders of the layout, for messages."""
+        return ', '.join(self.PARTS.values())
+
+    def load_part(self, root: Path, part: str) -> list[dict]:
+        """Samples of 'train', 'query' or 'gallery', sorted by file name."""
+        folder = root / self.PARTS[part]
+        return self.parse_folder(folder, part)
+
+    def parse_folder(self, folder: Path, part: str) -> list[dict]:
+        """Samples of all images directly in a folder, junk left out.
+
+        Args:
+            folder (Path): The folder.
+            part (str): 'train', 'query' or 'gallery'.
+
+        Returns:
+            list[dict]: Sorted by file name.
+
+        Raises:
+            FileNotFoundError: If the folder is missing.
+            ValueError: If a name does not fit; the message names it.
+        """
+        require_folder(folder, f'the {part} images of {self.TITLE}')
+        samples, junk = [], 0
+        for name in list_images(folder):
+            sample = self.parse_name(folder / name)
+            if sample['pid'] == -1:
+                junk += 1
+                continue
+            sample['is_query'] = part == 'query'
+            samples.append(sample)
+        if junk:
+            log(f'{folder}: {junk:,} junk images (identity -1) left out')
+        return samples
+
+    def parse_name(self, path: Path) -> dict:
+        """Identity, camera and time from one file name.
+
+        Args:
+            path (Path): Path of the image; only its name is parsed.
+
+        Returns:
+            dict: ``img_path``, ``pid``, ``camid`` (0-based), ``sequence`` and
+            ``frame`` (:data:`UNKNOWN` where the name has none).
+
+        Raises:
+            ValueError: If the name does not fit ``NAME_PATTERN``.
+        """
+        match = self.NAME_PATTERN.fullmatch(path.name)
+        fields = match.groupdict() if match else {}
+        if not fields or int(fields['camid']) < 1:
+            raise ValueError(
+                f'{path}: cannot parse this image name; {self.TITLE} names look '
+                f'like {self.NAME_EXAMPLE}. Rename or move the file.'
+            )
+        return {
+            'img_path': str(path),
+            'pid': int(fields['pid']),
+            'camid': int(fields['camid']) - 1,
+            'sequence': self.parse_sequence(fields.get('sequence')),
+            'frame': _number(fields.get('frame')),
+        }
+
+    def parse_sequence(self, text: str | None) -> int:
+        """The sequence as an integer that grows with time."""
+        return _number(text)
+
+    def _check_counts(self, root: Path, part: str, samples: list[dict]) -> None:
+        found = count(samples)
+        if (root / SYNTHETIC_MARK).is_file():
+            log(f'Synthetic set {root.name}, {part}: {found}')
+        elif found == self.OFFICIAL[part]:
+            log(f'{self.TITLE} {part}: {found} (official counts)')
+        else:
+            log(
+                f'{self.TITLE} {part}: found {found} in {root}; the official set '
+                f'has {self.OFFICIAL[part]}. Results on it cannot be compared '
+                'with published ones.',
+                logging.WARNING,
+            )
+
+
+def count(samples: Iterable[dict]) -> Counts:
+    """Count images, identities and cameras.
+
+    Args:
+        samples (Iterable[dict]): Samples with ``pid`` and ``camid``.
+
+    Returns:
+        Counts: Every different pid and camid counts one.
+    """
+    samples = list(samples)
+    return Counts(
+        len(samples),
+        len({sample['pid'] for sample in samples}),
+        len({sample['camid'] for sample in samples}),
+    )
+
+
+def _number(text: str | None) -> int:
+    return UNKNOWN if text is None else int(text)
