@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graph correlation learning (GCL)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
+from torch import Tensor, nn
+
+from mmreid_gcl.registry import MODELS
+
+from ..functional import (
+    correlation,
+    neighbour_correlation,
+    neighbour_relation_aware,
+    relation_aware,
+)
+from .global_norm import KeepsOwnNorm
+
+
+class Projection(KeepsOwnNorm):
+    """An embedding function of GCL: ``L2(BN(W v))`` (below eq. 1).
+
+    Args:
+        channels (int): C.
+        norm_cfg (dict): The norm.
+    """
+
+    def __init__(self, channels: int, norm_cfg: dict) -> None:
+        super().__init__()
+        # no bias: the norm that follows has its own
+        self.linear = nn.Linear(channels, channels, bias=False)
+        self.norm = build_norm_layer(norm_cfg, channels)[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) to (..., C) of unit length."""
+        flat = self.norm(self.linear(x.reshape(-1, x.shape[-1])))
+        return F.normalize(flat).view(x.shape)
+
+
+@MODELS.register_module()
+class GCLNeck(KeepsOwnNorm):
+    """Graph correlation learning (eq. 1 to 5), for clustering and training.
+
+    Every node attends to all nodes of its graph, itself included, and is
+    concatenated with the attention's mean of them. There is one set of weights:
+    in training a batch is one graph (noise suppression), before clustering the
+    training set is cut into small ones (cluster refinement).
+
+    Args:
+        in_channels (int): C, width of a node.
+        temperature (float): T, multiplies the correlations. Defaults to 5.
+        norm_cfg (dict): The norm of theta and phi. Defaults to
+            ``dict(type='BN1d')``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        temperature: float = 5.0,
+        norm_cfg: dict = dict(type='BN1d'),
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.temperature = temperature
+        self.theta = Projection(in_channels, norm_cfg)
+        self.phi = Projection(in_channels, norm_cfg)
+
+    def attention(self, x: Tensor) -> Tensor:
+        """Attention scores ``m_ij`` (eq. 1, 2 and 5).
+
+        Args:
+            x (Tensor): (..., B, C) nodes.
+
+        Returns:
+            Tensor: (..., B, B); rows sum to 1.
+        """
+        return correlation(self.theta(x), self.phi(x), self.temperature)
+
+    def forward(self, x: Tensor | tuple[Tensor, ...]):
+        """Relation-aware nodes (eq. 4).
+
+        Args:
+            x (Tensor | tuple[Tensor]): (..., B, C) nodes of graphs.
+
+        Returns:
+            Tensor | tuple[Tensor]: (..., B, 2C); a tuple for a tuple.
+        """
+        if isinstance(x, (tuple, list)):
+            return tuple(self.forward(item) for item in x)
+        self._check(x)
+        return relation_aware(x, self.attention(x))
+
+    def refine(self, x: Tensor, neighbours: Tensor, chunk_size: int = 1024) -> Tensor:
+        """Relation-aware nodes where each names the nodes of its own graph.
+
+        Every image is projected once, however many graphs it is in. Where the
+        rows of ``neighbours`` are small graphs cut from the data set, this is
+        what :meth:`forward` gives for each of them (norms in eval mode).
+
+        Args:
+            x (Tensor): (N, C) nodes.
+            neighbours (Tensor): (N, B) integer indices of the nodes that each
+                node attends to; -1 is an empty place, and a row has at least
+                one that is not.
+            chunk_size (int): Rows at a time, to bound memory to
+                ``chunk_size * B * C`` numbers. Defaults to 1024.
+
+        Returns:
+            Tensor: (N, 2C).
+        """
+        self._check(x)
+        theta = self._by_chunks(self.theta, x, chunk_size)
+        phi = self._by_chunks(self.phi, x, chunk_size)
+        out = []
+        for rows in torch.arange(len(x), device=x.device).split(chunk_size):
+            near = neighbours[rows].long()
+            weights = neighbour_correlation(theta[rows], phi, near, self.temperature)
+            out.append(neighbour_relation_aware(x[rows], x, near, weights))
+        return torch.cat(out)
+
+    def _by_chunks(self, project: nn.Module, x: Tensor, size: int) -> Tensor:
+        if self.training:  # the norm's statistics are those of all nodes
+            return project(x)
+        return torch.cat([project(part) for part in x.split(size)])
+
+    def _check(self, x: Tensor) -> None:
+        if x.shape[-1] != self.in_channels:
+            raise ValueError(
+                f'GCLNeck has in_channels={self.in_channels}, but the nodes have '
+                f'{x.shape[-1]} channels (shape {tuple(x.shape)}).'
+            )
