@@ -10,10 +10,20 @@ from pathlib import Path
 import numpy as np
 from mmengine.dataset import BaseDataset, Compose
 
+from .neutral_order import neutral_order
 from .seeding import seeded
 
 #: Value of ``sequence`` and ``frame`` where the name does not have them.
 UNKNOWN = -1
+#: What a sample holds, and as what :meth:`ReIDDataset.column` returns it.
+FIELDS = {
+    'img_path': str,
+    'pid': np.int64,
+    'camid': np.int64,
+    'sequence': np.int64,
+    'frame': np.int64,
+    'is_query': np.bool_,
+}
 
 
 class ReIDDataset(BaseDataset):
@@ -67,6 +77,12 @@ class ReIDDataset(BaseDataset):
         # Samples hold whole paths; there is no annotation file to join.
         self.data_root = str(Path(self.data_root).expanduser())
 
+    def filter_data(self) -> list[dict]:
+        """Put training images into an order that no identity has a part in."""
+        if self.split != 'train':
+            return self.data_list
+        return neutral_order(self.data_list)
+
     def column(self, name: str) -> np.ndarray:
         """One field of all samples, as an array.
 
@@ -75,13 +91,29 @@ class ReIDDataset(BaseDataset):
                 'is_query'.
 
         Returns:
-            np.ndarray: (N,), in the order of the data set.
+            np.ndarray: (N,), in the order of the data set; str, int64 or bool.
+
+        Raises:
+            KeyError: If there is no such field.
         """
-        cached = self._columns.get(name)
-        if cached is None or len(cached) != len(self):
-            values = [self.get_data_info(i)[name] for i in range(len(self))]
-            cached = self._columns[name] = np.array(values)
-        return cached
+        if name not in self._columns:
+            if name not in FIELDS:
+                raise KeyError(f'{name!r}: expected one of {tuple(FIELDS)}.')
+            samples = [self.get_data_info(i) for i in range(len(self))]
+            for field in FIELDS:
+                values = [sample[field] for sample in samples]
+                self._columns[field] = np.array(values, dtype=FIELDS[field])
+        return self._columns[name]
+
+    def get_subset_(self, indices: Sequence[int] | int) -> None:
+        """Keep some of the samples only; see mmengine's ``BaseDataset``."""
+        super().get_subset_(indices)
+        self._columns = {}
+
+    def _copy_without_annotation(self, memo: dict | None = None) -> ReIDDataset:
+        copied = super()._copy_without_annotation({} if memo is None else memo)
+        copied._columns = {}
+        return copied
 
     def with_pipeline(self, pipeline: Sequence[dict]) -> ReIDDataset:
         """The same images through another pipeline.
@@ -93,6 +125,7 @@ class ReIDDataset(BaseDataset):
         Returns:
             ReIDDataset: A view; the list of samples is shared.
         """
+        self.full_init()
         view = copy.copy(self)
         view.pipeline = Compose(pipeline)
         return view

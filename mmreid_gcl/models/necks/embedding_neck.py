@@ -38,7 +38,7 @@ class EmbeddingNeck(KeepsOwnNorm):
         self,
         in_channels: int,
         pooling: str = 'avg',
-        norm_cfg: dict = dict(type='BN1d'),
+        norm_cfg: dict = dict(type='BN1d'),  # noqa: B006
     ) -> None:
         super().__init__()
         if pooling not in _POOLING:

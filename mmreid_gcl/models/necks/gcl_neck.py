@@ -59,7 +59,7 @@ class GCLNeck(KeepsOwnNorm):
         self,
         in_channels: int,
         temperature: float = 5.0,
-        norm_cfg: dict = dict(type='BN1d'),
+        norm_cfg: dict = dict(type='BN1d'),  # noqa: B006
     ) -> None:
         super().__init__()
         self.in_channels = in_channels

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which clusters and which of their images make a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+
+def draw_clusters(
+    num_clusters: int, per_batch: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Batches of clusters, going through a permutation of all clusters.
+
+    A batch has no cluster twice, unless there are fewer than it needs. When a
+    permutation ends inside a batch, the next one begins there, and gives its
+    clusters that are already in the batch to a later batch.
+
+    Args:
+        num_clusters (int): U.
+        per_batch (int): P.
+        rng (np.random.Generator): Source of the permutations.
+
+    Yields:
+        np.ndarray: (P,) clusters in [0, U), without end.
+    """
+    queue: list[int] = []
+    while True:
+        batch: list[int] = []
+        while len(batch) < per_batch:
+            # with U < P a batch is several whole rounds, distinct in each
+            current = set(batch[len(batch) // num_clusters * num_clusters :])
+            place = next((i for i, c in enumerate(queue) if c not in current), None)
+            if place is None:
+                queue.extend(rng.permutation(num_clusters).tolist())
+                continue
+            batch.append(queue.pop(place))
+        yield np.array(batch)
+
+
+def draw_instances(
+    members: np.ndarray,
+    count: int,
+    rng: np.random.Generator,
+    camids: np.ndarray | None = None,
+) -> np.ndarray:
+    """K images of one cluster.
+
+    Args:
+        members (np.ndarray): (n,) image indices of the cluster.
+        count (int): K. With fewer images than K they are drawn with
+            replacement.
+        rng (np.random.Generator): Source of randomness.
+        camids (np.ndarray, optional): (n,) cameras of the members; given, the
+            images spread over as many cameras as possible, as public
+            baselines do.
+
+    Returns:
+        np.ndarray: (K,) image indices.
+    """
+    if len(members) < count:
+        return rng.choice(members, count, replace=True)
+    order = rng.permutation(len(members))
+    if camids is not None:
+        # the first image of each camera, then the second of each, ...
+        cameras = camids[order]
+        turn = np.zeros(len(order), np.int64)
+        for camera in np.unique(cameras):
+            turn[cameras == camera] = np.arange((cameras == camera).sum())
+        order = order[np.argsort(turn, kind='stable')]
+    return members[order[:count]]

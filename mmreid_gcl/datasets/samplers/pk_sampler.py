@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PK sampling: P clusters with K images each in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from mmengine import dist
+from torch.utils.data import Sampler
+
+from mmreid_gcl.registry import DATA_SAMPLERS
+
+from ..seeding import derive_seeds
+from .pk_draw import draw_clusters, draw_instances
+from .sample_index import SampleIndex
+
+
+@DATA_SAMPLERS.register_module()
+class PKSampler(Sampler):
+    """P clusters, distinct in a batch, with K images each (Hermans et al. 2017).
+
+    P and K are those of the *global* batch: with several processes each gets
+    its part of P * K / world size images, which ``train_dataloader.batch_size``
+    must name. What is drawn depends on (seed, epoch, position) alone, so it is
+    the same with any number of processes and after a resume.
+
+    Args:
+        dataset: The data set. One with ``get_gt_labels()`` (mmpretrain's)
+            gives its labels until :meth:`set_labels` is called; one of this
+            package gets them from the
+            :class:`~mmreid_gcl.engine.PseudoLabelHook` every epoch.
+        num_identities (int): P. Defaults to 16.
+        num_instances (int): K. Defaults to 8.
+        num_batches (int, optional): Batches an epoch, so that the length is
+            known before any label is. Defaults to as many as the data set
+            fills, at least one.
+        spread_cameras (bool): Draw the images of a cluster from as many cameras
+            as it has. Defaults to False.
+        seed (int, optional): Defaults to one that the processes agree on.
+
+    Raises:
+        ValueError: If P * K cannot be shared among the processes, or an
+            argument is less than 1.
+    """
+
+    def __init__(
+        self,
+        dataset,
+        num_identities: int = 16,
+        num_instances: int = 8,
+        num_batches: int | None = None,
+        spread_cameras: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        if num_batches is None:
+            num_batches = max(1, len(dataset) // (num_identities * num_instances))
+        for name, value in (
+            ('num_identities', num_identities),
+            ('num_instances', num_instances),
+            ('num_batches', num_batches),
+        ):
+            if value < 1:
+                raise ValueError(f'PKSampler: {name} must be at least 1, got {value}.')
+        self.rank, self.world_size = dist.get_dist_info()
+        self.global_batch_size = num_identities * num_instances
+        if self.global_batch_size % self.world_size:
+            raise ValueError(
+                f'PKSampler: a batch of {num_identities} x {num_instances} = '
+                f'{self.global_batch_size} images cannot be shared equally by '
+                f'{self.world_size} processes. Change num_identities (P) or '
+                'num_instances (K), or the number of processes.'
+            )
+        self.dataset = dataset
+        self.num_identities = num_identities
+        self.num_instances = num_instances
+        self.num_batches = num_batches
+        self.spread_cameras = spread_cameras
+        self.seed = dist.sync_random_seed() if seed is None else seed
+        self.epoch = 0
+        #: Batches at the start of the epoch to leave out, for a resume inside it.
+        self.skip_batches = 0
+        self._labels: np.ndarray | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """Images a process loads for a batch: P * K / world size."""
+        return self.global_batch_size // self.world_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next; the draws depend on it."""
+        self.epoch = epoch
+
+    def set_labels(self, labels: Sequence[int] | np.ndarray) -> None:
+        """Set the clusters to draw from.
+
+        Args:
+            labels (Sequence[int]): (N,) 0..U-1, or -1 for an outlier, which is
+                never drawn.
+
+        Raises:
+            ValueError: If the count is wrong or no image is in a cluster.
+        """
+        labels = np.asarray(labels)
+        if labels.shape != (len(self.dataset),):
+            raise ValueError(
+                f'PKSampler: {len(self.dataset)} images need as many labels, got '
+                f'shape {labels.shape}.'
+            )
+        if not (labels >= 0).any():
+            raise ValueError('PKSampler: every label is -1, there is nothing to draw.')
+        self._labels = labels
+
+    def _current_labels(self) -> np.ndarray:
+        if self._labels is None:
+            if not hasattr(self.dataset, 'get_gt_labels'):
+                raise RuntimeError(
+                    'PKSampler has no labels. Add a '
+                    "dict(type='PseudoLabelHook', ...) to custom_hooks, which "
+                    'sets them every epoch, or call set_labels().'
+                )
+            self.set_labels(self.dataset.get_gt_labels())
+        return self._labels
+
+    def _plan(self) -> np.ndarray:
+        """The image indices of the epoch, (num_batches, P * K)."""
+        labels = self._current_labels()
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = np.argsort(labels, kind='stable')
+        order = order[np.searchsorted(labels[order], 0) :]
+        _, starts = np.unique(labels[order], return_index=True)
+        members = np.split(order, starts[1:])
+        camids = self.dataset.column('camid') if self.spread_cameras else None
+        batches = draw_clusters(len(members), self.num_identities, rng)
+        plan = np.empty((self.num_batches, self.global_batch_size), np.int64)
+        for row in plan:
+            row[:] = np.concatenate(
+                [
+                    draw_instances(
+                        members[cluster],
+                        self.num_instances,
+                        rng,
+                        None if camids is None else camids[members[cluster]],
+                    )
+                    for cluster in next(batches)
+                ]
+            )
+        return plan
+
+    def __iter__(self) -> Iterator[SampleIndex]:
+        labels, plan = self._current_labels(), self._plan()
+        seeds = derive_seeds(plan.size, self.seed, self.epoch).reshape(plan.shape)
+        mine = slice(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)
+        for batch in range(self.skip_batches, self.num_batches):
+            for index, seed in zip(plan[batch, mine], seeds[batch, mine]):
+                yield SampleIndex(int(index), int(labels[index]), int(seed))
+
+    def __len__(self) -> int:
+        return self.num_batches * self.batch_size
