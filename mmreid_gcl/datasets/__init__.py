@@ -3,14 +3,18 @@
 
 from .dukemtmc import DukeMTMCReID, DukeMTMCreID
 from .market1501 import Market1501
+from .msmt17 import MSMT17
 from .reid_dataset import UNKNOWN, ReIDDataset
+from .samplers.pk_sampler import PKSampler
 from .samplers.sample_index import SampleIndex
 
 __all__ = [
+    'MSMT17',
     'UNKNOWN',
     'DukeMTMCReID',
     'DukeMTMCreID',
     'Market1501',
+    'PKSampler',
     'ReIDDataset',
     'SampleIndex',
 ]

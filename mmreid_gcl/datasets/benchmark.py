@@ -34,7 +34,8 @@ class BenchmarkDataset(ReIDDataset):
     """A benchmark in its official layout: a folder for each split.
 
     A subclass sets the attributes below. Images with identity -1 (junk) are
-    left out and counted in the log. The order is that of the file names.
+    left out and counted in the log. Query and gallery are in the order of the
+    file names, training images in one that no identity has a part in.
 
     Attributes:
         TITLE (str): Name in the log.
@@ -152,7 +153,10 @@ class BenchmarkDataset(ReIDDataset):
         Raises:
             ValueError: If the name does not fit ``NAME_PATTERN``.
         """
-        match = self.NAME_PATTERN.fullmatch(path.name)
+        return self.sample_of(path, self.NAME_PATTERN.fullmatch(path.name))
+
+    def sample_of(self, path: Path, match: re.Match[str] | None) -> dict:
+        """The sample of a matched name; see :meth:`parse_name`."""
         fields = match.groupdict() if match else {}
         if not fields or int(fields['camid']) < 1:
             raise ValueError(

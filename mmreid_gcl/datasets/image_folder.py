@@ -13,6 +13,8 @@ from mmengine.logging import print_log
 #: A file counts as an image if its name ends so (upper or lower case).
 IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
+_reported: set[tuple[str, frozenset[str]]] = set()
+
 
 def log(message: str, level: int = logging.INFO) -> None:
     """A line in the current log."""
@@ -145,11 +147,13 @@ def require_folder(folder: str | Path, purpose: str) -> None:
 
 
 def report_others(folder: str | Path, names: Sequence[str]) -> None:
-    """Say in one line of the log which files of a folder were left out."""
-    if not names:
+    """Say once, in one line of the log, what in a folder is no image."""
+    key = (str(folder), frozenset(names))
+    if not names or key in _reported:
         return
+    _reported.add(key)
     shown = ', '.join(sorted(names)[:5]) + (', …' if len(names) > 5 else '')
-    log(f'{folder}: {len(names):,} other than images, left out: {shown}')
+    log(f'{folder}: left out what is no image ({len(names):,}): {shown}')
 
 
 def _identity(path: str | Path) -> tuple[int, int]:

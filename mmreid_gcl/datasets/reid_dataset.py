@@ -107,6 +107,7 @@ class ReIDDataset(BaseDataset):
 
     def get_subset_(self, indices: Sequence[int] | int) -> None:
         """Keep some of the samples only; see mmengine's ``BaseDataset``."""
+        self.full_init()
         super().get_subset_(indices)
         self._columns = {}
 
