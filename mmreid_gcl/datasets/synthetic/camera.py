@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What differs from camera to camera, and how much."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+
+import cv2
+import numpy as np
+
+from .seeds import CAMERA, generator
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """How hard the cameras make it to know a person again.
+
+    Every value is 0 where its nuisance is off; :meth:`scaled` turns all of
+    them up or down together.
+
+    Args:
+        cast (float): Colour cast of a camera: standard deviation of the
+            logarithm of a channel's gain. Defaults to 0.16.
+        exposure (float): Brightness of a camera, likewise. Defaults to 0.2.
+        gamma (float): Gamma of a camera, likewise. Defaults to 0.16.
+        saturation (float): Largest loss of colour in a camera, 0..1.
+            Defaults to 0.35.
+        lighting (float): Light and shade within a camera, as exposure.
+            Defaults to 0.2.
+        clutter (float): Objects in the scenery, relative to the usual number.
+            Defaults to 1.
+        passers_by (float): Probability of another person behind. Defaults to
+            0.25.
+        occlusion (float): Probability that something gets in front in a
+            tracklet. Defaults to 0.25.
+        jitter (float): Standard deviation of the box's place and size, in
+            heights of the box. Defaults to 0.04.
+        viewpoint (float): Spread of the walking direction around the
+            camera's path, radians. Defaults to 0.5.
+        blur (float): Largest blur, in heights of the image (0.01 is 1.3
+            pixels of 128). Defaults to 0.008.
+        noise (float): Largest standard deviation of the sensor's noise, grey
+            levels. Defaults to 8.
+    """
+
+    cast: float = 0.16
+    exposure: float = 0.2
+    gamma: float = 0.16
+    saturation: float = 0.35
+    lighting: float = 0.2
+    clutter: float = 1.0
+    passers_by: float = 0.25
+    occlusion: float = 0.25
+    jitter: float = 0.04
+    viewpoint: float = 0.5
+    blur: float = 0.008
+    noise: float = 8.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
+                raise ValueError(
+                    f'Difficulty: {field.name} must be a number of at least 0, '
+                    f'got {value!r}.'
+                )
+        for name in ('saturation', 'passers_by', 'occlusion'):
+            if getattr(self, name) > 1:
+                raise ValueError(
+                    f'Difficulty: {name} is a share and must be at most 1, got '
+                    f'{getattr(self, name)!r}.'
+                )
+
+    def scaled(self, factor: float) -> Difficulty:
+        """All nuisances times a factor; shares stop at 1.
+
+        Args:
+            factor (float): 0 takes everything away, 1 changes nothing.
+
+        Returns:
+            Difficulty: A new one.
+        """
+        values = {f.name: getattr(self, f.name) * factor for f in fields(self)}
+        for name in ('saturation', 'passers_by', 'occlusion'):
+            values[name] = min(1.0, values[name])
+        return replace(self, **values)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera.
+
+    Args:
+        number (int): From 1 on, as in the file names.
+        mix (np.ndarray): (3, 3) colour matrix: cast and loss of colour.
+        gamma (float): Exponent of the grey levels.
+        exposure (float): Gain.
+        path (float): Direction in which people walk here, radians, see
+            :func:`~.body.project`; half of them walk the other way.
+        pitch (float): How far it looks down, radians.
+        zoom (float): Height of a person in the box, relative to the usual.
+        detail (float): Resolution of its crops relative to the output, up to
+            1.
+        blur (float): Standard deviation of its blur, in image heights.
+        noise (float): Standard deviation of its noise, grey levels.
+        quality (int): JPEG quality.
+        light (float): Direction of the light, radians.
+    """
+
+    number: int
+    mix: np.ndarray
+    gamma: float
+    exposure: float
+    path: float
+    pitch: float
+    zoom: float
+    detail: float
+    blur: float
+    noise: float
+    quality: int
+    light: float
+
+
+def sample_camera(seed: int, number: int, difficulty: Difficulty) -> Camera:
+    """Set up a camera.
+
+    Args:
+        seed (int): Seed of the data set.
+        number (int): Number of the camera, from 1 on.
+        difficulty (Difficulty): How much it may differ.
+
+    Returns:
+        Camera: The same for the same arguments.
+    """
+    rng = generator(seed, CAMERA, number)
+    gains = np.exp(rng.normal(0, difficulty.cast, 3))
+    gains /= gains.mean()
+    grey = rng.uniform(0, difficulty.saturation)
+    keep = (1 - grey) * np.eye(3) + grey * np.array([[0.114, 0.587, 0.299]] * 3)
+    low = min(0.5, 0.25 * difficulty.blur / 0.008)
+    return Camera(
+        number=number,
+        mix=gains[:, None] * keep,
+        gamma=float(np.exp(rng.normal(0, difficulty.gamma))),
+        exposure=float(np.exp(rng.normal(0, difficulty.exposure))),
+        path=float(rng.uniform(0, 2 * math.pi)),
+        pitch=float(rng.uniform(0.05, 0.3)),
+        zoom=float(1 + rng.uniform(-1, 1) * difficulty.jitter),
+        detail=float(rng.uniform(1 - low, 1)),
+        blur=float(rng.uniform(0, difficulty.blur)),
+        noise=float(rng.uniform(0.25, 1) * difficulty.noise),
+        quality=int(rng.integers(75, 96)),
+        light=float(rng.uniform(-1.2, 1.2)),
+    )
+
+
+def tone_curve(camera: Camera, gain: float) -> np.ndarray:
+    """Grey levels to grey levels: exposure, gamma and a soft shoulder.
+
+    Args:
+        camera (Camera): Which camera.
+        gain (float): Light where the person stands.
+
+    Returns:
+        np.ndarray: (256,) uint8.
+    """
+    level = np.arange(256) / 255.0
+    level = (level * camera.exposure * gain) ** camera.gamma
+    # Highlights are compressed, not cut off: colours stay apart.
+    level = np.where(level < 0.75, level, 0.75 + 0.25 * np.tanh((level - 0.75) * 4))
+    return np.rint(255 * np.clip(level, 0, 1)).astype(np.uint8)
+
+
+def expose(
+    image: np.ndarray,
+    camera: Camera,
+    gain: float,
+    blur: float,
+    noise: np.ndarray,
+) -> np.ndarray:
+    """What the camera makes of a view.
+
+    Args:
+        image (np.ndarray): (h, w, 3) uint8 view in true colours.
+        camera (Camera): Which camera.
+        gain (float): Light where the person stands.
+        blur (float): Standard deviation of the blur, pixels.
+        noise (np.ndarray): (h, w, 3) int16, added at the end.
+
+    Returns:
+        np.ndarray: (h, w, 3) uint8.
+    """
+    image = cv2.transform(image, camera.mix)
+    image = cv2.LUT(image, tone_curve(camera, gain))
+    height, width = image.shape[:2]
+    if camera.detail < 0.95:
+        size = (
+            max(4, round(width * camera.detail)),
+            max(8, round(height * camera.detail)),
+        )
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    if blur > 0.25:
+        image = cv2.GaussianBlur(image, (0, 0), blur)
+    return cv2.add(image, noise, dtype=cv2.CV_8U)

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tracklets into images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .appearance import sample_person
+from .camera import Camera, Difficulty, expose, sample_camera
+from .figure import draw_person
+from .plan import FRAME_STEP, Tracklet
+from .scene import OCCLUDERS, SCENE_SIZE, draw_occluder, paint_scene
+from .seeds import CAMERA, TRACKLET, generator
+
+#: People who only pass by in the back or the front have keys from here on.
+_PASSERS_BY = 1 << 32
+#: Seconds between two frames; metres a second; metres of a body height.
+_STEP = FRAME_STEP * 0.04 * 1.3 / 1.75
+_CYCLE = FRAME_STEP * 0.04 / 1.1 * 2 * math.pi
+_NOISE_MARGIN = 64
+
+
+class World:
+    """All cameras of a data set, ready to take pictures.
+
+    Args:
+        seed (int): Seed of the data set.
+        num_cameras (int): Cameras.
+        difficulty (Difficulty): How they differ.
+        height (int): Rows of an image. Defaults to 128.
+        width (int): Columns. Defaults to 64.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        num_cameras: int,
+        difficulty: Difficulty,
+        height: int = 128,
+        width: int = 64,
+    ) -> None:
+        self.seed, self.difficulty = seed, difficulty
+        self.height, self.width = height, width
+        # Drawn larger than wanted: this is what smooths the edges.
+        self.factor = max(2, math.ceil(192 / height))
+        unit = self.factor * height
+        numbers = range(1, num_cameras + 1)
+        self.cameras = [sample_camera(seed, i, difficulty) for i in numbers]
+        self.scenes = [paint_scene(seed, i, unit, difficulty.clutter) for i in numbers]
+        self.noise = [self._noise(camera) for camera in self.cameras]
+
+    def _noise(self, camera: Camera) -> np.ndarray:
+        rng = generator(self.seed, CAMERA, camera.number, 1)
+        shape = self.height + _NOISE_MARGIN, self.width + _NOISE_MARGIN, 3
+        return np.rint(rng.normal(0, camera.noise, shape)).astype(np.int16)
+
+    def render(self, tracklet: Tracklet) -> list[np.ndarray]:
+        """All images of a tracklet.
+
+        Args:
+            tracklet (Tracklet): Who, where and how long.
+
+        Returns:
+            list[np.ndarray]: (height, width, 3) uint8, blue green red.
+        """
+        walk = _walk(self, tracklet)
+        return [self._image(tracklet, walk, i) for i in range(len(tracklet.frames))]
+
+    def _image(self, tracklet: Tracklet, walk: _Walk, i: int) -> np.ndarray:
+        camera = self.cameras[tracklet.camera - 1]
+        rows, columns = self.factor * self.height, self.factor * self.width
+        canvas = self._background(tracklet.camera, walk, i, rows, columns)
+        foot = (
+            columns / 2 + walk.offset[i, 0] * rows,
+            rows * (0.955 + walk.offset[i, 1]),
+        )
+        unit = 0.885 * rows * walk.zoom[i]
+        for other in walk.others:
+            if not other.front:
+                self._other(canvas, camera, other, foot, unit, i)
+        _shadow(canvas, foot, unit)
+        person = sample_person_cached(self.seed, tracklet.person)
+        draw_person(
+            canvas,
+            person,
+            unit,
+            foot,
+            walk.phase[i],
+            walk.yaw[i],
+            camera.pitch,
+            camera.light,
+        )
+        for other in walk.others:
+            if other.front:
+                self._other(canvas, camera, other, foot, unit, i)
+        if walk.occluder is not None:
+            kind, start, speed, size, colour = walk.occluder
+            x = columns / 2 + (start - speed * i) * rows
+            draw_occluder(canvas, kind, x, size, colour, tracklet.key)
+        image = cv2.resize(
+            canvas, (self.width, self.height), interpolation=cv2.INTER_AREA
+        )
+        y, x = walk.noise_at[i]
+        noise = self.noise[tracklet.camera - 1]
+        return expose(
+            image,
+            camera,
+            walk.gain[i],
+            walk.blur[i] * self.height,
+            noise[y : y + self.height, x : x + self.width],
+        )
+
+    def _background(self, camera, walk, i, rows, columns) -> np.ndarray:
+        scene = self.scenes[camera - 1]
+        unit = rows  # scenes have as many pixels for a box as the canvas
+        height = walk.box[i] * unit / walk.zoom[i]
+        width = height * columns / rows
+        bottom = walk.ground[i] * unit - walk.offset[i, 1] * height
+        left = walk.place[i] * unit - width / 2 - walk.offset[i, 0] * height
+        y1 = int(np.clip(bottom, height, scene.shape[0]))
+        x0 = int(np.clip(left, 0, scene.shape[1] - width - 1))
+        view = scene[max(0, y1 - int(height)) : y1, x0 : x0 + max(2, int(width))]
+        return cv2.resize(view, (columns, rows), interpolation=cv2.INTER_LINEAR)
+
+    def _other(self, canvas, camera, other, foot, unit, i) -> None:
+        x = foot[0] + (other.start + other.speed * i) * unit
+        if not -0.3 * unit < x < canvas.shape[1] + 0.3 * unit:
+            return
+        draw_person(
+            canvas,
+            sample_person_cached(self.seed, other.key),
+            unit * other.size,
+            (x, foot[1] + other.lower * unit),
+            i * _CYCLE + other.start,
+            other.yaw,
+            camera.pitch,
+            camera.light,
+        )
+
+
+@dataclass
+class _Other:
+    """Somebody else in the picture."""
+
+    key: int
+    front: bool
+    start: float
+    speed: float
+    size: float
+    lower: float
+    yaw: float
+
+
+@dataclass
+class _Walk:
+    """What changes within a tracklet, one entry an image."""
+
+    yaw: np.ndarray
+    phase: np.ndarray
+    place: np.ndarray
+    ground: np.ndarray
+    box: np.ndarray
+    offset: np.ndarray
+    zoom: np.ndarray
+    gain: np.ndarray
+    blur: np.ndarray
+    noise_at: np.ndarray
+    others: list
+    occluder: tuple | None
+
+
+_people: dict = {}
+
+
+def sample_person_cached(seed: int, key: int):
+    """:func:`~.appearance.sample_person`, remembering the last few."""
+    person = _people.get((seed, key))
+    if person is None:
+        if len(_people) > 256:
+            _people.clear()
+        person = _people[seed, key] = sample_person(seed, key)
+    return person
+
+
+def _shadow(canvas: np.ndarray, foot: tuple, unit: float) -> None:
+    """Darken the ground under the feet."""
+    x, y = int(foot[0]), int(foot[1])
+    half, low = int(0.17 * unit), int(0.03 * unit)
+    y0, y1 = max(0, y - low), min(canvas.shape[0], y + low + 1)
+    x0, x1 = max(0, x - half), min(canvas.shape[1], x + half + 1)
+    if y1 <= y0 or x1 <= x0:
+        return
+    region = canvas[y0:y1, x0:x1]
+    mask = np.zeros(region.shape[:2], np.uint8)
+    cv2.ellipse(mask, (x - x0, y - y0), (half, low), 0, 0, 360, 255, -1)
+    cv2.copyTo(cv2.convertScaleAbs(region, alpha=0.6), mask, region)
+
+
+def _walk(world: World, tracklet: Tracklet) -> _Walk:
+    """Draw everything random about a tracklet."""
+    rng = generator(world.seed, TRACKLET, tracklet.key)
+    level = world.difficulty
+    camera = world.cameras[tracklet.camera - 1]
+    count = len(tracklet.frames)
+    steps = np.arange(count)
+
+    heading = camera.path + math.pi * rng.integers(2) + rng.normal(0, level.viewpoint)
+    yaw = heading + np.cumsum(rng.normal(0, 0.08, count))
+    phase = rng.uniform(0, 2 * math.pi) + _CYCLE * steps * rng.uniform(0.85, 1.15)
+    near = np.clip(rng.uniform() + 0.06 * math.cos(heading) * (steps - count / 2), 0, 1)
+    path = _STEP * math.sin(heading) * steps
+    low, high = 0.6 - path.min(), SCENE_SIZE[1] - 0.6 - path.max()
+    place = rng.uniform(low, max(low + 0.01, high)) + path
+    box = 0.8 + 0.4 * near
+
+    # A detector is off by about the same in all images of a tracklet.
+    offset = rng.normal(0, 0.7 * level.jitter, 2)
+    offset = offset + rng.normal(0, 0.7 * level.jitter, (count, 2))
+    zoom = rng.normal(0, level.jitter) + rng.normal(0, 0.7 * level.jitter, count)
+    bad = tracklet.pid == -1 or (tracklet.pid == 0 and rng.random() < 0.5)
+    if bad:
+        offset = offset + rng.choice([-1, 1], 2) * rng.uniform(0.12, 0.4, 2)
+        zoom = zoom + rng.choice([-0.45, 0.5])
+    zoom = camera.zoom * np.exp(np.clip(zoom, -0.8, 0.8))
+
+    # Light changes along the scene, in the same way for everybody.
+    waves = generator(world.seed, CAMERA, camera.number, 2).uniform(0, 2 * math.pi, 3)
+    along = sum(np.sin(place * f + w) for f, w in zip((0.7, 1.3, 2.1), waves)) / 1.5
+    gain = np.exp(level.lighting * (along + 0.5 * rng.normal()))
+    blur = camera.blur * rng.uniform(0.7, 1.3, count)
+
+    return _Walk(
+        yaw=yaw,
+        phase=phase,
+        place=place,
+        ground=1.2 + 0.45 * near,
+        box=box,
+        offset=offset,
+        zoom=zoom,
+        gain=gain,
+        blur=blur,
+        noise_at=rng.integers(0, _NOISE_MARGIN, (count, 2)),
+        others=_others(rng, level, heading),
+        occluder=_occluder(rng, level, heading),
+    )
+
+
+def _others(rng, level: Difficulty, heading: float) -> list[_Other]:
+    others = []
+    for front, chance in ((False, level.passers_by), (True, 0.3 * level.occlusion)):
+        if rng.random() >= chance:
+            continue
+        others.append(
+            _Other(
+                key=_PASSERS_BY + int(rng.integers(1 << 31)),
+                front=front,
+                start=float(rng.choice([-1, 1]) * rng.uniform(0.17, 0.3)),
+                speed=float(rng.normal(0, 0.03)),
+                size=float(rng.uniform(1.0, 1.1) if front else rng.uniform(0.75, 0.95)),
+                lower=0.05 if front else -0.06,
+                yaw=float(heading + math.pi * rng.integers(2) + rng.normal(0, 0.3)),
+            )
+        )
+    return others
+
+
+def _occluder(rng, level: Difficulty, heading: float) -> tuple | None:
+    if rng.random() >= 0.7 * level.occlusion:
+        return None
+    kind = OCCLUDERS[rng.integers(len(OCCLUDERS))]
+    # It stands still: on the image it moves against the walk.
+    speed = 0.6 * _STEP * math.sin(heading)
+    colour = tuple(float(c) for c in rng.uniform(30, 220, 3))
+    start = float(rng.uniform(-0.25, 0.25) + 2.5 * speed)
+    return kind, start, speed, float(rng.uniform(0.75, 1.25)), colour

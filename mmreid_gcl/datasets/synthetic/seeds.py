@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One random generator for each thing that is drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+
+#: First key of a generator: what it is for.
+PERSON, CAMERA, SCENE, PLAN, TRACKLET = range(5)
+
+
+def generator(*keys: int) -> np.random.Generator:
+    """A generator that depends on its keys alone.
+
+    Nothing is drawn from a shared stream, so an image does not depend on the
+    number of workers nor on what was rendered before it.
+
+    Args:
+        *keys (int): Non-negative, for example ``(seed, PERSON, pid)``.
+
+    Returns:
+        np.random.Generator: Fresh generator.
+    """
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(keys)))

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A data set onto the disk, by all cores."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from .camera import Difficulty
+from .plan import FOLDERS, GALLERY, QUERY, TRAIN, Layout, Tracklet, plan_tracklets
+from .render import World
+
+MANIFEST = 'synthetic.json'
+#: Raised when the same arguments give other images.
+VERSION = 1
+_CHUNK = 8  # tracklets a task
+_world: World | None = None
+
+
+def manifest_of(
+    layout: Layout, difficulty: Difficulty, seed: int, height: int, width: int
+) -> dict:
+    """What identifies a data set: the arguments and the renderer's version."""
+    return dict(
+        format='mmreid_gcl synthetic',
+        version=VERSION,
+        seed=seed,
+        height=height,
+        width=width,
+        layout=asdict(layout),
+        difficulty=asdict(difficulty),
+    )
+
+
+def finished_manifest(out: Path) -> dict | None:
+    """Manifest of a finished data set in a folder, None if there is none.
+
+    Args:
+        out (Path): The folder.
+
+    Returns:
+        dict | None: What :func:`write_synthetic` left there.
+    """
+    try:
+        manifest = json.loads((out / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return None
+    known = isinstance(manifest, dict) and manifest.get('format') == (
+        'mmreid_gcl synthetic'
+    )
+    return manifest if known else None
+
+
+def _differences(old: dict, new: dict, prefix: str = '') -> list[str]:
+    lines = []
+    for key, value in new.items():
+        if isinstance(value, dict):
+            lines += _differences(old.get(key, {}), value, f'{key}.')
+        elif old.get(key) != value:
+            lines.append(f'{prefix}{key} is {old.get(key)}, asked for is {value}')
+    return lines
+
+
+def _start_worker(arguments: tuple) -> None:
+    global _world
+    cv2.setNumThreads(0)  # one process a core is enough
+    _world = World(*arguments)
+
+
+def _write_tracklets(task: tuple[str, list[Tracklet]]) -> int:
+    folder, tracklets = task
+    written = 0
+    for tracklet in tracklets:
+        quality = _world.cameras[tracklet.camera - 1].quality
+        images = _world.render(tracklet)
+        for (part, name), image in zip(tracklet.names(), images):
+            done, data = cv2.imencode(
+                '.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality]
+            )
+            if not done:
+                raise RuntimeError(f'OpenCV could not encode {name}.')
+            with open(os.path.join(folder, part, name), 'wb') as file:
+                file.write(data.tobytes())
+        written += len(images)
+    return written
+
+
+def _claim(out: Path) -> Path:
+    """The folder next to ``out`` in which the set grows, made anew."""
+    partial = out.with_name(out.name + '.partial')
+    owner = partial / 'owner.pid'
+    if partial.exists():
+        if not owner.is_file():
+            raise FileExistsError(
+                f'{partial} is in the way: the data set would be rendered there, and '
+                'it was not made by this tool. Move it or choose another folder.'
+            )
+        pid = int(owner.read_text() or 0)
+        if pid and pid != os.getpid() and _alive(pid):
+            raise FileExistsError(
+                f'{partial} is being written by process {pid}. Wait for it, or '
+                'choose another folder.'
+            )
+        shutil.rmtree(partial)  # what an interrupted run left
+    for name in FOLDERS:
+        (partial / name).mkdir(parents=True)
+    owner.write_text(str(os.getpid()))
+    return partial
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def write_synthetic(
+    out: str | Path,
+    layout: Layout | None = None,
+    difficulty: Difficulty | None = None,
+    seed: int = 0,
+    height: int = 128,
+    width: int = 64,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> dict:
+    """Render a data set in Market-1501's layout.
+
+    The images depend on the arguments alone, not on ``workers``. They grow in
+    ``OUT.partial`` and get their final name when all are there, so that a
+    folder ``OUT`` is always whole.
+
+    Args:
+        out (str | Path): Folder to make.
+        layout (Layout | None): How large; None for ``Layout()``.
+        difficulty (Difficulty | None): How hard; None for ``Difficulty()``.
+        seed (int): Seed. Defaults to 0.
+        height (int): Rows of an image, 16 at least. Defaults to 128.
+        width (int): Columns, 8 at least. Defaults to 64.
+        workers (int | None): Processes; None for one a core. Defaults to
+            None.
+        overwrite (bool): Replace another finished synthetic set. Defaults to
+            False.
+        progress (bool): Show a bar. Defaults to True.
+
+    Returns:
+        dict: The manifest, with ``counts`` of images, identities and cameras,
+        and ``rendered``: False if the same set was there already.
+
+    Raises:
+        FileExistsError: If ``out`` holds anything else than the same set.
+        ValueError: If an argument is out of range.
+    """
+    out = Path(out).expanduser().resolve()
+    layout, difficulty = layout or Layout(), difficulty or Difficulty()
+    if seed < 0:
+        raise ValueError(f'seed must not be negative, got {seed}.')
+    if height < 16 or width < 8:
+        raise ValueError(f'Images need 16 x 8 pixels at least, got {height} x {width}.')
+    if workers is not None and workers < 1:
+        raise ValueError(f'workers must be at least 1, got {workers}.')
+    manifest = manifest_of(layout, difficulty, seed, height, width)
+    found = _check_target(out, manifest, overwrite)
+    if found is not None:
+        return {**found, 'rendered': False}
+
+    tracklets = plan_tracklets(layout, seed)
+    total = sum(len(tracklet.frames) for tracklet in tracklets)
+    partial = _claim(out)
+    arguments = (seed, layout.num_cameras, difficulty, height, width)
+    tasks = [
+        (str(partial), tracklets[i : i + _CHUNK])
+        for i in range(0, len(tracklets), _CHUNK)
+    ]
+    workers = min(workers or len(os.sched_getaffinity(0)), len(tasks))
+    with tqdm(total=total, unit='image', disable=not progress) as bar:
+        for written in _run(tasks, arguments, workers):
+            bar.update(written)
+
+    manifest['counts'] = _counts(tracklets)
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
+    (partial / 'owner.pid').unlink()
+    if out.exists():
+        shutil.rmtree(out)  # empty, or a set to be overwritten
+    os.rename(partial, out)
+    return {**manifest, 'rendered': True}
+
+
+def _run(tasks: list, arguments: tuple, workers: int):
+    """Numbers of images as they are written."""
+    if workers == 1:
+        threads = cv2.getNumThreads()
+        try:
+            _start_worker(arguments)
+            yield from map(_write_tracklets, tasks)
+        finally:
+            cv2.setNumThreads(threads)
+        return
+    # Workers use numpy and OpenCV only, each with one thread.
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context('fork' if 'fork' in methods else 'spawn')
+    with context.Pool(workers, _start_worker, (arguments,)) as pool:
+        yield from pool.imap_unordered(_write_tracklets, tasks)
+
+
+def _check_target(out: Path, manifest: dict, overwrite: bool) -> dict | None:
+    """The manifest in place if it is the one wanted, None if ``out`` is free."""
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f'{out} is a file; give a folder.')
+    if not out.is_dir() or not any(out.iterdir()):
+        return None
+    found = finished_manifest(out)
+    if found is None:
+        raise FileExistsError(
+            f'{out} is not empty and no finished synthetic data set (it has no '
+            f'{MANIFEST}). Choose another folder; nothing was changed.'
+        )
+    different = _differences(found, manifest)
+    if not different:
+        return found
+    if overwrite:
+        return None
+    raise FileExistsError(
+        f'{out} holds a synthetic data set made otherwise: '
+        + '; '.join(different)
+        + '. Choose another folder, or pass --overwrite to replace it.'
+    )
+
+
+def _counts(tracklets: list[Tracklet]) -> dict:
+    images: Counter = Counter()
+    pids: dict[str, set] = {name: set() for name in FOLDERS}
+    for tracklet in tracklets:
+        for folder in tracklet.folders:
+            images[folder] += 1
+            if tracklet.pid > 0:
+                pids[folder].add(tracklet.pid)
+    return dict(
+        images={name: images[name] for name in FOLDERS},
+        identities={name: len(pids[name]) for name in FOLDERS},
+        distractors=sum(len(t.frames) for t in tracklets if t.pid == 0),
+        junk=sum(len(t.frames) for t in tracklets if t.pid == -1),
+        tracklets={
+            'train': sum(TRAIN in t.folders for t in tracklets),
+            'test': sum(GALLERY in t.folders or QUERY in t.folders for t in tracklets),
+        },
+    )
