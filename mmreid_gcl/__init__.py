@@ -1,6 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Unsupervised person re-identification by graph correlation learning."""
+"""Unsupervised person re-identification by graph correlation learning.
 
+Public classes import from here as well as from their rooms. They are imported
+when first asked for, so that ``import mmreid_gcl`` stays quick. mmengine finds
+``type='mmreid_gcl.GCLNeck'`` from any default scope through these names.
+"""
+
+from importlib import import_module
+
+from .environment import check_stack
 from .version import __version__
 
-__all__ = ['__version__']
+check_stack()
+
+from . import registry  # noqa: E402  (needs the stack)
+
+_ROOMS = {
+    'apis': ('load_config',),
+    'clustering': (
+        'DBSCANClusterer',
+        'HDBSCANClusterer',
+        'InfomapClusterer',
+        'KMeansClusterer',
+        'NeighbourGraphs',
+        'OrderedGraphs',
+        'k_reciprocal_jaccard',
+        'knn_search',
+    ),
+    'datasets': (
+        'DukeMTMCreID',
+        'MSMT17',
+        'Market1501',
+        'PKSampler',
+        'PersonFolder',
+        'ReIDDataset',
+    ),
+    'engine': ('PositionSeedHook', 'PseudoLabelHook'),
+    'evaluation': ('ReIDMetric', 'evaluate_ranking'),
+    'models': (
+        'EmbeddingNeck',
+        'GCLNeck',
+        'SelectiveMemoryHead',
+        'UnsupervisedReID',
+    ),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = ['__version__', 'registry', *sorted(_ROOM_OF)]
+
+
+def __getattr__(name: str):
+    if name not in _ROOM_OF:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(f'.{_ROOM_OF[name]}', __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -22,8 +22,7 @@ ORDERS = ('filename', 'camera_time', 'random')
 
 
 def filename_order(paths: np.ndarray) -> np.ndarray:
-    """The paper's order: by file name, which in public data sets begins with
-    the identity.
+    """The paper's order, by file name; public ones begin with the identity.
 
     Args:
         paths (np.ndarray): (N,) str.

@@ -24,6 +24,7 @@ class SampleIndex(int):
     seed: int | None
 
     def __new__(cls, index: int, label: int | None = None, seed: int | None = None):
+        """An int that carries ``label`` and ``seed``."""
         self = super().__new__(cls, index)
         self.label = label
         self.seed = seed

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a config file and a command line to a config that a Runner takes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def load_config(
+    path: str,
+    options: Mapping | None = None,
+    work_dir: str | None = None,
+    launcher: str = 'none',
+) -> Config:
+    """Read a config file, with overrides, ready for ``Runner.from_cfg``.
+
+    Args:
+        path (str): The config file.
+        options (Mapping, optional): ``--cfg-options``. ``data_root`` on its own
+            sets the folder of all data sets of the config.
+        work_dir (str, optional): Goes before the config's; without either it
+            is ``work_dirs/<name of the file>``.
+        launcher (str): 'none', 'pytorch', 'slurm' or 'mpi'.
+
+    Returns:
+        Config: With ``batch_size='auto'`` filled in, and on a machine without
+        a GPU with gloo as backend.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If P * K cannot be shared among the processes.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'{path}: there is no such config file.')
+    cfg = Config.fromfile(path)
+    if options:
+        cfg.merge_from_dict(dict(options))
+        if 'data_root' in options:
+            set_data_root(cfg, options['data_root'])
+    cfg.launcher = launcher
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
+    world_size = _world_size(launcher)
+    fill_batch_size(cfg, world_size)
+    if not torch.cuda.is_available():
+        _for_cpu(cfg, launcher)
+    return cfg
+
+
+def set_data_root(cfg: Config, data_root: str) -> None:
+    """Point every data set of a config to one folder."""
+    for name in _LOADERS:
+        if cfg.get(name) is not None:
+            cfg[name].dataset.data_root = data_root
+
+
+def fill_batch_size(cfg: Config, world_size: int) -> None:
+    """Replace ``train_dataloader.batch_size='auto'`` by its number.
+
+    Args:
+        cfg (Config): Changed in place.
+        world_size (int): Processes that share the batch.
+
+    Raises:
+        ValueError: If P * K is no multiple of the number of processes.
+    """
+    loader = cfg.get('train_dataloader')
+    if loader is None or loader.get('batch_size') != 'auto':
+        return
+    sampler = loader.sampler
+    identities = sampler.get('num_identities', 16)
+    instances = sampler.get('num_instances', 8)
+    if identities * instances % world_size:
+        raise ValueError(
+            f'A batch of {identities} x {instances} = {identities * instances} images '
+            f'cannot be shared equally by {world_size} processes. Change '
+            'train_dataloader.sampler.num_identities or num_instances, or the number '
+            'of processes.'
+        )
+    loader.batch_size = identities * instances // world_size
+
+
+def _world_size(launcher: str) -> int:
+    """How many processes the launcher has started, before any is connected."""
+    variable = {
+        'pytorch': 'WORLD_SIZE',
+        'slurm': 'SLURM_NTASKS',
+        'mpi': 'OMPI_COMM_WORLD_SIZE',
+    }.get(launcher)
+    return int(os.environ.get(variable, 1)) if variable else 1
+
+
+def _for_cpu(cfg: Config, launcher: str) -> None:
+    """What the stack gets wrong without a GPU."""
+    for name in _LOADERS:
+        if cfg.get(name) is not None:
+            cfg[name].pin_memory = False
+    if launcher == 'none':
+        return
+    cfg.setdefault('env_cfg', ConfigDict())
+    cfg.env_cfg.dist_cfg = dict(backend='gloo')
+    cfg.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
+    )
+    # mmengine's launcher asks CUDA for a device whatever the backend
+    if launcher == 'pytorch' and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Embeddings of a whole data set."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from mmengine import dist
+from mmengine.dataset import pseudo_collate
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+
+def shard(count: int, rank: int, world_size: int) -> range:
+    """The samples of one rank: contiguous, disjoint, together all of them.
+
+    Args:
+        count (int): N samples.
+        rank (int): This rank.
+        world_size (int): How many there are; may exceed N.
+
+    Returns:
+        range: Indices; of the same length on all ranks but for the last ones.
+    """
+    size = -(-count // world_size)
+    return range(min(rank * size, count), min((rank + 1) * size, count))
+
+
+@torch.inference_mode()
+def extract_features(
+    model: nn.Module,
+    dataset: Dataset,
+    batch_size: int = 256,
+    num_workers: int = 4,
+    amp_dtype: str | torch.dtype | None = None,
+    out: np.ndarray | None = None,
+    title: str = 'embed',
+) -> Tensor | None:
+    """Embed all images, shared among the ranks, in the order of the data set.
+
+    Args:
+        model (nn.Module): With mode 'tensor', possibly wrapped. Runs in eval
+            mode, and is put back into the mode it was in.
+        dataset (Dataset): N images with their test transforms.
+        batch_size (int): Images a rank embeds at a time. Defaults to 256.
+        num_workers (int): Loading processes a rank. Defaults to 4.
+        amp_dtype (str | torch.dtype, optional): 'float16' or 'bfloat16' runs
+            the model under autocast. Defaults to None.
+        out (np.ndarray, optional): (N, C) float32 array to stream into, for
+            example an ``np.memmap``. Only with one process.
+        title (str): Title of the progress bar.
+
+    Returns:
+        Tensor | None: (N, C) float32 on the CPU on rank 0, None on the others.
+    """
+    if is_model_wrapper(model):
+        model = model.module
+    if isinstance(amp_dtype, str):
+        amp_dtype = getattr(torch, amp_dtype)
+    rank, world_size = dist.get_dist_info()
+    mine = shard(len(dataset), rank, world_size)
+    loader = DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=mine,
+        num_workers=num_workers,
+        collate_fn=pseudo_collate,
+    )
+    features = None if out is None else torch.from_numpy(out)
+    was_training = model.training
+    model.eval()
+    done = 0
+    # a bar that reports at most every second keeps log files short
+    bar = tqdm(
+        total=len(mine), desc=title, unit='img', mininterval=1, disable=rank != 0
+    )
+    try:
+        for batch in loader:
+            data = model.data_preprocessor(batch, False)
+            inputs = data['inputs']
+            with torch.autocast(
+                inputs.device.type, amp_dtype, enabled=amp_dtype is not None
+            ):
+                part = model(inputs, mode='tensor').float().cpu()
+            if features is None:
+                features = torch.empty(len(mine), part.shape[1])
+            features[done : done + len(part)] = part
+            done += len(part)
+            bar.update(len(part))
+    finally:
+        bar.close()
+        model.train(was_training)
+    return features if world_size == 1 else _gather(features, len(dataset))
+
+
+def _gather(features: Tensor | None, count: int) -> Tensor | None:
+    """Put the ranks' contiguous shards together on rank 0."""
+    width = torch.tensor([0 if features is None else features.shape[1]])
+    dist.all_reduce(width, op='max')  # a rank without images does not know it
+    padded = torch.zeros(len(shard(count, 0, dist.get_world_size())), int(width))
+    if features is not None:
+        padded[: len(features)] = features
+    parts = dist.gather(padded, dst=0)
+    return torch.cat(parts)[:count] if dist.is_main_process() else None

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model's randomness as a function of the position in training."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmreid_gcl.datasets.seeding import derive_seed
+from mmreid_gcl.registry import HOOKS
+
+
+@HOOKS.register_module()
+class PositionSeedHook(Hook):
+    """Seed torch before every iteration by (seed, iteration).
+
+    Then what is drawn on the device (the policy 'random' of table 3, dropout)
+    is the same after a resume and on every rank. The transforms of an image
+    have their own seed, in its :class:`~mmreid_gcl.datasets.SampleIndex`.
+    """
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Seed the generators of all devices."""
+        torch.manual_seed(derive_seed(runner.seed, runner.iter))

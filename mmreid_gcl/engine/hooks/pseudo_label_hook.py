@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where data, model and clustering meet."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+from mmengine import dist
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from mmreid_gcl.registry import HOOKS, TASK_UTILS
+
+from ..extraction import extract_features
+from ..pseudo_labels import PseudoLabels, cluster_embeddings, report
+from ..rank_zero import on_rank_zero
+from ..step_watch import StepWatch
+
+_CHECKPOINT_KEY = 'pseudo_labels'
+_RECORDS = ('img_path', 'camid', 'sequence', 'frame')
+
+
+@HOOKS.register_module()
+class PseudoLabelHook(Hook):
+    """Cluster the training set before every epoch; update the memories.
+
+    At the start of an epoch it embeds all training images with the test
+    transforms, refines the embeddings with GCL on small graphs, clusters them
+    on rank 0, and gives the labels to the sampler and the centroids to the
+    memories. After a step of the optimiser it lets the heads apply the memory
+    update that their loss recorded.
+
+    Args:
+        clusterer (dict): Config of a clusterer.
+        extract (dict): ``pipeline`` (the test transforms), and optionally
+            ``batch_size``, ``num_workers`` and ``amp_dtype`` of
+            :func:`~mmreid_gcl.engine.extract_features`.
+        graphs (dict, optional): Config of a graph builder. Needed if the model
+            has a relation neck.
+        refine (bool): Cluster the refined embeddings (cluster refinement, CR);
+            False clusters x, and the graphs only serve the memory of the
+            relation head (models 2 and 4 of table 2). Defaults to True.
+        refine_begin (int): First epoch, from 0, that is refined. Defaults to 0.
+        compare_unrefined (bool): Where identities are known, cluster x too and
+            report both, at the price of a second clustering. Identities only
+            reach the report. Defaults to True.
+
+    Raises:
+        ValueError: If ``extract`` has no pipeline.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(
+        self,
+        clusterer: dict,
+        extract: dict,
+        graphs: dict | None = None,
+        refine: bool = True,
+        refine_begin: int = 0,
+        compare_unrefined: bool = True,
+    ) -> None:
+        if not extract.get('pipeline'):
+            raise ValueError(
+                'PseudoLabelHook: extract needs a pipeline, the test transforms: '
+                'extract=dict(pipeline=test_pipeline, batch_size=256).'
+            )
+        self.clusterer = TASK_UTILS.build(clusterer)
+        self.graphs = graphs and TASK_UTILS.build(graphs)
+        self.extract = {k: v for k, v in extract.items() if k != 'pipeline'}
+        self.pipeline = extract['pipeline']
+        self.refine = refine
+        self.refine_begin = refine_begin
+        self.compare_unrefined = compare_unrefined
+        self.labels: np.ndarray | None = None
+        self._watch: StepWatch | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Check that the parts fit, before any time is spent."""
+        model = _unwrap(runner.model)
+        loader = runner.train_loop.dataloader
+        sampler = loader.sampler
+        if not hasattr(sampler, 'set_labels'):
+            raise TypeError(
+                f'train_dataloader.sampler is a {type(sampler).__name__}, which takes '
+                "no labels. Use sampler=dict(type='PKSampler', ...)."
+            )
+        if loader.batch_size != sampler.batch_size:
+            raise ValueError(
+                f'train_dataloader.batch_size is {loader.batch_size}, but a batch of '
+                f'{sampler.num_identities} identities x {sampler.num_instances} images '
+                f'on {dist.get_world_size()} process(es) is {sampler.batch_size} images '
+                f"for each. Set batch_size={sampler.batch_size}, or 'auto' with "
+                'tools/train.py.'
+            )
+        if not hasattr(model, 'memory_heads'):
+            raise TypeError(
+                f'The model is a {type(model).__name__}, which has no memory_heads. '
+                "PseudoLabelHook trains a model like 'UnsupervisedReID'."
+            )
+        if model.relation_neck is not None and self.graphs is None:
+            raise ValueError(
+                'The model has a relation_neck, so PseudoLabelHook needs graphs, for '
+                "example graphs=dict(type='OrderedGraphs', order='camera_time')."
+            )
+        self._watch = StepWatch(runner.optim_wrapper)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Embed, refine, cluster; set labels and memories."""
+        model = _unwrap(runner.model)
+        loader = runner.train_loop.dataloader
+        view = loader.dataset.with_pipeline(self.pipeline)
+        title = f'epoch {runner.epoch + 1}: embed'
+        timer_features = extract_features(model, view, title=title, **self.extract)
+        outcome = on_rank_zero(
+            partial(self._cluster, runner, timer_features, loader.dataset)
+        )
+        self._share_labels(outcome, len(loader.dataset))
+        on_rank_zero(partial(self._init_memories, model, outcome))
+        _share_memories(model)
+        # a resumed run has the seed of its checkpoint by now
+        loader.sampler.seed = runner.seed
+        loader.sampler.set_epoch(runner.epoch)
+        loader.sampler.set_labels(self.labels)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Apply the recorded memory updates if the optimiser took the step."""
+        outcome = self._watch.outcome()
+        for head in _unwrap(runner.model).memory_heads:
+            if outcome == 'stepped':
+                head.apply_update()
+            elif outcome == 'skipped':
+                head.discard_update()
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Make the ranks' buffers one, for checkpoint, test and clustering."""
+        if dist.is_distributed():
+            dist.all_reduce_params(_unwrap(runner.model).buffers(), op='mean')
+
+    def after_train(self, runner: Runner) -> None:
+        """Let go of the optimiser."""
+        self._watch.close()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the labels: an epoch without clusters falls back on them."""
+        if self.labels is not None:
+            checkpoint[_CHECKPOINT_KEY] = torch.from_numpy(self.labels.copy())
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take the labels of the run that is resumed."""
+        labels = checkpoint.get(_CHECKPOINT_KEY)
+        if runner._resume and labels is not None:
+            self.labels = labels.cpu().numpy()
+
+    def _cluster(self, runner: Runner, features, dataset) -> PseudoLabels:
+        model = _unwrap(runner.model)
+        truth = dataset.column('pid')
+        truth = truth if (truth >= 0).any() else None
+        graphs = None
+        if self.graphs is not None:
+            records = {name: dataset.column(name) for name in _RECORDS}
+            graphs = partial(self.graphs, records=records, epoch=runner.epoch)
+        outcome = cluster_embeddings(
+            features,
+            self.clusterer,
+            model.relation_neck,
+            graphs,
+            refine=self.refine and runner.epoch >= self.refine_begin,
+            compare_unrefined=self.compare_unrefined and truth is not None,
+        )
+        if not (outcome.labels >= 0).any():
+            outcome.labels = self._fallback(runner)
+        scalars = report(outcome, self.labels, truth)
+        runner.logger.info(_describe(runner.epoch, scalars, len(dataset)))
+        runner.visualizer.add_scalars(
+            {f'pseudo_labels/{name}': value for name, value in scalars.items()},
+            step=runner.epoch + 1,
+        )
+        return outcome
+
+    def _fallback(self, runner: Runner) -> np.ndarray:
+        if self.labels is None:
+            raise RuntimeError(
+                'Clustering found no cluster in the first epoch: every image is an '
+                f'outlier to {self.clusterer}. Raise eps, lower min_samples, or raise '
+                'k1, and check that the backbone has pretrained weights.'
+            )
+        runner.logger.warning(
+            f'Epoch {runner.epoch + 1}: clustering found no cluster; the labels of '
+            'the epoch before are kept.'
+        )
+        return self.labels
+
+    def _share_labels(self, outcome: PseudoLabels | None, count: int) -> None:
+        shared = torch.empty(count, dtype=torch.int64)
+        if outcome is not None:
+            shared[:] = torch.from_numpy(outcome.labels)
+        dist.broadcast(shared, src=0)
+        self.labels = shared.numpy()
+
+    @staticmethod
+    def _init_memories(model, outcome: PseudoLabels) -> None:
+        labels = torch.from_numpy(outcome.labels)
+        for head, features in zip(
+            model.memory_heads, (outcome.features, outcome.refined)
+        ):
+            head.init_memory(features, labels)
+
+
+def _share_memories(model) -> None:
+    """Give rank 0's memories to all, bit by bit the same."""
+    if not dist.is_distributed():
+        return
+    for head in model.memory_heads:
+        shape = torch.tensor(head.memory.shape)
+        dist.broadcast(shape, src=0)
+        if not dist.is_main_process():
+            head.memory = head.memory.new_empty(*shape.tolist())
+        dist.broadcast(head.memory, src=0)
+
+
+def _unwrap(model):
+    return model.module if is_model_wrapper(model) else model
+
+
+def _describe(epoch: int, scalars: dict[str, float], count: int) -> str:
+    """One line of the log."""
+    text = (
+        f'Epoch {epoch + 1} pseudo-labels: {scalars["clusters"]:.0f} clusters of '
+        f'{scalars["size_min"]:.0f}-{scalars["size_max"]:.0f} images (median '
+        f'{scalars["size_median"]:.0f}), {scalars["outliers"]:.0f} of {count} images '
+        'are outliers'
+    )
+    if 'stability' in scalars:
+        text += f'; ARI with the last epoch {scalars["stability"]:.3f}'
+    for prefix, title in (('', ''), ('unrefined_', ' before refinement')):
+        if f'{prefix}ari' in scalars:
+            values = ', '.join(
+                f'{name} {scalars[prefix + key]:.3f}'
+                for name, key in (
+                    ('ARI', 'ari'),
+                    ('NMI', 'nmi'),
+                    ('precision', 'precision'),
+                    ('recall', 'recall'),
+                )
+            )
+            text += f'; against identities (report only){title}: {values}'
+    times = ', '.join(
+        f'{key.removeprefix("seconds_")} {value:.1f} s'
+        for key, value in scalars.items()
+        if key.startswith('seconds_')
+    )
+    return f'{text}; {times}'

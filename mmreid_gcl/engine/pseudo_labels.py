@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From embeddings to pseudo-labels, and what there is to say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.utils import Timer
+from torch import Tensor, nn
+
+from mmreid_gcl.clustering import (
+    adjusted_rand_index,
+    cluster_summary,
+    normalized_mutual_info,
+    pairwise_precision_recall,
+)
+
+
+@dataclass
+class PseudoLabels:
+    """The outcome of one clustering.
+
+    Attributes:
+        labels (np.ndarray): (N,) int64, -1 is an outlier.
+        features (Tensor): (N, C) embeddings x.
+        refined (Tensor | None): (N, 2C) unit-length relation-aware ones.
+        unrefined_labels (np.ndarray | None): Labels of x alone, where they
+            were asked for beside those of the refined embeddings.
+        seconds (dict): Time of each step.
+    """
+
+    labels: np.ndarray
+    features: Tensor
+    refined: Tensor | None = None
+    unrefined_labels: np.ndarray | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def cluster_embeddings(
+    features: Tensor,
+    clusterer: Callable[[np.ndarray], np.ndarray],
+    relation_neck: nn.Module | None = None,
+    build_graphs: Callable[[np.ndarray], np.ndarray] | None = None,
+    refine: bool = True,
+    compare_unrefined: bool = False,
+) -> PseudoLabels:
+    """Refine embeddings with GCL and cluster them.
+
+    Args:
+        features (Tensor): (N, C) embeddings x, on the CPU.
+        clusterer (Callable): (N, D) array to (N,) labels.
+        relation_neck (nn.Module, optional): The GCL neck; runs in eval mode.
+        build_graphs (Callable, optional): (N, C) array to (N, B) nodes of each
+            image's graph; needed with ``relation_neck``.
+        refine (bool): Cluster the relation-aware embeddings (CR), not x.
+            Defaults to True.
+        compare_unrefined (bool): Cluster x too, for the report.
+
+    Returns:
+        PseudoLabels: The labels and what they were made from.
+    """
+    timer = Timer()
+    seconds = {}
+    refined = None
+    if relation_neck is not None:
+        neighbours = build_graphs(features.numpy())
+        refined = refine_embeddings(features, relation_neck, neighbours)
+        seconds['refine'] = timer.since_last_check()
+    clustered = features if refined is None or not refine else refined
+    labels = clusterer(clustered.numpy())
+    seconds['cluster'] = timer.since_last_check()
+    unrefined_labels = None
+    if compare_unrefined and clustered is refined:
+        unrefined_labels = clusterer(features.numpy())
+        seconds['compare'] = timer.since_last_check()
+    return PseudoLabels(labels, features, refined, unrefined_labels, seconds)
+
+
+@torch.inference_mode()
+def refine_embeddings(
+    features: Tensor, relation_neck: nn.Module, neighbours: np.ndarray
+) -> Tensor:
+    """Relation-aware embeddings (eq. 4), unit length, by a neck in eval mode.
+
+    Args:
+        features (Tensor): (N, C), on the CPU.
+        relation_neck (nn.Module): A :class:`~mmreid_gcl.models.GCLNeck`.
+        neighbours (np.ndarray): (N, B) nodes of each image's graph.
+
+    Returns:
+        Tensor: (N, 2C), on the CPU.
+    """
+    was_training = relation_neck.training
+    relation_neck.eval()
+    device = next(relation_neck.parameters()).device
+    refined = relation_neck.refine(
+        features.to(device), torch.from_numpy(neighbours).to(device)
+    )
+    relation_neck.train(was_training)
+    return F.normalize(refined).cpu()
+
+
+def report(
+    outcome: PseudoLabels,
+    previous: np.ndarray | None = None,
+    truth: np.ndarray | None = None,
+) -> dict[str, float]:
+    """Scalars that describe pseudo-labels.
+
+    Args:
+        outcome (PseudoLabels): Of this epoch.
+        previous (np.ndarray, optional): (N,) labels of the last epoch.
+        truth (np.ndarray, optional): (N,) identities, for the report alone.
+
+    Returns:
+        dict[str, float]: ``clusters``, ``outliers``, sizes; ``stability`` (ARI with
+        the last epoch); with ``truth`` ``ari``, ``nmi``, ``precision`` and ``recall``
+        of pairs, and the same with ``unrefined_`` before; ``seconds_*``.
+    """
+    scalars: dict[str, float] = dict(cluster_summary(outcome.labels))
+    if previous is not None:
+        scalars['stability'] = adjusted_rand_index(outcome.labels, previous)
+    if truth is not None:
+        scalars.update(_against(outcome.labels, truth))
+        if outcome.unrefined_labels is not None:
+            unrefined = _against(outcome.unrefined_labels, truth)
+            scalars.update({f'unrefined_{k}': v for k, v in unrefined.items()})
+    scalars.update({f'seconds_{k}': v for k, v in outcome.seconds.items()})
+    return scalars
+
+
+def _against(labels: np.ndarray, truth: Mapping | np.ndarray) -> dict[str, float]:
+    precision, recall = pairwise_precision_recall(labels, truth)
+    return dict(
+        ari=adjusted_rand_index(labels, truth),
+        nmi=normalized_mutual_info(labels, truth),
+        precision=precision,
+        recall=recall,
+    )

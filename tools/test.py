@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluate a checkpoint: ``python tools/test.py CONFIG CHECKPOINT``."""
+
+import argparse
+import os
+
+from mmengine.config import DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmreid_gcl.apis import load_config
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line, as in other OpenMMLab projects."""
+    parser = argparse.ArgumentParser(description='Evaluate a checkpoint')
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('checkpoint', help='path of the checkpoint')
+    parser.add_argument('--work-dir', help='folder of the log')
+    parser.add_argument(
+        '--flip', action='store_true', help='average with the mirror image'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, as key=value; data_root=FOLDER sets '
+        'the folder of all its data sets',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    """Build the runner and test."""
+    args = parse_args()
+    cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    cfg.load_from = args.checkpoint
+    # the checkpoint has all weights: no other file is needed
+    cfg.model.backbone.pop('init_cfg', None)
+    if args.flip:
+        cfg.model.flip_test = True
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.test()
+
+
+if __name__ == '__main__':
+    main()
