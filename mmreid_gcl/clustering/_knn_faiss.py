@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Neighbours by faiss: exact on CPU and GPU, approximate by IVF and HNSW."""
+
+import numpy as np
+from mmengine.logging import print_log
+
+from ._parallel import Progress
+from .features import Features
+
+# Rows handed to faiss at once: bounds the memory of a search and of a scaled
+# copy, and is what progress is reported by.
+_CHUNK = 16384
+
+
+def _faiss():
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError(
+            'this neighbour search needs faiss: pip install faiss-cpu (or faiss-gpu)'
+        ) from error
+    return faiss
+
+
+def _fill(index, features: Features, name: str) -> None:
+    progress = Progress(f'{name}: adding', len(features))
+    for start in range(0, len(features), _CHUNK):
+        rows = features.rows(slice(start, start + _CHUNK))
+        index.add(rows)
+        progress.update(len(rows))
+
+
+def _search(
+    index, features: Features, k: int, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    n = len(features)
+    distances = np.empty((n, k), np.float32)
+    indices = np.empty((n, k), np.int32)
+    progress = Progress(f'{name}: searching', n)
+    for start in range(0, n, _CHUNK):
+        part = slice(start, min(start + _CHUNK, n))
+        found = index.search(features.rows(part), k + 1)
+        distances[part], indices[part] = without_self(*found, start)
+        progress.update(part.stop - start)
+    return distances, indices
+
+
+def without_self(
+    distances: np.ndarray, indices: np.ndarray, start: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Drop every row itself from its list, or the last entry if it is not there.
+
+    Args:
+        distances (np.ndarray): (n, k + 1) float32, ascending.
+        indices (np.ndarray): (n, k + 1); -1 where nothing was found.
+        start (int): Index of the first of the n rows.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: (n, k) float32 and int32, ascending; equal
+        distances by index. Where too little was found, the row itself stands at
+        an infinite distance (it adds nothing to a neighbourhood).
+    """
+    n, width = indices.shape
+    own = np.arange(start, start + n)[:, None]
+    missing = indices < 0
+    distances = np.where(missing, np.inf, np.maximum(distances, 0))
+    indices = np.where(missing, own, indices)
+    drop = (indices == own) & ~missing
+    drop[~drop.any(axis=1), -1] = True
+    keep = ~drop
+    distances = distances[keep].reshape(n, width - 1)
+    indices = indices[keep].reshape(n, width - 1)
+    order = np.lexsort((indices, distances), axis=1)
+    return (
+        np.take_along_axis(distances, order, 1).astype(np.float32),
+        np.take_along_axis(indices, order, 1).astype(np.int32),
+    )
+
+
+def flat_search(features: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Exact search by ``faiss.IndexFlatL2`` on all cores.
+
+    Args:
+        features (Features): N rows; faiss keeps a copy.
+        k (int): Number of neighbours, itself not counted; 1 <= k < N.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: Squared distances (N, k) float32 and
+        indices (N, k) int32.
+    """
+    index = _faiss().IndexFlatL2(features.x.shape[1])
+    _fill(index, features, 'faiss')
+    return _search(index, features, k, 'faiss')
+
+
+def gpu_search(
+    features: Features, k: int, device: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Exact search by ``faiss.IndexFlatL2`` on one GPU.
+
+    Args:
+        features (Features): N rows.
+        k (int): Number of neighbours, itself not counted; 1 <= k < N.
+        device (int): Number of the GPU. Defaults to 0.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: As :func:`flat_search`.
+
+    Raises:
+        RuntimeError: If faiss was installed without GPU support or sees no GPU.
+    """
+    faiss = _faiss()
+    if not hasattr(faiss, 'StandardGpuResources') or faiss.get_num_gpus() == 0:
+        raise RuntimeError(
+            "backend='faiss-gpu' needs a faiss with GPU support and a GPU: "
+            "pip install faiss-gpu instead of faiss-cpu, or use backend='torch'"
+        )
+    index = faiss.index_cpu_to_gpu(
+        faiss.StandardGpuResources(), device, faiss.IndexFlatL2(features.x.shape[1])
+    )
+    _fill(index, features, 'faiss-gpu')
+    return _search(index, features, k, 'faiss-gpu')
+
+
+def ivf_search(
+    features: Features,
+    k: int,
+    nlist: int | None = None,
+    nprobe: int | None = None,
+    quantizer: str = 'Flat',
+    seed: int = 0,
+    recall_sample: int = 1000,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Approximate search by an inverted file (``faiss.index_factory``).
+
+    Args:
+        features (Features): N rows.
+        k (int): Number of neighbours, itself not counted; 1 <= k < N.
+        nlist (int, optional): Number of cells. Defaults to 4 * sqrt(N), at most
+            N / 39 (what faiss wants to train on).
+        nprobe (int, optional): Cells to look into. Defaults to nlist / 16, at
+            least 8.
+        quantizer (str): What the cells hold, as in faiss: 'Flat', 'SQfp16',
+            'SQ8', 'PQ64x8', ... Defaults to 'Flat'.
+        seed (int): Of the training of the cells. Defaults to 0.
+        recall_sample (int): Rows to measure recall on; 0 leaves it out.
+            Defaults to 1000.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: As :func:`flat_search`.
+    """
+    faiss = _faiss()
+    n, c = features.x.shape
+    if nlist is None:
+        nlist = int(max(1, min(4 * n**0.5, n // 39)))
+    if nprobe is None:
+        nprobe = max(8, nlist // 16)
+    nprobe = min(nprobe, nlist)
+    index = faiss.index_factory(c, f'IVF{nlist},{quantizer}')
+    ivf = faiss.extract_index_ivf(index)
+    ivf.cp.seed = seed
+    ivf.cp.max_points_per_centroid = 64
+    ivf.nprobe = nprobe
+    rng = np.random.default_rng(seed)
+    sample = rng.choice(n, min(n, 64 * nlist), replace=False)
+    index.train(features.rows(np.sort(sample)))
+    name = f'faiss IVF{nlist},{quantizer} nprobe={nprobe}'
+    _fill(index, features, name)
+    result = _search(index, features, k, name)
+    log_recall(features, result[1], recall_sample, seed, name)
+    return result
+
+
+def hnsw_search(
+    features: Features,
+    k: int,
+    m: int = 32,
+    ef_construction: int = 80,
+    ef_search: int = 128,
+    seed: int = 0,
+    recall_sample: int = 1000,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Approximate search by a navigable graph (``faiss.IndexHNSWFlat``).
+
+    The graph depends on the order in which threads insert: use 'ivf' where the
+    same result in every run matters.
+
+    Args:
+        features (Features): N rows.
+        k (int): Number of neighbours, itself not counted; 1 <= k < N.
+        m (int): Links of a node. Defaults to 32.
+        ef_construction (int): Candidates while building. Defaults to 80.
+        ef_search (int): Candidates while searching, at least k + 1 are used.
+            Defaults to 128.
+        seed (int): Of the sample for recall. Defaults to 0.
+        recall_sample (int): Rows to measure recall on; 0 leaves it out.
+            Defaults to 1000.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: As :func:`flat_search`.
+    """
+    index = _faiss().IndexHNSWFlat(features.x.shape[1], m)
+    index.hnsw.efConstruction = ef_construction
+    index.hnsw.efSearch = max(ef_search, k + 1)
+    name = f'faiss HNSW{m}'
+    _fill(index, features, name)
+    result = _search(index, features, k, name)
+    log_recall(features, result[1], recall_sample, seed, name)
+    return result
+
+
+def measure_recall(
+    features: Features, indices: np.ndarray, sample: int, seed: int = 0
+) -> float:
+    """Share of the true nearest neighbours that a search found.
+
+    Args:
+        features (Features): N rows.
+        indices (np.ndarray): (N, k) neighbours found, themselves not counted.
+        sample (int): Rows to look at, drawn at random.
+        seed (int): Of the draw. Defaults to 0.
+
+    Returns:
+        float: recall@k, in [0, 1].
+    """
+    n, k = indices.shape
+    rows = np.random.default_rng(seed).choice(n, min(sample, n), replace=False)
+    queries = features.rows(rows)
+    best_d = np.full((len(rows), k), np.inf, np.float32)
+    best_i = np.full((len(rows), k), -1, np.int64)
+    for start in range(0, n, _CHUNK):
+        part = slice(start, min(start + _CHUNK, n))
+        d2 = features.offset[part] - 2 * (queries @ features.rows(part).T)
+        own = (rows >= start) & (rows < part.stop)
+        d2[own, rows[own] - start] = np.inf
+        found = np.argpartition(d2, min(k, d2.shape[1]) - 1, axis=1)[:, :k]
+        all_d = np.concatenate([best_d, np.take_along_axis(d2, found, 1)], 1)
+        all_i = np.concatenate([best_i, found + start], 1)
+        keep = np.argpartition(all_d, k - 1, axis=1)[:, :k]
+        best_d = np.take_along_axis(all_d, keep, 1)
+        best_i = np.take_along_axis(all_i, keep, 1)
+    hits = sum(
+        len(np.intersect1d(a, b)) for a, b in zip(best_i, indices[rows], strict=True)
+    )
+    return hits / best_i.size
+
+
+def log_recall(
+    features: Features, indices: np.ndarray, sample: int, seed: int, name: str
+) -> None:
+    """Measure recall on a sample and log it; nothing with ``sample=0``."""
+    if sample:
+        recall = measure_recall(features, indices, sample, seed)
+        print_log(
+            f'{name}: recall@{indices.shape[1]} = {recall:.4f} on '
+            f'{min(sample, len(indices))} random rows (without the rows themselves)',
+            logger='current',
+        )

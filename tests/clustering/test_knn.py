@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmreid_gcl.clustering import knn_search
+from mmreid_gcl.clustering._knn_symmetric import symmetric_search
+from mmreid_gcl.clustering.features import prepare_features
+
+from . import reference
+
+EXACT = ['symmetric', 'torch', 'faiss']
+
+
+def gaussian(n, c, seed=0):
+    return np.random.default_rng(seed).standard_normal((n, c)).astype(np.float32)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(1, 60),
+    c=st.integers(1, 12),
+    k=st.integers(1, 70),
+    length=st.sampled_from([1e-3, 1.0, 50.0]),
+    seed=st.integers(0, 2**16),
+    backend=st.sampled_from(EXACT),
+)
+def test_equals_sorting_everything(n, c, k, length, seed, backend):
+    x = gaussian(n, c, seed) * np.float32(length)
+    distances, indices = knn_search(x, k, backend)
+    k = min(k, n)
+    assert distances.shape == indices.shape == (n, k)
+    assert distances.dtype == np.float32 and indices.dtype == np.int64
+    dense, order = reference.sorted_neighbours(x)
+    expected = np.take_along_axis(dense, np.array(order)[:, :k], 1)
+    np.testing.assert_allclose(distances, expected, atol=2e-3 * length)
+    np.testing.assert_array_equal(indices[:, 0], np.arange(n))
+    np.testing.assert_array_equal(distances[:, 0], 0)
+    for row in indices:
+        assert len(set(row)) == k
+    found = np.take_along_axis(dense, indices, 1)
+    np.testing.assert_allclose(found, expected, atol=2e-3 * length)
+
+
+@pytest.mark.parametrize('block', [1, 7, 64, 100, 1000])
+def test_blocks_of_any_size(block):
+    x = gaussian(200, 20)
+    distances, indices = symmetric_search(prepare_features(x, True), 9, block)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    dense, order = reference.sorted_neighbours(unit)
+    np.testing.assert_array_equal(indices, np.array(order)[:, 1:10])
+    expected = np.take_along_axis(dense, indices, 1) ** 2
+    np.testing.assert_allclose(distances, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('backend', EXACT)
+def test_ties_go_to_the_smaller_index(backend):
+    # Whole numbers: every distance is exact, and many are equal.
+    x = np.random.default_rng(0).integers(0, 3, (150, 3)).astype(np.float32)
+    _, indices = knn_search(x, 150, backend)
+    _, order = reference.sorted_neighbours(x)
+    np.testing.assert_array_equal(indices, order)
+
+
+@pytest.mark.parametrize('backend', ['symmetric', 'torch'])
+def test_ties_at_the_end_of_the_list(backend):
+    x = np.random.default_rng(1).integers(0, 3, (150, 3)).astype(np.float32)
+    options = dict(rerank=149) if backend == 'torch' else {}
+    _, indices = knn_search(x, 8, backend, **options)
+    _, order = reference.sorted_neighbours(x)
+    np.testing.assert_array_equal(indices, np.array(order)[:, :8])
+
+
+@pytest.mark.parametrize('backend', [*EXACT, 'ivf', 'hnsw'])
+def test_more_copies_than_neighbours(backend):
+    x = np.repeat(gaussian(2, 6), 50, axis=0)
+    distances, indices = knn_search(x, 5, backend)
+    np.testing.assert_array_equal(indices[:, 0], np.arange(100))
+    np.testing.assert_allclose(distances, 0, atol=2e-3)
+    np.testing.assert_array_equal(
+        indices // 50, np.repeat([[0], [1]], 50, axis=0) + 0 * indices
+    )
+
+
+@pytest.mark.parametrize('precision', ['tf32', 'float16', 'bfloat16'])
+def test_torch_in_low_precision_finds_nearly_all(precision):
+    x = gaussian(500, 64)
+    exact_d, exact = knn_search(x, 20, 'torch', device='cpu')
+    low_d, low = knn_search(x, 20, 'torch', device='cpu', precision=precision)
+    recall = np.mean([len(set(a) & set(b)) / 20 for a, b in zip(exact, low)])
+    assert recall > 0.999
+    np.testing.assert_allclose(low_d, exact_d, atol=1e-3)
+
+
+def test_torch_in_small_chunks():
+    x = gaussian(130, 10)
+    expected = knn_search(x, 12, 'torch')
+    found = knn_search(x, 12, 'torch', chunk_bytes=4 * 130 * 17)
+    np.testing.assert_array_equal(found[1], expected[1])
+    before = torch.get_float32_matmul_precision()
+    knn_search(x, 5, 'torch', precision='tf32')
+    assert torch.get_float32_matmul_precision() == before
+
+
+@pytest.mark.parametrize(
+    'backend, options',
+    [
+        ('ivf', dict(nlist=8, nprobe=8)),
+        ('ivf', dict(nlist=8, nprobe=8, quantizer='SQfp16')),
+        ('ivf', {}),
+        ('hnsw', dict(ef_search=400)),
+    ],
+)
+def test_approximate_search_with_its_recall(backend, options, monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        'mmreid_gcl.clustering._knn_faiss.print_log',
+        lambda message, **_: lines.append(message),
+    )
+    x = gaussian(2000, 8)
+    _, exact = knn_search(x, 10, 'symmetric')
+    _, found = knn_search(x, 10, backend, **options)
+    hits = [len(set(a[1:]) & set(b[1:])) for a, b in zip(exact, found)]
+    assert np.mean(hits) / 9 > 0.9
+    logged = float(lines[-1].split('recall@9 = ')[1].split()[0])
+    assert abs(logged - np.mean(hits) / 9) < 0.01
+
+
+def test_ivf_is_the_same_in_every_run():
+    x = gaussian(3000, 8)
+    first, second = (knn_search(x, 10, 'ivf', nprobe=2) for _ in range(2))
+    np.testing.assert_array_equal(first[1], second[1])
+
+
+def test_auto_says_what_it_picked(monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        'mmreid_gcl.clustering.knn.print_log',
+        lambda message, **_: lines.append(message),
+    )
+    knn_search(gaussian(50, 4), 3)
+    picked = 'torch' if torch.cuda.is_available() else 'symmetric'
+    assert f"50 x 4 features: backend '{picked}'" in lines[0]
+    monkeypatch.setattr('mmreid_gcl.clustering.knn.MAX_EXACT_CPU', 1000)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    knn_search(gaussian(1500, 4), 3)
+    assert "backend 'ivf'" in lines[1]
+
+
+def test_bad_arguments():
+    x = gaussian(10, 3)
+    for k in (0, -1, 1.5, True):
+        with pytest.raises(ValueError, match='k must be a whole number'):
+            knn_search(x, k)
+    with pytest.raises(ValueError, match=r"'auto' or one of .*'faiss'"):
+        knn_search(x, 3, 'annoy')
+    with pytest.raises(ValueError, match="'auto' takes no options"):
+        knn_search(x, 3, nprobe=3)
+    with pytest.raises(ValueError, match='precision must be one of'):
+        knn_search(x, 3, 'torch', precision='int3')
+    x[4, 1] = np.nan
+    with pytest.raises(ValueError, match=r'features\[4\] contains NaN'):
+        knn_search(x, 3)
+    with pytest.raises(ValueError, match=r'features\[0\] is too long'):
+        knn_search(gaussian(4, 3) * np.float32(1e25), 3)
+
+
+def test_zero_rows_are_fine_for_a_plain_search():
+    x = gaussian(10, 3)
+    x[4] = 0
+    _, indices = knn_search(x, 10)
+    np.testing.assert_array_equal(indices, reference.sorted_neighbours(x)[1])
+
+
+def test_faiss_without_a_gpu_says_what_to_do():
+    import faiss
+
+    if hasattr(faiss, 'StandardGpuResources') and faiss.get_num_gpus():
+        pytest.skip('there is a GPU')
+    with pytest.raises(RuntimeError, match='pip install faiss-gpu'):
+        knn_search(gaussian(10, 3), 3, 'faiss-gpu')
