@@ -4,6 +4,7 @@
 from .dukemtmc import DukeMTMCReID, DukeMTMCreID
 from .market1501 import Market1501
 from .msmt17 import MSMT17
+from .person_folder import UNLABELLED, PersonFolder
 from .reid_dataset import UNKNOWN, ReIDDataset
 from .samplers.pk_sampler import PKSampler
 from .samplers.sample_index import SampleIndex
@@ -11,10 +12,12 @@ from .samplers.sample_index import SampleIndex
 __all__ = [
     'MSMT17',
     'UNKNOWN',
+    'UNLABELLED',
     'DukeMTMCReID',
     'DukeMTMCreID',
     'Market1501',
     'PKSampler',
+    'PersonFolder',
     'ReIDDataset',
     'SampleIndex',
 ]

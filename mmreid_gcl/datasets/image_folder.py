@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,9 +55,9 @@ def list_images(folder: str | Path) -> list[str]:
     names, others = [], []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if not is_image_name(entry.name) or entry.is_dir():
+            if not is_image_name(entry.name) or _is_folder(entry):
                 others.append(entry.name)
-            elif entry.is_file():
+            elif _is_file(entry):
                 names.append(entry.name)
             else:
                 raise FileNotFoundError(
@@ -74,8 +75,9 @@ def list_images(folder: str | Path) -> list[str]:
 def walk_images(folder: str | Path, skip: Sequence[str] = ()) -> list[str]:
     """Paths of all images of a folder tree, relative to it, sorted.
 
-    Links to folders are followed; a folder reached twice on one way down (a
-    loop) is entered once, and the log says so.
+    Links are followed. Every folder is entered once: a link to a folder that
+    is reached in another way too (a loop, for example) is left out, and the
+    log says so. Hidden folders are left out.
 
     Args:
         folder (str | Path): Top of the tree.
@@ -94,28 +96,32 @@ def walk_images(folder: str | Path, skip: Sequence[str] = ()) -> list[str]:
     require_folder(folder, 'a folder of images')
     found: list[tuple[str, ...]] = []
     others: list[str] = []
-    # (path, its parts under `folder`, identities of the folders above it)
-    stack = [(str(folder), (), frozenset([_identity(folder)]))]
-    while stack:
-        path, parts, above = stack.pop()
-        with os.scandir(path) as entries:
+    folders: list[tuple[str, ...]] = [()]
+    links: list[tuple[str, ...]] = []
+    entered: set[tuple[int, int]] = set()
+    while folders or links:
+        # Links last and in a fixed order, so that what they double is the same
+        # on every file system.
+        parts = folders.pop() if folders else links.pop(links.index(min(links)))
+        stat = os.stat(folder.joinpath(*parts))
+        if (stat.st_dev, stat.st_ino) in entered:
+            log(
+                f'{folder.joinpath(*parts)}: a link to a folder that is read '
+                'already; not followed.',
+                logging.WARNING,
+            )
+            continue
+        entered.add((stat.st_dev, stat.st_ino))
+        with os.scandir(folder.joinpath(*parts)) as entries:
             for entry in entries:
                 here = (*parts, entry.name)
-                if entry.is_dir():
+                if _is_folder(entry):
                     if entry.name.startswith('.') or (not parts and entry.name in skip):
                         continue
-                    identity = _identity(entry.path)
-                    if identity in above:
-                        log(
-                            f'{entry.path}: a link back to a folder above it; not '
-                            'followed.',
-                            logging.WARNING,
-                        )
-                        continue
-                    stack.append((entry.path, here, above | {identity}))
+                    (links if entry.is_symlink() else folders).append(here)
                 elif not is_image_name(entry.name):
                     others.append('/'.join(here))
-                elif entry.is_file():
+                elif _is_file(entry):
                     found.append(here)
                 else:
                     raise FileNotFoundError(
@@ -124,6 +130,37 @@ def walk_images(folder: str | Path, skip: Sequence[str] = ()) -> list[str]:
                     )
     report_others(folder, others)
     return ['/'.join(parts) for parts in sorted(found)]
+
+
+class ExistingFiles:
+    """Which files exist under a folder: one look at each sub-folder.
+
+    A look at each of 100,000 images takes minutes on a network file system.
+
+    Args:
+        folder (str | Path): What the paths are relative to.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._names: dict[Path, set[str]] = {}
+
+    def __contains__(self, relative: str) -> bool:
+        path = self.folder / relative
+        if path.parent not in self._names:
+            names = set()
+            if path.parent.is_dir():
+                with os.scandir(path.parent) as entries:
+                    names = {entry.name for entry in entries if _is_file(entry)}
+            self._names[path.parent] = names
+        return path.name in self._names[path.parent]
+
+
+def natural_key(text: str) -> tuple:
+    """Sort key under which 'cam2' comes before 'cam10'."""
+    pieces = re.split('([0-9]+)', text)
+    # odd pieces are the numbers; the text itself tells '01' from '1'
+    return tuple(int(p) if i % 2 else p for i, p in enumerate(pieces)), text
 
 
 def require_folder(folder: str | Path, purpose: str) -> None:
@@ -156,6 +193,11 @@ def report_others(folder: str | Path, names: Sequence[str]) -> None:
     log(f'{folder}: left out what is no image ({len(names):,}): {shown}')
 
 
-def _identity(path: str | Path) -> tuple[int, int]:
-    stat = os.stat(path)
-    return stat.st_dev, stat.st_ino
+# os.DirEntry knows what an entry is without a further look, unless it is a
+# link; and it raises on a link to itself, where os.path says False.
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    return os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file()

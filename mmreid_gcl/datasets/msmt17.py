@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 from mmreid_gcl.registry import DATASETS
 
 from .benchmark import BenchmarkDataset, Counts
-from .image_folder import is_image_name
+from .image_folder import ExistingFiles, is_image_name
 
 #: Image folders of train and test: of V1, of V2, and V2 in another spelling.
 IMAGE_FOLDERS = (
@@ -137,7 +136,7 @@ class MSMT17(BenchmarkDataset):
 
     def _load_listed(self, root: Path, part: str) -> list[dict]:
         folder = _image_folder(root, part)
-        images = _ImageNames(folder)
+        images = ExistingFiles(folder)
         seen: dict[str, str] = {}
         samples = []
         for list_name in LISTS[part]:
@@ -160,29 +159,6 @@ class MSMT17(BenchmarkDataset):
                 sample['is_query'] = part == 'query'
                 samples.append((relative, sample))
         return [sample for _, sample in sorted(samples, key=lambda item: item[0])]
-
-
-class _ImageNames:
-    """Which images exist under a folder: one look at each sub-folder.
-
-    A look at each of 82,161 images takes minutes on a network file system.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._names: dict[Path, set[str]] = {}
-
-    def __contains__(self, relative: str) -> bool:
-        path = self.folder / relative
-        names = self._names.get(path.parent)
-        if names is None:
-            names = set()
-            if path.parent.is_dir():
-                with os.scandir(path.parent) as entries:
-                    # is_file() looks at the file itself only if it is a link
-                    names = {entry.name for entry in entries if entry.is_file()}
-            self._names[path.parent] = names
-        return path.name in names
 
 
 def _image_folder(root: Path, part: str) -> Path:

@@ -7,6 +7,7 @@ import copy
 from collections.abc import Sequence
 from pathlib import Path
 
+import mmpretrain.datasets.transforms  # noqa: F401  (registers PackInputs and others)
 import numpy as np
 from mmengine.dataset import BaseDataset, Compose
 
@@ -30,9 +31,10 @@ class ReIDDataset(BaseDataset):
     """Images of people with identity, camera and time.
 
     A sample is a dict with ``img_path`` (str), ``pid`` (int, identity; -1 is
-    junk), ``camid`` (int), ``sequence`` and ``frame`` (int, :data:`UNKNOWN`
-    where the data set has none) and ``is_query`` (bool). Identities serve
-    evaluation and reports; training reads ``gt_label``, which comes from the
+    junk, or that nobody labelled it), ``camid`` (int), ``sequence`` and
+    ``frame`` (int, :data:`UNKNOWN` where the data set has none) and
+    ``is_query`` (bool). Identities serve evaluation and reports; training
+    reads ``gt_label``, which comes from the
     :class:`~mmreid_gcl.datasets.SampleIndex` that the sampler draws.
 
     Subclasses implement :meth:`load_data_list`.
@@ -76,6 +78,10 @@ class ReIDDataset(BaseDataset):
     def _join_prefix(self) -> None:
         # Samples hold whole paths; there is no annotation file to join.
         self.data_root = str(Path(self.data_root).expanduser())
+
+    def load_data_list(self) -> list[dict]:
+        """The samples of the split; a subclass knows where they are."""
+        raise NotImplementedError(f'{type(self).__name__} lacks load_data_list().')
 
     def filter_data(self) -> list[dict]:
         """Put training images into an order that no identity has a part in."""

@@ -1,12 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Miniature data sets on disk, and a look at the log."""
-
-import logging
+"""Miniature data sets on disk."""
 
 import cv2
 import numpy as np
-import pytest
-from mmengine.logging import MMLogger
 
 
 def write_image(path, height=8, width=4, value=0):
@@ -32,19 +28,3 @@ def samples_of(dataset):
     for position, sample in enumerate(samples):
         assert sample.pop('sample_idx') == position
     return samples
-
-
-@pytest.fixture
-def log_lines():
-    """Lines written to the log since: a list of (level name, message)."""
-    lines = []
-
-    class Keep(logging.Handler):
-        def emit(self, record):
-            lines.append((record.levelname, record.getMessage()))
-
-    logger = MMLogger.get_current_instance()
-    keep = Keep()
-    logger.addHandler(keep)
-    yield lines
-    logger.removeHandler(keep)

@@ -8,7 +8,7 @@ from mmreid_gcl.datasets import Market1501
 from mmreid_gcl.datasets.benchmark import Counts, count
 from mmreid_gcl.registry import DATASETS
 
-from .layouts import log_lines, samples_of, write_image, write_images  # noqa: F401
+from .layouts import samples_of, write_image, write_images
 
 OFFICIAL_FOLDER = 'Market-1501-v15.09.15'
 
@@ -87,7 +87,7 @@ def test_query(root):
     assert (sample['pid'], sample['camid'], sample['is_query']) == (1, 0, True)
 
 
-def test_gallery_keeps_distractors_and_drops_junk(root, log_lines):  # noqa: F811
+def test_gallery_keeps_distractors_and_drops_junk(root, log_lines):
     dataset = Market1501(root, split='gallery')
     assert dataset.column('pid').tolist() == [0, 1]
     assert not dataset.column('is_query').any()
@@ -102,7 +102,7 @@ def test_test_is_query_then_gallery(root):
 
 
 @pytest.mark.parametrize('where', ['itself', 'parent'])
-def test_data_root_may_be_the_parent(root, where, log_lines):  # noqa: F811
+def test_data_root_may_be_the_parent(root, where, log_lines):
     given = root if where == 'itself' else root.parent
     assert len(Market1501(str(given))) == 3
     assert ('INFO', f'Market-1501: using {root}') in log_lines
@@ -113,7 +113,7 @@ def test_builds_from_the_registry(root):
     assert len(DATASETS.build(config)) == 3
 
 
-def test_wrong_counts_are_a_warning(root, log_lines):  # noqa: F811
+def test_wrong_counts_are_a_warning(root, log_lines):
     Market1501(root)
     (warning,) = [line for level, line in log_lines if level == 'WARNING']
     assert 'Market-1501 train: found 3 images, 2 identities, 3 cameras' in warning
@@ -121,7 +121,7 @@ def test_wrong_counts_are_a_warning(root, log_lines):  # noqa: F811
     assert '12,936 images, 751 identities, 6 cameras' in warning
 
 
-def test_right_counts_are_an_info(root, log_lines, monkeypatch):  # noqa: F811
+def test_right_counts_are_an_info(root, log_lines, monkeypatch):
     official = Market1501.OFFICIAL | {'train': Counts(3, 2, 3)}
     monkeypatch.setattr(Market1501, 'OFFICIAL', official)
     Market1501(root)
@@ -136,7 +136,7 @@ def test_official_counts():
     assert images == {'train': 12936, 'query': 3368, 'gallery': 15913}
 
 
-def test_a_synthetic_set_is_not_compared(root, log_lines):  # noqa: F811
+def test_a_synthetic_set_is_not_compared(root, log_lines):
     (root / 'synthetic.json').write_text('{}')
     Market1501(root, split='test')
     assert all(level == 'INFO' for level, _ in log_lines)
@@ -207,7 +207,7 @@ def test_a_name_that_cannot_be_parsed(root, name):
     assert '0002_c1s1_000451_03.jpg' in message.removeprefix(str(root))
 
 
-def test_other_files_are_reported_once(root, log_lines):  # noqa: F811
+def test_other_files_are_reported_once(root, log_lines):
     folder = root / 'bounding_box_train'
     (folder / 'Thumbs.db').write_bytes(b'x')
     (folder / '._0002_c1s1_000451_03.jpg').write_bytes(b'x')  # of macOS archives

@@ -3,7 +3,7 @@ import pytest
 
 from mmreid_gcl.datasets import MSMT17, UNKNOWN
 
-from .layouts import log_lines, samples_of, write_image, write_images  # noqa: F401
+from .layouts import samples_of, write_image, write_images
 
 LISTS = {
     'list_train.txt': [
@@ -113,14 +113,14 @@ def test_flat_layout(tmp_path):
     assert test.column('is_query').tolist() == [True, False]
 
 
-def test_v1_comes_before_v2(tmp_path, log_lines):  # noqa: F811
+def test_v1_comes_before_v2(tmp_path, log_lines):
     write_msmt(tmp_path, V2)
     root = write_msmt(tmp_path, V1)
     MSMT17(tmp_path)
     assert ('INFO', f'MSMT17: using {root}') in log_lines
 
 
-def test_official_counts(tmp_path, log_lines):  # noqa: F811
+def test_official_counts(tmp_path, log_lines):
     images = {part: counts.images for part, counts in MSMT17.OFFICIAL.items()}
     assert images == {'train': 32621, 'query': 11659, 'gallery': 82161}
     MSMT17(write_msmt(tmp_path))

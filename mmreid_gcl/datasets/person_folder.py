@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Anybody's own crops: a folder tree of images."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmreid_gcl.registry import DATASETS
+
+from .annotation_file import ALIASES, read_annotation
+from .image_folder import (
+    ExistingFiles,
+    is_image_name,
+    log,
+    natural_key,
+    require_folder,
+    walk_images,
+)
+from .reid_dataset import UNKNOWN, ReIDDataset
+from .times import parse_times
+
+#: ``pid`` of an image whose identity nobody gave. The metric leaves such
+#: gallery images out, as it does junk; reports on pseudo-labels as well.
+UNLABELLED = -1
+#: Groups that a pattern may name.
+GROUPS = ('camera', 'sequence', 'frame', 'time', 'pid')
+PARTS = ('train', 'query', 'gallery')
+
+
+@dataclass
+class _Image:
+    relative: str  # to the folder of its part, with '/'
+    path: Path
+    part: str
+    place: str  # for messages
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+@DATASETS.register_module()
+class PersonFolder(ReIDDataset):
+    r"""Images of people in a folder tree, unlabelled unless told otherwise.
+
+    .. code-block:: text
+
+        crops/                      crops/
+        ├── entrance/               ├── train/entrance/….jpg
+        │   ├── 000001.jpg          ├── query/entrance/<identity>/….jpg
+        │   └── …                   └── gallery/hall/<identity>/….jpg
+        └── hall/…
+
+    On the left, everything is for training. On the right there are labelled
+    images for evaluation as well; without a folder ``train``, everything but
+    ``query`` and ``gallery`` is for training.
+
+    **Camera**: the first sub-folder; or the group ``camera`` of ``pattern``;
+    or the column ``camera`` of ``annotation``. Names become ``camid`` 0, 1, …
+    in natural order ('cam2' before 'cam10'), the same in all splits;
+    ``metainfo['cameras']`` holds the names.
+
+    **Time**: ``sequence`` and ``frame`` (or ``time``) of the pattern or the
+    annotation. Without them, the natural order of the names: sub-folders
+    below the camera are sequences, images of a folder are frames. If your
+    names begin with an identity, this puts images of one person side by side:
+    give a pattern, or ``order_by_name=False``. When a file was modified is
+    never looked at. ``time`` is an integer, seconds, or a timestamp
+    (:func:`~mmreid_gcl.datasets.times.parse_times`); it takes the place of
+    ``frame`` where both are given.
+
+    **Identity**: the group or the column ``pid``, in ``query`` and ``gallery``
+    else the second sub-folder. Training does not need it; where nobody gives
+    it, ``pid`` is :data:`UNLABELLED`. Numbers stay as they are; if any
+    identity is no number, all are numbered in natural order, and
+    ``metainfo['identities']`` holds their names.
+
+    Args:
+        data_root (str): The folder.
+        split (str): 'train', 'query', 'gallery', or 'test' (query, then
+            gallery). Defaults to 'train'.
+        pipeline (Sequence[dict]): Transforms. Defaults to ().
+        camera (int, optional): Which sub-folder names the camera: 0 the first,
+            1 the second, -1 the one that holds the image. None: all images
+            come from one camera. Defaults to 0.
+        pattern (str, optional): Regular expression, searched in the path
+            relative to the folder (to ``train/``, ``query/``, ``gallery/``
+            where those are), with '/' between the parts. Its named groups may
+            be camera (or camid), sequence, frame, time and pid. For example
+            ``r'cam(?P<camera>\d+)_(?P<time>\d{8}-\d{6})'``.
+        annotation (str, optional): CSV or Parquet file, relative to
+            ``data_root``, with the column path (likewise relative) and, as
+            far as known, split ('train', 'query', 'gallery'; empty is train),
+            camera (or camid), sequence, frame, time, pid. Then only the
+            images in it are used. What it leaves empty, ``pattern`` fills.
+        order_by_name (bool): Whether names give the time where nothing else
+            does. Defaults to True.
+        **kwargs: Further arguments of mmengine's ``BaseDataset``.
+
+    Raises:
+        FileNotFoundError: If the folder, the annotation, a listed image or
+            the images of the split are missing.
+        ValueError: If the pattern is broken or does not fit an image, a value
+            cannot be read, or a query image has no identity.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        split: str = 'train',
+        pipeline: Sequence[dict] = (),
+        camera: int | None = 0,
+        pattern: str | None = None,
+        annotation: str | None = None,
+        order_by_name: bool = True,
+        **kwargs,
+    ) -> None:
+        if camera is not None and (isinstance(camera, bool) or type(camera) is not int):
+            raise ValueError(
+                'PersonFolder: camera must be the number of a sub-folder (0 is the '
+                f'first) or None, got {camera!r}.'
+            )
+        self.camera = camera
+        self.pattern = None if pattern is None else _compile(pattern)
+        self.annotation = annotation
+        self.order_by_name = order_by_name
+        super().__init__(data_root, split=split, pipeline=pipeline, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """List the images of the split; all splits share one numbering.
+
+        Returns:
+            list[dict]: Samples as in
+            :class:`~mmreid_gcl.datasets.ReIDDataset`.
+        """
+        root = Path(self.data_root)
+        require_folder(root, 'images of people')
+        images = list(self._listed(root) if self.annotation else self._walked(root))
+        for image in images:
+            self._match_pattern(image)
+            self._take_from_folders(image)
+        cameras = _number_names({image.fields['camera'] for image in images})
+        identities = _number_labels(image.fields['pid'] for image in images)
+        self._metainfo['cameras'] = list(cameras)
+        named = not all(name.isdigit() for name in identities)
+        self._metainfo['identities'] = list(identities) if named else []
+        wanted = ('query', 'gallery') if self.split == 'test' else (self.split,)
+        samples = []
+        for part in wanted:
+            found = [image for image in images if image.part == part]
+            self._require_images(root, part, found)
+            found.sort(key=lambda image: image.relative.split('/'))
+            times = self._times(found)
+            for image, (sequence, frame) in zip(found, times):
+                pid = identities.get(image.fields['pid'], UNLABELLED)
+                samples.append(
+                    {
+                        'img_path': str(image.path),
+                        'pid': pid,
+                        'camid': cameras[image.fields['camera']],
+                        'sequence': sequence,
+                        'frame': frame,
+                        'is_query': part == 'query',
+                    }
+                )
+            self._log_part(part, samples[-len(found) :])
+        return samples
+
+    def _walked(self, root: Path) -> Iterable[_Image]:
+        """The images of the folder tree."""
+        evaluation = [part for part in PARTS[1:] if (root / part).is_dir()]
+        folders = {part: root / part for part in evaluation}
+        if evaluation and (root / 'train').is_dir():
+            folders['train'] = root / 'train'
+        else:
+            folders['train'] = root
+        for part in PARTS:
+            if part not in folders:
+                continue
+            folder = folders[part]
+            log(f'PersonFolder {part}: reading {folder}')
+            for relative in walk_images(folder, evaluation if folder == root else ()):
+                path = folder / relative
+                yield _Image(relative, path, part, str(path))
+
+    def _listed(self, root: Path) -> Iterable[_Image]:
+        """The images of the annotation file."""
+        existing = ExistingFiles(root)
+        seen: dict[str, str] = {}
+        for place, fields in read_annotation(root / self.annotation):
+            relative = _relative_to(root, fields.pop('path'))
+            part = fields.pop('split', '') or 'train'
+            if part not in PARTS:
+                raise ValueError(
+                    f'{place}: split is {part!r}; expected one of {PARTS}, or empty '
+                    'for train.'
+                )
+            if not is_image_name(relative.rsplit('/', 1)[-1]):
+                raise ValueError(f'{place}: {relative!r} has no image ending.')
+            if relative in seen:
+                raise ValueError(
+                    f'{place}: {relative!r} stands already in {seen[relative]}; '
+                    'expected every image once.'
+                )
+            seen[relative] = place
+            if relative not in existing:
+                raise FileNotFoundError(
+                    f'{root / relative}: no such image, but {place} lists it; paths '
+                    'are relative to data_root.'
+                )
+            given = {name: value for name, value in fields.items() if value}
+            yield _Image(relative, root / relative, part, place, given)
+
+    def _match_pattern(self, image: _Image) -> None:
+        if self.pattern is None:
+            return
+        match = self.pattern.search(image.relative)
+        if match is None:
+            raise ValueError(
+                f'{image.path}: the pattern {self.pattern.pattern!r} does not match '
+                f'{image.relative!r}. Correct the pattern or move the file.'
+            )
+        for name, value in match.groupdict().items():
+            if value:
+                image.fields.setdefault(ALIASES.get(name, name), value)
+
+    def _take_from_folders(self, image: _Image) -> None:
+        """Fill in camera and identity that neither table nor pattern gave."""
+        folders = image.relative.split('/')[:-1]
+        if 'camera' not in image.fields:
+            image.fields['camera'] = self._camera_folder(image, folders)
+        pid = image.fields.get('pid')
+        if pid is None and image.part != 'train' and self.annotation is None:
+            has_group = self.pattern is not None and 'pid' in self.pattern.groupindex
+            if not has_group and self.camera == 0 and len(folders) > 1:
+                pid = folders[1]
+        pid = None if pid in (None, '', '-1') else pid
+        if pid is None and image.part == 'query':
+            raise ValueError(
+                f'{image.place}: this query image has no identity. Expected it as '
+                'the second sub-folder (query/<camera>/<identity>/…), as the group '
+                "'pid' of the pattern, or in the column 'pid' of the annotation."
+            )
+        image.fields['pid'] = pid
+
+    def _camera_folder(self, image: _Image, folders: list[str]) -> str:
+        if self.camera is None or (not folders and self.camera in (0, -1)):
+            return '.'
+        if folders and folders[0] in ('', '..') and self.camera >= 0:
+            raise ValueError(
+                f'{image.place}: {image.relative!r} is not in data_root, so no '
+                "sub-folder can name its camera. Give a column 'camera', or camera=-1."
+            )
+        try:
+            return folders[self.camera]
+        except IndexError:
+            raise ValueError(
+                f'{image.path}: camera={self.camera} is the number of a sub-folder '
+                f'(0 is the first), but {image.relative!r} has {len(folders)} of them.'
+            ) from None
+
+    def _times(self, images: list[_Image]) -> list[tuple[int, int]]:
+        """Sequence and frame of images that are sorted by path."""
+        places = [image.place for image in images]
+
+        def column(name: str) -> list[str]:
+            return [image.fields.get(name, '') for image in images]
+
+        sequences, frames, times = map(column, ('sequence', 'frame', 'time'))
+        if not any(sequences) and not any(frames) and not any(times):
+            return self._times_by_name(images)
+        for frame, place in zip(frames, places):
+            if frame and not re.fullmatch('[0-9]{1,18}', frame):
+                raise ValueError(
+                    f'{place}: frame is {frame!r}; expected an integer (timestamps '
+                    "go into 'time')."
+                )
+        numbers = _number_labels(sequences)
+        if any(times):
+            moments = parse_times(times, places)
+        else:
+            moments = [int(frame) if frame else UNKNOWN for frame in frames]
+        return [
+            (numbers.get(sequence, UNKNOWN), moment)
+            for sequence, moment in zip(sequences, moments)
+        ]
+
+    def _times_by_name(self, images: list[_Image]) -> list[tuple[int, int]]:
+        if not self.order_by_name:
+            return [(UNKNOWN, UNKNOWN)] * len(images)
+        log(
+            'PersonFolder: time is taken from the natural order of the names. If '
+            'names begin with an identity, give a pattern or order_by_name=False.'
+        )
+        folders: dict[str, list[_Image]] = defaultdict(list)
+        for image in images:
+            folders[image.relative.rpartition('/')[0]].append(image)
+        found = {}
+        for sequence, folder in enumerate(sorted(folders, key=natural_key)):
+            ordered = sorted(folders[folder], key=lambda i: natural_key(i.relative))
+            for frame, image in enumerate(ordered):
+                found[image.relative] = sequence, frame
+        return [found[image.relative] for image in images]
+
+    def _require_images(self, root: Path, part: str, found: list[_Image]) -> None:
+        if found:
+            return
+        source = root / self.annotation if self.annotation else root
+        if part == 'train':
+            raise FileNotFoundError(f'{source}: expected training images, found none.')
+        raise FileNotFoundError(
+            f'{source}: expected {part} images, found none. For an evaluation, put '
+            'labelled images into the folders query and gallery '
+            '(<camera>/<identity>/….jpg), or give an annotation with the columns '
+            'split and pid. Without labels, train with val_dataloader=None and '
+            'test_dataloader=None.'
+        )
+
+    def _log_part(self, part: str, samples: list[dict]) -> None:
+        cameras = sorted({sample['camid'] for sample in samples})
+        names = [self._metainfo['cameras'][camid] for camid in cameras]
+        shown = ', '.join(names[:8]) + (', …' if len(names) > 8 else '')
+        pids = {sample['pid'] for sample in samples} - {UNLABELLED}
+        unlabelled = sum(sample['pid'] == UNLABELLED for sample in samples)
+        log(
+            f'PersonFolder {part}: {len(samples):,} images, {len(cameras)} cameras '
+            f'({shown}), {len(pids):,} identities, {unlabelled:,} images unlabelled'
+        )
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(
+            f'PersonFolder: pattern {pattern!r} is no regular expression ({error}).'
+        ) from error
+    names = [ALIASES.get(name, name) for name in compiled.groupindex]
+    if not names or set(names) - set(GROUPS) or len(set(names)) < len(names):
+        raise ValueError(
+            f'PersonFolder: pattern {pattern!r} has the named groups '
+            f'{list(compiled.groupindex)}; expected some of {GROUPS}, each once.'
+        )
+    return compiled
+
+
+def _relative_to(root: Path, path: str) -> str:
+    """A listed path without detours; relative to ``root`` if it is in there."""
+    path = posixpath.normpath(path)
+    try:
+        return Path(path).relative_to(root).as_posix()
+    except ValueError:
+        return path
+
+
+def _number_names(names: Iterable[str]) -> dict[str, int]:
+    return {name: i for i, name in enumerate(sorted(names, key=natural_key))}
+
+
+def _number_labels(names: Iterable[str | None]) -> dict[str, int]:
+    """Numbers as they are; if any name is no number, all are numbered."""
+    given = {name for name in names if name}
+    if all(re.fullmatch('[0-9]{1,18}', name) for name in given):
+        return {name: int(name) for name in sorted(given, key=natural_key)}
+    return _number_names(given)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+import random
+
+import pytest
+
+from mmreid_gcl.datasets.image_folder import (
+    ExistingFiles,
+    list_images,
+    natural_key,
+    walk_images,
+)
+
+from .layouts import write_image, write_images
+
+
+def test_natural_key():
+    names = ['cam1', 'cam2', 'cam02', 'cam10', 'cam10b', 'hall', '7', '70', '', '08']
+    shuffled = random.Random(0).sample(names, len(names))
+    assert sorted(shuffled, key=natural_key) == [
+        '',
+        '7',
+        '08',
+        '70',
+        'cam02',
+        'cam2',
+        'cam1',
+        'cam10',
+        'cam10b',
+        'hall',
+    ][:4] + ['cam1', 'cam02', 'cam2', 'cam10', 'cam10b', 'hall']
+
+
+def test_walk_is_sorted_folder_by_folder(tmp_path):
+    names = ['b/1.jpg', 'a/z.png', 'a b/1.jpg', 'a/c/1.JPG', 'top.webp', '街/人.jpg']
+    for name in names:
+        write_image(tmp_path / name)
+    assert walk_images(tmp_path) == [
+        'a/c/1.JPG',
+        'a/z.png',
+        'a b/1.jpg',
+        'b/1.jpg',
+        'top.webp',
+        '街/人.jpg',
+    ]
+    assert walk_images(tmp_path, skip=('a', 'b')) == [
+        'a b/1.jpg',
+        'top.webp',
+        '街/人.jpg',
+    ]
+
+
+def test_hidden_folders_and_others(tmp_path, log_lines):
+    write_image(tmp_path / 'a' / '1.jpg')
+    write_image(tmp_path / '.thumbnails' / '1.jpg')
+    (tmp_path / 'a' / 'notes.txt').write_text('x')
+    assert walk_images(tmp_path) == ['a/1.jpg']
+    assert [line for _, line in log_lines] == [
+        f'{tmp_path}: left out what is no image (1): a/notes.txt'
+    ]
+
+
+def test_loops_are_entered_once(tmp_path, log_lines):
+    write_image(tmp_path / 'b' / '1.jpg')
+    write_image(tmp_path / 'a' / '2.jpg')
+    (tmp_path / 'b' / 'up').symlink_to(tmp_path)
+    (tmp_path / 'a' / 'b').symlink_to(tmp_path / 'b')
+    (tmp_path / 'b' / 'a').symlink_to(tmp_path / 'a')
+    (tmp_path / 'self').symlink_to(tmp_path / 'self')  # links to nothing but itself
+    assert walk_images(tmp_path) == ['a/2.jpg', 'b/1.jpg']
+    warnings = [line for level, line in log_lines if level == 'WARNING']
+    assert len(warnings) == 3
+    assert all('not followed' in line for line in warnings)
+
+
+def test_a_linked_folder_is_read(tmp_path):
+    write_images(tmp_path / 'elsewhere' / 'cam', ['1.jpg'])
+    (tmp_path / 'here').mkdir()
+    (tmp_path / 'here' / 'one').symlink_to(tmp_path / 'elsewhere')
+    (tmp_path / 'here' / 'two').symlink_to(tmp_path / 'elsewhere')
+    assert walk_images(tmp_path / 'here') == ['one/cam/1.jpg']
+
+
+def test_a_link_to_nothing(tmp_path):
+    (tmp_path / '1.jpg').symlink_to(tmp_path / 'gone.jpg')
+    for function in (walk_images, list_images):
+        with pytest.raises(FileNotFoundError, match=r'1\.jpg: expected an image'):
+            function(tmp_path)
+
+
+def test_existing_files(tmp_path):
+    write_image(tmp_path / 'a' / '1.jpg')
+    write_image(tmp_path / '2.jpg')
+    (tmp_path / 'a' / '3.jpg').mkdir()
+    (tmp_path / 'a' / '4.jpg').symlink_to(tmp_path / 'gone')
+    existing = ExistingFiles(tmp_path)
+    paths = ['a/1.jpg', '2.jpg', 'a/3.jpg', 'a/4.jpg', 'a/5.jpg', 'b/1.jpg', '1.jpg']
+    assert [path in existing for path in paths] == [True, True] + [False] * 5
