@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from .image_folder import list_images, log, require_folder
+from .image_folder import list_images, log, raise_all, require_folder
 from .reid_dataset import UNKNOWN, ReIDDataset
 
 #: A data set whose folder holds this file is synthetic: no official counts.
@@ -128,14 +128,19 @@ class BenchmarkDataset(ReIDDataset):
             ValueError: If a name does not fit; the message names it.
         """
         require_folder(folder, f'the {part} images of {self.TITLE}')
-        samples, junk = [], 0
+        samples, errors, junk = [], [], 0
         for name in list_images(folder):
-            sample = self.parse_name(folder / name)
+            try:
+                sample = self.parse_name(folder / name)
+            except ValueError as error:
+                errors.append(error)
+                continue
             if sample['pid'] == -1:
                 junk += 1
                 continue
             sample['is_query'] = part == 'query'
             samples.append(sample)
+        raise_all(errors)
         if junk:
             log(f'{folder}: {junk:,} junk images (identity -1) left out')
         return samples

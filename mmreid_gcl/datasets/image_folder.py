@@ -183,6 +183,26 @@ def require_folder(folder: str | Path, purpose: str) -> None:
         )
 
 
+def raise_all(errors: Sequence[ValueError]) -> None:
+    """Raise the first of some errors and say how many more there are.
+
+    Args:
+        errors (Sequence[ValueError]): Errors whose message begins with the
+            path of an image and ': '. May be empty.
+
+    Raises:
+        ValueError: If there is any.
+    """
+    if not errors:
+        return
+    message = str(errors[0])
+    if len(errors) > 1:
+        names = [str(e).split(': ', 1)[0].rsplit('/', 1)[-1] for e in errors[1:6]]
+        more = ', …' if len(errors) > 6 else ''
+        message += f' {len(errors) - 1:,} more like it: {", ".join(names)}{more}'
+    raise ValueError(message) from errors[0]
+
+
 def report_others(folder: str | Path, names: Sequence[str]) -> None:
     """Say once, in one line of the log, what in a folder is no image."""
     key = (str(folder), frozenset(names))

@@ -18,6 +18,7 @@ from .image_folder import (
     is_image_name,
     log,
     natural_key,
+    raise_all,
     require_folder,
     walk_images,
 )
@@ -138,9 +139,14 @@ class PersonFolder(ReIDDataset):
         root = Path(self.data_root)
         require_folder(root, 'images of people')
         images = list(self._listed(root) if self.annotation else self._walked(root))
+        errors = []
         for image in images:
-            self._match_pattern(image)
-            self._take_from_folders(image)
+            try:
+                self._match_pattern(image)
+                self._take_from_folders(image)
+            except ValueError as error:
+                errors.append(error)
+        raise_all(errors)
         cameras = _number_names({image.fields['camera'] for image in images})
         identities = _number_labels(image.fields['pid'] for image in images)
         self._metainfo['cameras'] = list(cameras)

@@ -207,6 +207,17 @@ def test_a_name_that_cannot_be_parsed(root, name):
     assert '0002_c1s1_000451_03.jpg' in message.removeprefix(str(root))
 
 
+def test_many_names_that_cannot_be_parsed(root):
+    write_images(root / 'query', [f'x{i}.jpg' for i in range(9)])
+    with pytest.raises(ValueError) as caught:
+        Market1501(root, split='query')
+    message = str(caught.value)
+    assert message.startswith(f'{root / "query" / "x0.jpg"}: cannot parse')
+    assert message.endswith(
+        ' 8 more like it: x1.jpg, x2.jpg, x3.jpg, x4.jpg, x5.jpg, …'
+    )
+
+
 def test_other_files_are_reported_once(root, log_lines):
     folder = root / 'bounding_box_train'
     (folder / 'Thumbs.db').write_bytes(b'x')

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One image file under the magnifying glass."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import unicodedata
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+#: What Pillow calls the format that a file ending promises.
+FORMATS = {
+    '.jpg': 'JPEG',
+    '.jpeg': 'JPEG',
+    '.png': 'PNG',
+    '.bmp': 'BMP',
+    '.webp': 'WEBP',
+    '.tif': 'TIFF',
+    '.tiff': 'TIFF',
+}
+#: A crop with more pixels is no crop of a person (and slow to decode).
+HUGE = 10_000_000
+_ORIENTATION = 274  # EXIF
+
+
+@dataclass
+class ImageReport:
+    """What was found in one image file.
+
+    Attributes:
+        width (int): In pixels, 0 if unknown.
+        height (int): In pixels, 0 if unknown.
+        mode (str): Pillow's name of the pixel format, '' if unknown.
+        checksum (str): Of the decoded pixels; the same for a copy in another
+            lossless format. '' if the image cannot be decoded.
+        errors (list[str]): What stops a training run.
+        remarks (list[str]): What may be meant so.
+    """
+
+    width: int = 0
+    height: int = 0
+    mode: str = ''
+    checksum: str = ''
+    errors: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def inspect_image(
+    path: str | Path, min_size: tuple[int, int] = (32, 16)
+) -> ImageReport:
+    """Decode an image completely and say what is wrong or unusual.
+
+    Stricter than the decoder used in training, some versions of which fill
+    the missing part of a truncated JPEG with grey without a word.
+
+    Args:
+        path (str | Path): The file.
+        min_size (tuple[int, int]): (height, width) in pixels below which a
+            crop is called tiny. Defaults to (32, 16).
+
+    Returns:
+        ImageReport: Never raises for a bad file.
+    """
+    report = ImageReport(remarks=name_remarks(Path(path).name))
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        report.errors.append(f'cannot be opened ({error.strerror})')
+        return report
+    if not data:
+        report.errors.append('zero bytes')
+        return report
+    image = _decode(data, report)
+    if image is None:
+        return report
+    if cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is None:
+        report.errors.append('OpenCV, which training uses, cannot decode it')
+    pixels = np.asarray(image)
+    digest = hashlib.blake2b(repr((pixels.shape, image.mode)).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels))
+    report.checksum = digest.hexdigest()
+    report.remarks += _content_remarks(Path(path), image, pixels, min_size)
+    return report
+
+
+def name_remarks(name: str) -> list[str]:
+    """What is suspicious about a file name.
+
+    Args:
+        name (str): Name without folder.
+
+    Returns:
+        list[str]: Empty if nothing is.
+    """
+    remarks = []
+    stem, ending = name.rsplit('.', 1) if '.' in name else (name, '')
+    if re.search(r'\([0-9]+\)$|[ _-](copy|Copy|Kopie|копия)\b|~', stem):
+        remarks.append('name of a copy')
+    if f'.{stem.lower()}'.endswith(tuple(FORMATS)) and '.' in stem:
+        remarks.append(f'two endings (….{stem.rsplit(".", 1)[-1]}.{ending})')
+    if name != name.strip() or stem != stem.strip():
+        remarks.append('blank at the edge of the name')
+    if any(unicodedata.category(letter) in ('Cc', 'Cf', 'Cs') for letter in name):
+        remarks.append('name with control characters or broken encoding')
+    elif unicodedata.normalize('NFC', name) != name:
+        remarks.append('name with decomposed letters (not NFC)')
+    return remarks
+
+
+def _decode(data: bytes, report: ImageReport) -> Image.Image | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of huge images; reported below
+            image = Image.open(io.BytesIO(data))
+            report.width, report.height = image.size
+            report.mode = image.mode
+            image.load()
+    except UnidentifiedImageError:
+        report.errors.append('no image, or a format that cannot be read')
+    except Image.DecompressionBombError:
+        report.errors.append('too many pixels to be read safely')
+    except Exception as error:  # Pillow raises all kinds for broken files
+        truncated = 'truncated' in str(error).lower()
+        kind = 'truncated' if truncated else 'cannot be decoded'
+        report.errors.append(f'{kind} ({error})')
+    else:
+        return image
+    return None
+
+
+def _content_remarks(
+    path: Path, image: Image.Image, pixels: np.ndarray, min_size: tuple[int, int]
+) -> list[str]:
+    width, height = image.size
+    found = {
+        'tiny': height < min_size[0] or width < min_size[1],
+        'huge': width * height > HUGE,
+        'wider than tall': width > height,
+        'one colour': pixels.size > 0 and bool((pixels == pixels[:1, :1]).all()),
+        'grey': _is_grey(image, pixels),
+        'transparency': image.mode in ('RGBA', 'LA', 'PA')
+        or 'transparency' in image.info,
+        '16 bit or more': image.mode[0] in 'IF',
+        'CMYK': image.mode == 'CMYK',
+        'more than one frame': getattr(image, 'n_frames', 1) > 1,
+        'rotated by its EXIF data': image.getexif().get(_ORIENTATION, 1) != 1,
+    }
+    remarks = [remark for remark, applies in found.items() if applies]
+    if image.format != FORMATS.get(path.suffix.lower(), image.format):
+        remarks.append(f'{image.format} under the name {path.suffix}')
+    return remarks
+
+
+def _is_grey(image: Image.Image, pixels: np.ndarray) -> bool:
+    if image.mode in ('1', 'L', 'LA') or image.mode[0] in 'IF':
+        return True
+    if image.mode not in ('RGB', 'RGBA'):
+        return False
+    red, green, blue = (pixels[..., channel] for channel in range(3))
+    return bool((red == green).all() and (green == blue).all())

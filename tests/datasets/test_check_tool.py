@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+import csv
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'data' / 'check.py'
+
+
+@pytest.fixture(scope='module')
+def check():
+    spec = importlib.util.spec_from_file_location('check_tool', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def save():
+    random = np.random.default_rng(0)
+
+    def save(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (64, 32, 3), np.uint8)).save(path)
+        return path
+
+    return save
+
+
+@pytest.fixture
+def market(tmp_path, save):
+    root = tmp_path / 'Market-1501-v15.09.15'
+    for name in (
+        'bounding_box_train/0002_c1s1_000001_00.jpg',
+        'bounding_box_train/0002_c2s1_000001_00.jpg',
+        'query/0001_c1s1_000001_00.jpg',
+        'bounding_box_test/0001_c2s1_000001_00.jpg',
+        'bounding_box_test/0000_c2s1_000002_00.jpg',
+    ):
+        save(root / name)
+    return root
+
+
+def test_a_good_set(check, market, tmp_path, capsys):
+    out = tmp_path / 'images.csv'
+    assert check.main(['Market1501', str(market), '--out', str(out)]) == 0
+    printed = capsys.readouterr().out
+    lines = [line.split() for line in printed.splitlines()]
+    sizes = ['64', '/', '64', '/', '64', '32', '/', '32', '/', '32']
+    assert ['train', '2', '1', '0', '2', *sizes] in lines
+    assert ['gallery', '2', '2', '0', '1', *sizes] in lines
+    assert ['camid', 'train', 'query', 'gallery'] in lines
+    assert ['1', '1', '0', '2'] in lines
+    assert printed.endswith('5 images read: good.\n')
+    with open(out, encoding='utf-8') as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5
+    (query,) = [row for row in rows if row['split'] == 'query']
+    assert query['path'] == str(market / 'query' / '0001_c1s1_000001_00.jpg')
+    assert [query[name] for name in ('pid', 'camid', 'width', 'height', 'errors')] == [
+        '1',
+        '0',
+        '32',
+        '64',
+        '',
+    ]
+
+
+def test_everything_wrong(check, market, save, tmp_path, capsys):
+    train = market / 'bounding_box_train'
+    one = train / '0002_c1s1_000001_00.jpg'
+    (train / '0005_c1s1_000001_00.jpg').write_bytes(b'')
+    (train / '0006_c1s1_000001_00.jpg').write_bytes(b'text')
+    (train / '0007_c1s1_000001_00.jpg').write_bytes(one.read_bytes()[:700])
+    shutil.copy(one, market / 'bounding_box_test' / '0009_c1s1_000001_00.jpg')
+    other = train / '0002_c2s1_000001_00.jpg'
+    shutil.copy(other, train / '0003_c2s1_000009_00.jpg')
+    shutil.copy(other, train / '0002_c2s1_000009_00.jpg')
+    save(market / 'query' / '0042_c1s1_000001_00.jpg')
+    out = tmp_path / 'images.csv'
+    assert check.main(['Market1501', str(market), '--out', str(out)]) == 1
+    printed = capsys.readouterr().out
+    for line in (
+        'ERROR: zero bytes (1)',
+        'ERROR: no image, or a format that cannot be read (1)',
+        'ERROR: truncated (1)',
+        'ERROR: the same image in train and test (1)',
+        'ERROR: the same image under two identities (1)',
+        'remark: the same image twice in one split (1)',
+        'remark: query without a match in another camera (left out of the scores) (1)',
+    ):
+        assert line in printed.splitlines()
+    assert f'    {train / "0005_c1s1_000001_00.jpg"}\n' in printed
+    assert '    ' + str(market / 'query' / '0042_c1s1_000001_00.jpg') in printed
+    assert printed.endswith('12 images read: 5 errors.\n')
+    with open(out, encoding='utf-8') as file:
+        errors = [row['errors'] for row in csv.DictReader(file)]
+    assert sum(map(bool, errors)) == 3
+    assert 'zero bytes' in errors
+
+
+def test_a_part_that_cannot_be_listed(check, market, capsys):
+    (market / 'query' / 'selfie.jpg').write_bytes(b'')
+    assert check.main(['Market1501', str(market)]) == 1
+    printed = capsys.readouterr().out
+    assert f'ERROR: query: {market / "query" / "selfie.jpg"}: cannot parse' in printed
+    assert '4 images read: 1 errors.' in printed  # train and gallery all the same
+
+
+def test_nothing_to_evaluate(check, market, capsys):
+    path = market / 'bounding_box_test' / '0001_c2s1_000001_00.jpg'
+    path.rename(path.with_name('0001_c1s1_000009_00.jpg'))
+    assert check.main(['Market1501', str(market)]) == 1
+    assert 'no query has a match in another camera' in capsys.readouterr().out
+
+
+def test_a_folder_without_labels(check, save, tmp_path, capsys):
+    for name in ('a/1.jpg', 'a/2.jpg', 'A/1.jpg'):
+        save(tmp_path / name)
+    arguments = ['PersonFolder', str(tmp_path), '--options', 'order_by_name=False']
+    assert check.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert 'No query images' in printed
+    assert 'remark: train has no times' in printed
+    assert 'remark: names that differ in upper and lower case only (1)' in printed
+
+
+def test_a_missing_folder(check, tmp_path, capsys):
+    assert check.main(['PersonFolder', str(tmp_path / 'nowhere')]) == 1
+    assert 'nowhere: no such folder' in capsys.readouterr().out
+
+
+def test_a_config(check, market, tmp_path, capsys):
+    config = tmp_path / 'config.py'
+    config.write_text(
+        'train_dataloader = dict(batch_size=2, dataset=dict('
+        f'type="Market1501", data_root={str(market)!r}, split="train"))\n'
+        'val_dataloader = dict(batch_size=2, dataset=dict('
+        f'type="Market1501", data_root={str(market)!r}, split="test", '
+        'test_mode=True))\n'
+        'test_dataloader = val_dataloader\n'
+    )
+    assert check.main([str(config)]) == 0
+    assert '5 images read: good.' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['Market1502', 'x'], 'neither a config file'),
+        (['Market1501'], 'needs the folder'),
+        (['nowhere.py'], 'no such config file'),
+        (['Market1501', 'x', '--out', 'no/such/folder/x.csv'], 'there is no folder'),
+    ],
+)
+def test_wrong_arguments(check, capsys, arguments, message):
+    with pytest.raises(SystemExit) as caught:
+        check.main(arguments)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_names_that_no_terminal_shows(check, tmp_path, save, capsys, monkeypatch):
+    try:
+        path = os.fsdecode(os.fsencode(str(tmp_path / 'a' / 'x')) + b'\xff.jpg')
+        save(tmp_path / 'a' / '1.jpg').rename(path)
+    except OSError:
+        pytest.skip('this file system takes UTF-8 names only')
+    assert check.main(['PersonFolder', str(tmp_path)]) == 0
+    assert 'broken encoding' in capsys.readouterr().out

@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read a whole data set before a long run.
+
+``python tools/data/check.py Market1501 data/Market-1501-v15.09.15`` or
+``python tools/data/check.py configs/gcl_market.py``. Every image is decoded.
+Exit code 0: nothing stops a run; 1: something does; 2: wrong arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import DictAction
+from tqdm import tqdm
+
+from mmreid_gcl.apis import load_config
+from mmreid_gcl.datasets import UNKNOWN, PersonFolder, ReIDDataset
+from mmreid_gcl.datasets.inspection import ImageReport, inspect_image
+from mmreid_gcl.registry import DATASETS
+
+PARTS = ('train', 'query', 'gallery')
+COLUMNS = (
+    *('path', 'split', 'pid', 'camid', 'sequence', 'frame', 'width', 'height', 'mode'),
+    *('checksum', 'errors', 'remarks'),
+)
+#: How many images a finding shows.
+SHOWN = 3
+
+
+class Findings:
+    """Errors and remarks: each a text and the images that it concerns."""
+
+    def __init__(self) -> None:
+        self.errors: dict[str, list[str]] = defaultdict(list)
+        self.remarks: dict[str, list[str]] = defaultdict(list)
+
+    def print(self) -> None:
+        """All of them, the most frequent first."""
+        for title, found in (('ERROR', self.errors), ('remark', self.remarks)):
+            for text, paths in sorted(found.items(), key=lambda item: -len(item[1])):
+                number = f' ({len(paths):,})' if paths else ''
+                show(f'{title}: {text}{number}')
+                for path in paths[:SHOWN]:
+                    show(f'    {path}')
+                if len(paths) > SHOWN:
+                    show('    …')
+
+
+def show(line: str) -> None:
+    """Print; what the terminal cannot show is written as an escape."""
+    encoding = sys.stdout.encoding or 'utf-8'
+    print(line.encode(encoding, 'backslashreplace').decode(encoding))
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description='Read a whole data set before a long run: counts, cameras, '
+        'sizes, unreadable and duplicate images, suspicious names. Exit code 1 if '
+        'something would stop or spoil the run.'
+    )
+    parser.add_argument(
+        'source', help='a config file, or a type: Market1501, PersonFolder, …'
+    )
+    parser.add_argument('data_root', nargs='?', help='folder of the data set')
+    parser.add_argument('--out', help='CSV file to write, one line an image')
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='threads')
+    parser.add_argument(
+        '--min-size',
+        nargs=2,
+        type=int,
+        default=(32, 16),
+        metavar=('HEIGHT', 'WIDTH'),
+        help='smaller crops are called tiny; default 32 16',
+    )
+    parser.add_argument(
+        '--options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help="further arguments of the data set's type, as key=value",
+    )
+    args = parser.parse_args(arguments)
+    is_config = args.source.endswith('.py')
+    if not is_config and args.source.split('.')[-1] not in DATASETS:
+        known = sorted(
+            name
+            for name, kind in DATASETS.module_dict.items()
+            if issubclass(kind, ReIDDataset)
+        )
+        parser.error(
+            f'{args.source!r} is neither a config file (….py) nor one of '
+            f'{", ".join(known)}'
+        )
+    if not is_config and args.data_root is None:
+        parser.error(f'{args.source} needs the folder of the data set after it')
+    if is_config and not Path(args.source).is_file():
+        parser.error(f'{args.source}: there is no such config file')
+    if args.out and not Path(args.out).resolve().parent.is_dir():
+        parser.error(f'--out: there is no folder {Path(args.out).resolve().parent}')
+    return args
+
+
+def dataset_configs(args: argparse.Namespace) -> list[dict]:
+    """Configs of the data sets to read, each once, without a pipeline."""
+    if not args.source.endswith('.py'):
+        base = {'type': args.source, 'data_root': args.data_root, **args.options}
+        found = [{**base, 'split': part} for part in PARTS]
+    else:
+        root = {'data_root': args.data_root} if args.data_root else None
+        cfg = load_config(args.source, root)
+        loaders = [cfg.get(f'{name}_dataloader') for name in ('train', 'val', 'test')]
+        found = [loader.dataset.to_dict() for loader in loaders if loader]
+    configs = []
+    for config in found:
+        config = {**config, 'pipeline': [], 'lazy_init': False}
+        config.pop('test_mode', None)
+        if config not in configs:
+            configs.append(config)
+    return configs
+
+
+def load_parts(configs: Iterable[dict], findings: Findings) -> dict[str, list[dict]]:
+    """Samples of each split; a split that cannot be listed is an error."""
+    parts: dict[str, list[dict]] = {}
+    for config in configs:
+        try:
+            dataset = DATASETS.build(config)
+        except (OSError, ValueError, TypeError, ImportError) as error:
+            # Nobody needs labels to train on a folder.
+            unlabelled = (
+                config['type'].split('.')[-1] == PersonFolder.__name__
+                and config.get('split') in PARTS[1:]
+                and isinstance(error, FileNotFoundError)
+                and Path(config['data_root']).is_dir()
+            )
+            if unlabelled:
+                show(f'No {config["split"]} images: {error}')
+            else:
+                findings.errors[f'{config.get("split", "train")}: {error}'] = []
+            continue
+        for index in range(len(dataset)):
+            sample = dataset.get_data_info(index)
+            part = 'query' if sample['is_query'] else 'gallery'
+            part = 'train' if dataset.split == 'train' else part
+            parts.setdefault(part, []).append(sample)
+    return {part: parts[part] for part in PARTS if part in parts}
+
+
+def inspect_all(
+    paths: Sequence[str], min_size: tuple[int, int], workers: int
+) -> Iterator[tuple[str, ImageReport]]:
+    """Inspect images in parallel, with a bar; decoding frees the interpreter."""
+
+    def inspect(path: str) -> ImageReport:
+        return inspect_image(path, min_size)
+
+    with (
+        ThreadPoolExecutor(max(1, workers)) as pool,
+        tqdm(total=len(paths), unit=' images', smoothing=0.05) as bar,
+    ):
+        for begin in range(0, len(paths), 4096):  # so that few results wait
+            chunk = paths[begin : begin + 4096]
+            for path, report in zip(chunk, pool.map(inspect, chunk)):
+                yield path, report
+                bar.update()
+
+
+def check_images(reports: dict[str, ImageReport], findings: Findings) -> None:
+    """What is wrong with single images."""
+    for path, report in reports.items():
+        for found, texts in (
+            (findings.errors, report.errors),
+            (findings.remarks, report.remarks),
+        ):
+            for text in texts:
+                kind, _, detail = text.partition(' (')
+                found[kind].append(f'{path} ({detail}' if detail else path)
+
+
+def check_duplicates(
+    parts: dict[str, list[dict]], reports: dict[str, ImageReport], findings: Findings
+) -> None:
+    """The same pixels more than once, within a split and across splits."""
+    copies: dict[str, list[tuple[str, dict]]] = defaultdict(list)
+    for part, samples in parts.items():
+        for sample in samples:
+            checksum = reports[sample['img_path']].checksum
+            if checksum:
+                copies[checksum].append((part, sample))
+    for same in copies.values():
+        if len(same) == 1:
+            continue
+        text = ' = '.join(sample['img_path'] for _, sample in same)
+        where = {part for part, _ in same}
+        if 'train' in where and len(where) > 1:
+            findings.errors['the same image in train and test'].append(text)
+        elif len(where) > 1:
+            findings.remarks['the same image in query and gallery'].append(text)
+        # Identities of train and test are numbered apart in some data sets.
+        sides: dict[bool, set[int]] = defaultdict(set)
+        for part, sample in same:
+            if sample['pid'] > 0:
+                sides[part == 'train'].add(sample['pid'])
+        if any(len(pids) > 1 for pids in sides.values()):
+            findings.errors['the same image under two identities'].append(text)
+        if max(Counter(part for part, _ in same).values()) > 1:
+            findings.remarks['the same image twice in one split'].append(text)
+
+
+def check_sets(parts: dict[str, list[dict]], findings: Findings) -> None:
+    """What is wrong with the splits as a whole."""
+    if 'train' in parts:
+        train = parts['train']
+        if len({sample['camid'] for sample in train}) == 1:
+            findings.remarks['train has one camera only'] = []
+        if all(s['frame'] == s['sequence'] == UNKNOWN for s in train):
+            text = 'train has no times: the order camera_time is one by camera alone'
+            findings.remarks[text] = []
+    if 'query' in parts and 'gallery' in parts:
+        cameras = defaultdict(set)
+        for sample in parts['gallery']:
+            cameras[sample['pid']].add(sample['camid'])
+        alone = [
+            sample['img_path']
+            for sample in parts['query']
+            if not cameras[sample['pid']] - {sample['camid']}
+        ]
+        if len(alone) == len(parts['query']):
+            text = 'no query has a match in another camera: nothing to evaluate'
+            findings.errors[text] = alone
+        elif alone:
+            text = 'query without a match in another camera (left out of the scores)'
+            findings.remarks[text] = alone
+    folded: dict[str, set[str]] = defaultdict(set)
+    for samples in parts.values():
+        for sample in samples:
+            folded[sample['img_path'].casefold()].add(sample['img_path'])
+    for paths in folded.values():
+        if len(paths) > 1:
+            text = 'names that differ in upper and lower case only'
+            findings.remarks[text].append(' / '.join(sorted(paths)))
+
+
+def print_table(parts: dict[str, list[dict]], reports: dict[str, ImageReport]) -> None:
+    """Counts and sizes of each split, then images per camera."""
+    header = 'split|images|identities|unlabelled|cameras|height|width'
+    rows = [header.split('|')]
+    for part, samples in parts.items():
+        pids = Counter(sample['pid'] for sample in samples)
+        unlabelled = pids.pop(-1, 0)
+        found = [reports[sample['img_path']] for sample in samples]
+        rows.append(
+            [
+                part,
+                f'{len(samples):,}',
+                f'{len(pids):,}',
+                f'{unlabelled:,}',
+                f'{len({sample["camid"] for sample in samples})}',
+                _spread([report.height for report in found if report.height]),
+                _spread([report.width for report in found if report.width]),
+            ]
+        )
+    _print_rows(rows)
+    show('(height, width: least / median / greatest, in pixels)\n')
+    camids = sorted({s['camid'] for samples in parts.values() for s in samples})
+    rows = [['camid', *parts]]
+    for camid in camids:
+        numbers = (
+            sum(sample['camid'] == camid for sample in samples)
+            for samples in parts.values()
+        )
+        rows.append([str(camid), *(f'{number:,}' for number in numbers)])
+    _print_rows(rows)
+    show('')
+
+
+def _spread(values: list[int]) -> str:
+    if not values:
+        return '–'
+    return f'{min(values)} / {np.median(values):g} / {max(values)}'
+
+
+def _print_rows(rows: list[list[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        show('  '.join(f'{cell:>{width}}' for cell, width in zip(row, widths)))
+
+
+def write_csv(
+    path: str, parts: dict[str, list[dict]], reports: dict[str, ImageReport]
+) -> None:
+    """One line for each image of each split."""
+    with open(
+        path, 'w', newline='', encoding='utf-8', errors='surrogateescape'
+    ) as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for part, samples in parts.items():
+            for sample in samples:
+                report = reports[sample['img_path']]
+                times = [
+                    '' if sample[name] == UNKNOWN else sample[name]
+                    for name in ('sequence', 'frame')
+                ]
+                writer.writerow(
+                    [
+                        sample['img_path'],
+                        part,
+                        sample['pid'],
+                        sample['camid'],
+                        *times,
+                        report.width or '',
+                        report.height or '',
+                        report.mode,
+                        report.checksum,
+                        '; '.join(report.errors),
+                        '; '.join(report.remarks),
+                    ]
+                )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check and print.
+
+    Returns:
+        int: Exit code.
+    """
+    args = parse_args(arguments)
+    findings = Findings()
+    parts = load_parts(dataset_configs(args), findings)
+    paths = sorted({s['img_path'] for samples in parts.values() for s in samples})
+    reports = dict(inspect_all(paths, tuple(args.min_size), args.workers))
+    check_images(reports, findings)
+    check_duplicates(parts, reports, findings)
+    check_sets(parts, findings)
+    if parts:
+        print_table(parts, reports)
+    if args.out:
+        write_csv(args.out, parts, reports)
+        show(f'Written: {args.out}\n')
+    findings.print()
+    number = len(findings.errors)
+    show(f'{len(paths):,} images read: ' + (f'{number} errors.' if number else 'good.'))
+    return 1 if number else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
