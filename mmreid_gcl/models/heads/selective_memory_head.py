@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -44,8 +46,6 @@ class SelectiveMemoryHead(nn.Module):
         ValueError: If an argument is out of its range.
     """
 
-    memory: Tensor
-
     def __init__(
         self,
         in_channels: int,
@@ -79,9 +79,16 @@ class SelectiveMemoryHead(nn.Module):
         self.loss_queries = loss_queries
         self.loss_weight = loss_weight
         # Rebuilt every epoch with as many rows as there are clusters, so it has
-        # no place in the state dict; a buffer, to follow the model's device.
-        self.register_buffer('memory', torch.empty(0, in_channels), persistent=False)
+        # no place in the state dict. Nor is it a buffer: EMAHook copies those
+        # from model to model and fails where shapes differ.
+        self.memory = torch.empty(0, in_channels)
         self._recorded: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True):
+        """Take the memory along to another device or dtype."""
+        super()._apply(fn, recurse)
+        self.memory = fn(self.memory)
+        return self
 
     def init_memory(self, features: Tensor, labels: Tensor) -> None:
         """Build the memory: unit-length means of the clusters.
