@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranks of matches by counting, compiled at first use (numba)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numba
+import numpy as np
+
+
+def _jit(function: Callable) -> Callable:
+    """Compile for use in threads, keeping the result on disk where possible."""
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # neither the package's folder nor a home is writable
+        return numba.njit(nogil=True)(function)
+
+
+# These two are the whole cost. Each is one loop over one slice with a 32-bit
+# counter because in that form alone the compiler fills whole vectors with it.
+@_jit
+def _count_greater_equal(values, threshold):
+    count = np.int32(0)
+    for i in range(values.size):
+        count = np.int32(count + (values[i] >= threshold))
+    return count
+
+
+@_jit
+def _count_greater(values, threshold):
+    count = np.int32(0)
+    for i in range(values.size):
+        count = np.int32(count + (values[i] > threshold))
+    return count
+
+
+@_jit
+def rank_rows(similarity, order, bounds, offsets, ranks, first, step):
+    """Ranks of the matches of rows ``first``, ``first + step``, ...
+
+    Args:
+        similarity (np.ndarray): (n, G), float32 or float64, C-contiguous.
+        order (np.ndarray): (G,), the gallery by identity and camera.
+        bounds (np.ndarray): (n, 4), of the rows, into ``order``.
+        offsets (np.ndarray): (n,), where a row's ranks begin in ``ranks``.
+        ranks (np.ndarray): (number of matches,), int64. Written.
+        first (int): First row to do.
+        step (int): Distance between rows to do.
+    """
+    for i in range(first, similarity.shape[0], step):
+        row = similarity[i]
+        begin, ignored_begin, ignored_end, end = bounds[i]
+        out = offsets[i]
+        for position in range(begin, end):
+            if ignored_begin <= position < ignored_end:
+                continue
+            match = order[position]
+            value = row[match]
+            # Before the match equal values rank ahead of it, after it they
+            # do not: ties are settled by gallery index.
+            rank = np.int64(1)
+            rank += _count_greater_equal(row[:match], value)
+            rank += _count_greater(row[match + 1 :], value)
+            for other in range(ignored_begin, ignored_end):
+                ignored = order[other]
+                if row[ignored] > value or (row[ignored] == value and ignored < match):
+                    rank -= 1
+            ranks[out] = rank
+            out += 1
+
+
+@_jit
+def plus_min_rows(
+    rows,
+    row_starts,
+    row_columns,
+    row_values,
+    column_starts,
+    column_rows,
+    column_values,
+    out,
+    first,
+    step,
+):
+    """Rows ``first``, ``first + step``, ... of a plus-min product A * B^T.
+
+    Args:
+        rows (np.ndarray): (n,), rows of A to do.
+        row_starts (np.ndarray): Row pointers of A (compressed rows).
+        row_columns (np.ndarray): Columns of A.
+        row_values (np.ndarray): Values of A.
+        column_starts (np.ndarray): Column pointers of B (compressed columns).
+        column_rows (np.ndarray): Rows of B.
+        column_values (np.ndarray): Values of B.
+        out (np.ndarray): (n, rows of B), zeros. Written:
+            ``sum_c min(A[rows[i], c], B[j, c])`` at (i, j).
+        first (int): First row of ``out`` to do.
+        step (int): Distance between rows to do.
+    """
+    for i in range(first, rows.size, step):
+        row = rows[i]
+        for a in range(row_starts[row], row_starts[row + 1]):
+            column = row_columns[a]
+            value = row_values[a]
+            for b in range(column_starts[column], column_starts[column + 1]):
+                out[i, column_rows[b]] += min(value, column_values[b])

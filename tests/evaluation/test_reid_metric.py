@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import BaseDataset
+from mmengine.evaluator import Evaluator
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from mmpretrain.structures import DataSample
+
+from mmreid_gcl.evaluation import (
+    ReIDMetric,
+    average_query_expansion,
+    evaluate_ranking,
+    k_reciprocal_rerank,
+    rank_from_similarity,
+)
+from mmreid_gcl.evaluation.metrics.gather import dataset_order
+from mmreid_gcl.registry import METRICS
+
+from .distributed_worker import evaluate, make_samples, with_index
+from .reference import random_problem
+
+
+def arrays_of(samples, junk=True):
+    """The arguments of ``evaluate_ranking`` in data samples."""
+    result = []
+    for is_query in (True, False):
+        part = [s for s in samples if s['is_query'] == is_query]
+        if not junk and not is_query:
+            part = [s for s in part if s['pid'] != -1]
+        result += [
+            torch.stack([s['feature'] for s in part]),
+            [s['pid'] for s in part],
+            [s['camid'] for s in part],
+        ]
+    return result
+
+
+def prefixed(result):
+    return {f'reid/{key}': value for key, value in result.items()}
+
+
+def test_equal_to_evaluate_ranking():
+    samples = make_samples()
+    expected = prefixed(evaluate_ranking(*arrays_of(samples)))
+    assert list(expected) == ['reid/mAP', 'reid/mINP', 'reid/R1', 'reid/R5', 'reid/R10']
+    for batch_size in (1, 7, 100):
+        assert evaluate(samples, batch_size) == expected
+    assert evaluate(samples, collect_device='gpu') == expected
+
+
+def test_gallery_and_queries_in_any_order():
+    # Interleaved, but the gallery in its order.
+    samples = make_samples()
+    mixed = [s for pair in zip(samples[:12], samples[12:24]) for s in pair]
+    assert evaluate(mixed + samples[24:]) == evaluate(samples)
+    indexed = with_index(samples)
+    shuffled = [indexed[i] for i in np.random.default_rng(0).permutation(len(indexed))]
+    assert evaluate(shuffled) == evaluate(samples)
+
+
+def test_options_of_the_ranking():
+    samples = make_samples()
+    result = evaluate(samples, topk=(2, 30), prefix='market')
+    assert list(result) == ['market/mAP', 'market/mINP', 'market/R2', 'market/R30']
+
+
+def test_results_are_dropped_after_evaluation():
+    metric = ReIDMetric()
+    samples = make_samples()
+    for _ in range(2):
+        metric.process(None, samples)
+        first = metric.evaluate(len(samples))
+        assert metric.results == []
+    assert first == evaluate(samples)
+
+
+def test_expansion_and_reranking_leave_junk_out():
+    samples = make_samples(3)
+    rng = np.random.default_rng(0)
+    for sample in samples:  # no ties, which differ in the last bit
+        sample['feature'] = torch.tensor(rng.standard_normal(8), dtype=torch.float32)
+    query, query_pids, query_camids, gallery, *ids = arrays_of(samples, junk=False)
+    expanded = average_query_expansion(query, gallery, 3)
+    assert evaluate(samples, query_expansion=3) == prefixed(
+        evaluate_ranking(expanded, query_pids, query_camids, gallery, *ids)
+    )
+    options = dict(k1=5, k2=2, lambda_value=0.4)
+    for features, expansion in ((query, None), (expanded, 3)):
+        similarity = k_reciprocal_rerank(features, gallery, **options)
+        expected = rank_from_similarity(similarity, query_pids, query_camids, *ids)
+        result = evaluate(samples, rerank=options, query_expansion=expansion)
+        assert result == prefixed(expected)
+
+
+def test_several_datasets():
+    first, second = make_samples(1, dataset='market'), make_samples(2, dataset='duke')
+    result = evaluate(first + second, size=98)
+    parts = {'market': evaluate(first), 'duke': evaluate(second)}
+    for key in ('mAP', 'mINP', 'R1', 'R5', 'R10'):
+        values = [parts[name][f'reid/{key}'] for name in parts]
+        assert result[f'reid/{key}'] == pytest.approx(np.mean(values))
+        for name, value in zip(parts, values):
+            assert result[f'reid/{name}/{key}'] == value
+    assert len(result) == 15
+    # One named data set is no other case than one without a name.
+    assert evaluate(first).keys() == evaluate(make_samples(1)).keys()
+
+
+def test_datasets_in_part_named():
+    with pytest.raises(ValueError, match="samples of \\['a'\\] name their 'dataset'"):
+        evaluate(make_samples(1, dataset='a') + make_samples(2), size=98)
+
+
+def test_error_names_the_dataset():
+    unmatched = [dict(s, camid=0) for s in make_samples(2, dataset='b')]
+    with pytest.raises(ValueError, match="Data set 'b': None of the 12 queries"):
+        evaluate(make_samples(1, dataset='a') + unmatched, size=98)
+
+
+@pytest.mark.parametrize('key', ['pid', 'camid', 'is_query'])
+def test_missing_meta_key(key):
+    samples = make_samples()
+    del samples[3][key]
+    with pytest.raises(KeyError, match=rf"no '{key}'.*PackInputs\(meta_keys="):
+        evaluate(samples)
+
+
+def test_bad_features():
+    samples = make_samples()
+    with pytest.raises(KeyError, match=r"no 'embedding', only .*'feature'"):
+        evaluate(samples, feature_key='embedding')
+    with pytest.raises(ValueError, match=r"'feature' must be one vector .* \(6, 1\)"):
+        evaluate([dict(s, feature=s['feature'][:, None]) for s in samples])
+    samples[7]['feature'] = torch.ones(5)
+    with pytest.raises(ValueError, match='5 channels, before it had 6'):
+        evaluate(samples, batch_size=1)
+
+
+def test_bad_arguments():
+    with pytest.raises(TypeError, match='rerank must be None or a dict'):
+        ReIDMetric(rerank=True)
+    with pytest.raises(ValueError, match='collect_device'):
+        ReIDMetric(collect_device='tpu')
+
+
+def test_bad_sets():
+    samples = make_samples()
+    with pytest.raises(ValueError, match='got no data samples'):
+        ReIDMetric().evaluate(0)
+    with pytest.raises(ValueError, match='got 49 samples of 50'):
+        evaluate(samples, size=50)
+    with pytest.raises(ValueError, match='is_query is True for none of the 37'):
+        evaluate(samples[12:], size=37)
+    with pytest.raises(ValueError, match='is_query is False for none of the 12'):
+        evaluate(samples[:12], size=12)
+
+
+def test_order_of_a_dataset():
+    unknown, one = np.full(5, -1), np.zeros(5, int)
+    # Rank 0 holds 0, 2, 4 and rank 1 holds 1, 3.
+    assert dataset_order(unknown, one, [3, 2], 5).tolist() == [0, 3, 1, 4, 2]
+    assert dataset_order(unknown, one, [3, 2], 4).tolist() == [0, 3, 1, 4]
+    # Sorted by index, without the second 1.
+    index = np.array([2, 1, 0, 1, 3])
+    assert dataset_order(index, one, [3, 2], 4).tolist() == [2, 1, 0, 4]
+    # The same index in two data sets is no duplicate.
+    groups = np.array([0, 0, 0, 1, 1])
+    assert dataset_order(index, groups, [3, 2], 5).tolist() == [2, 1, 0, 3, 4]
+    # Indices that cannot be positions in one data set of this size.
+    assert dataset_order(index, one, [3, 2], 5).tolist() == [0, 3, 1, 4, 2]
+
+
+@pytest.mark.parametrize('scope', ['mmreid_gcl', 'mmpretrain', 'mmengine'])
+def test_registered(scope):
+    with DefaultScope.overwrite_default_scope(scope):
+        evaluator = Evaluator(dict(type='mmreid_gcl.ReIDMetric', topk=(1,)))
+        assert isinstance(evaluator.metrics[0], ReIDMetric)
+    assert isinstance(METRICS.build(dict(type='ReIDMetric')), ReIDMetric)
+
+
+def test_through_an_evaluator():
+    samples = make_samples()
+    evaluator = Evaluator(ReIDMetric())
+    packed = []
+    for sample in samples:
+        data_sample = DataSample(feature=sample['feature'])
+        keys = ('pid', 'camid', 'is_query')
+        data_sample.set_metainfo({key: sample[key] for key in keys})
+        packed.append(data_sample)
+    evaluator.process(packed)
+    assert evaluator.evaluate(len(samples)) == evaluate(samples)
+
+
+class Vectors(BaseDataset):
+    """Random 8 x 8 images of a few people."""
+
+    METAINFO = dict(classes=list('abcdef'))
+
+    def load_data_list(self):
+        _, *ids = random_problem(np.random.default_rng(0), 6, 15, pids=3, junk=0)
+        ids = [np.concatenate(pair) for pair in zip(ids[:2], ids[3:])]
+        return [
+            dict(
+                img=np.random.default_rng(i).integers(0, 255, (8, 8, 3), np.uint8),
+                pid=int(pid),
+                camid=int(camid),
+                is_query=i < 6,
+                gt_label=0,
+            )
+            for i, (pid, camid) in enumerate(zip(*ids))
+        ]
+
+
+def test_in_mmpretrains_classifier(tmp_path):
+    """With mmpretrain's own runner, model and scope; scores are the features."""
+    torch.manual_seed(0)
+    seen = []
+
+    class Spy(ReIDMetric):
+        def process(self, data_batch, data_samples):
+            seen.extend(data_samples)
+            super().process(data_batch, data_samples)
+
+    pack = dict(type='PackInputs', meta_keys=('pid', 'camid', 'is_query', 'sample_idx'))
+    runner = Runner(
+        model=dict(
+            type='ImageClassifier',
+            data_preprocessor=dict(num_classes=6, mean=[127.0] * 3, std=[60.0] * 3),
+            backbone=dict(type='ResNet', depth=18, base_channels=8),
+            neck=dict(type='GlobalAveragePooling'),
+            head=dict(type='LinearClsHead', num_classes=6, in_channels=64),
+        ),
+        work_dir=str(tmp_path),
+        val_dataloader=dict(
+            batch_size=4,
+            dataset=dict(type=Vectors, pipeline=[pack]),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+        ),
+        val_cfg=dict(),
+        val_evaluator=Evaluator(Spy(feature_key='pred_score')),
+        default_scope='mmpretrain',
+        experiment_name='reid_metric',
+    )
+    result = runner.val()
+    assert len(seen) == 21
+    features = [dict(s, feature=s['pred_score']) for s in seen]
+    expected = prefixed(evaluate_ranking(*arrays_of(features)))
+    assert {key: result[key] for key in expected} == expected
