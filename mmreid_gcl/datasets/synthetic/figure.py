@@ -13,6 +13,8 @@ from .appearance import Cloth, Colour, Person
 from .shapes import capsules, fill, fill_textured, fill_tube
 from .textures import ROWS_PER_HEIGHT, garment_atlas, limb_tile
 
+#: Boxes fit the person and are brought to one shape, which widens people.
+STRETCH = 1.45
 _TURN = np.linspace(0, 2 * math.pi, 14, endpoint=False)
 _RING = np.stack([np.cos(_TURN), np.sin(_TURN)], -1)
 
@@ -72,7 +74,7 @@ class _Drawing:
         self.limbs: list[tuple] = []
 
     def _pixels(self, seen: np.ndarray) -> np.ndarray:
-        return self.foot + seen[:, :2] * (self.unit, -self.unit)
+        return self.foot + seen[:, :2] * (STRETCH * self.unit, -self.unit)
 
     def _place(self, *points: tuple) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (n, 2) and depths (n,) of points in body coordinates."""
@@ -92,8 +94,8 @@ class _Drawing:
         outlines = capsules(
             np.array(starts),
             np.array(ends),
-            np.array(r0) * self.unit,
-            np.array(r1) * self.unit,
+            1.15 * np.array(r0) * self.unit,
+            1.15 * np.array(r1) * self.unit,
         )
         for key, outline, start, paint, shade in zip(
             keys, outlines, starts, paints, shades
@@ -117,7 +119,7 @@ class _Drawing:
         return min(1.08, max(0.62, 0.9 + 1.6 * depth))
 
     def _ellipse(self, key, centre, radii, colour) -> None:
-        outline = centre + _RING * (np.array(radii) * self.unit)
+        outline = centre + _RING * (np.array(radii) * (STRETCH * self.unit, self.unit))
         self.parts.append((key, fill, (self.canvas, outline, colour)))
 
     def _legs(self) -> None:
@@ -166,7 +168,7 @@ class _Drawing:
                     self.canvas,
                     self.foot[0],
                     rows,
-                    widths * self.unit,
+                    STRETCH * widths * self.unit,
                     atlas,
                     self.yaw,
                     ROWS_PER_HEIGHT / self.unit,

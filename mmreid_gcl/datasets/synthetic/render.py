@@ -76,9 +76,9 @@ class World:
         canvas = self._background(tracklet.camera, walk, i, rows, columns)
         foot = (
             columns / 2 + walk.offset[i, 0] * rows,
-            rows * (0.955 + walk.offset[i, 1]),
+            rows * (0.97 + walk.offset[i, 1]),
         )
-        unit = 0.885 * rows * walk.zoom[i]
+        unit = 0.92 * rows * walk.zoom[i]
         for other in walk.others:
             if not other.front:
                 self._other(canvas, camera, other, foot, unit, i)

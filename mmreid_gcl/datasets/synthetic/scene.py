@@ -11,7 +11,7 @@ import numpy as np
 from .seeds import SCENE, generator
 
 #: Height and width of a scene, in heights of a person's box.
-SCENE_SIZE = (1.7, 9.0)
+SCENE_SIZE = (1.7, 24.0)
 KINDS = ('street', 'park', 'mall', 'station', 'campus')
 OCCLUDERS = ('pole', 'bush', 'barrier', 'crate', 'rail')
 
@@ -28,6 +28,28 @@ def _colour(rng: np.random.Generator, vivid: float) -> tuple:
     """Any colour; ``vivid`` 0 is grey, 1 is anything."""
     grey = rng.uniform(40, 225)
     return tuple(float(c) for c in (1 - vivid) * grey + vivid * rng.uniform(10, 245, 3))
+
+
+# Materials (blue, green, red) that every camera has some of: a background says
+# little about the camera, as in a district built of the same things.
+MATERIALS = (
+    (128, 130, 132),
+    (98, 102, 106),
+    (164, 168, 170),
+    (70, 74, 80),
+    (120, 142, 160),
+    (84, 104, 132),
+    (150, 172, 186),
+    (92, 118, 98),
+    (136, 124, 112),
+    (198, 202, 204),
+)
+
+
+def _material(rng: np.random.Generator) -> tuple:
+    """A wall or floor: mostly dull, and the same ones in all cameras."""
+    colour = np.array(MATERIALS[rng.integers(len(MATERIALS))], float)
+    return tuple(float(c) for c in colour + rng.normal(0, 7) + rng.normal(0, 3, 3))
 
 
 def _box(image, x, y, w, h, colour) -> None:
@@ -112,43 +134,41 @@ def _wall(image, rng, kind, horizon, unit) -> None:
     width = image.shape[1]
     x = 0.0
     while x < width:
-        wide = rng.uniform(0.7, 2.4) * unit
-        colour = _colour(rng, 0.15 if kind in ('park', 'campus') else 0.45)
-        if kind == 'park':
-            colour = tuple(
-                float(c) for c in np.array([60, 110, 70]) + rng.normal(0, 22, 3)
-            )
-        _box(image, x, 0, wide, horizon, colour)
+        wide = rng.uniform(0.4, 1.3) * unit
+        _box(image, x, 0, wide, horizon, _material(rng))
         if kind in ('street', 'campus'):
-            pane = _colour(rng, 0.3)
+            pane = _material(rng)
             step = rng.uniform(0.22, 0.4) * unit
             for row in np.arange(-0.1 * unit, horizon - 0.35 * unit, 1.2 * step):
                 for column in np.arange(x + 0.1 * unit, x + wide - 0.8 * step, step):
                     _box(image, column, row, 0.6 * step, 0.75 * step, pane)
         if kind in ('mall', 'station'):
             band = rng.uniform(0.1, 0.3) * unit
-            _box(image, x, rng.uniform(0, 0.5) * horizon, wide, band, _colour(rng, 1))
-            _box(image, x, 0, 0.06 * unit, horizon, _colour(rng, 0.2))
+            _box(image, x, rng.uniform(0, 0.5) * horizon, wide, band, _colour(rng, 0.7))
+            _box(image, x, 0, 0.06 * unit, horizon, _material(rng))
         x += wide
 
 
-def _ground(image, rng, kind, horizon, unit) -> None:
+def _ground(image, rng, horizon, unit) -> None:
+    """Stretches of floor with slabs that run into the distance."""
     height, width = image.shape[:2]
-    colour = _colour(rng, 0.12)
-    if kind == 'park':
-        colour = tuple(float(c) for c in np.array([58, 128, 92]) + rng.normal(0, 18, 3))
-    _box(image, 0, horizon, width, height - horizon, colour)
-    line = tuple(float(np.clip(c + rng.choice([-1, 1]) * 28, 0, 255)) for c in colour)
+    vanish = rng.uniform(0.2, 0.8) * width
+    x = 0.0
+    while x < width:
+        wide = rng.uniform(0.5, 1.6) * unit
+        _box(image, x, horizon, wide, height - horizon, _material(rng))
+        x += wide
+    line = _material(rng)
     for i in range(1, 9):  # rows of slabs, closer together in the distance
         row = int(horizon + (height - horizon) * (i / 9) ** 1.7)
         cv2.line(image, (0, row), (width, row), line, 1 + i // 5)
-    vanish = rng.uniform(0.2, 0.8) * width
     for column in np.arange(-width, 2 * width, 0.45 * unit):
         start = int(vanish + 0.35 * (column - vanish)), int(horizon)
         cv2.line(image, start, (int(column), height), line, 1)
-    if rng.random() < 0.7:  # a strip of another colour: kerb, lane, carpet
-        top = horizon + rng.uniform(0.1, 0.7) * (height - horizon)
-        _box(image, 0, top, width, rng.uniform(0.05, 0.2) * unit, _colour(rng, 0.5))
+    for _ in range(14):  # rugs, lanes, covers
+        top = horizon + rng.uniform(0.1, 0.8) * (height - horizon)
+        wide, deep = rng.uniform(0.3, 1.5) * unit, rng.uniform(0.04, 0.15) * unit
+        _box(image, rng.uniform(0, width), top, wide, deep, _colour(rng, 0.5))
 
 
 def paint_scene(seed: int, camera: int, unit: int, clutter: float) -> np.ndarray:
@@ -161,7 +181,7 @@ def paint_scene(seed: int, camera: int, unit: int, clutter: float) -> np.ndarray
         clutter (float): Objects, relative to the usual number; 0 for none.
 
     Returns:
-        np.ndarray: (1.7 unit, 9 unit, 3) uint8, blue green red.
+        np.ndarray: (1.7 unit, 24 unit, 3) uint8, blue green red.
     """
     rng = generator(seed, SCENE, camera)
     height, width = (int(side * unit) for side in SCENE_SIZE)
@@ -169,9 +189,9 @@ def paint_scene(seed: int, camera: int, unit: int, clutter: float) -> np.ndarray
     image = np.zeros((height, width, 3), np.uint8)
     horizon = rng.uniform(0.42, 0.6) * height
     _wall(image, rng, kind, horizon, unit)
-    _ground(image, rng, kind, horizon, unit)
+    _ground(image, rng, horizon, unit)
     objects = OBJECTS[kind]
-    count = round(26 * clutter)
+    count = round(70 * clutter)
     depths = np.sort(rng.uniform(0, 0.45, count))
     for depth in depths:  # far ones first
         thing = objects[rng.integers(len(objects))]
