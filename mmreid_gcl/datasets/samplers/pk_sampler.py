@@ -42,6 +42,7 @@ class PKSampler(Sampler):
     Raises:
         ValueError: If P * K cannot be shared among the processes, or an
             argument is less than 1.
+        TypeError: If ``spread_cameras`` is asked of a data set without cameras.
     """
 
     def __init__(
@@ -53,15 +54,20 @@ class PKSampler(Sampler):
         spread_cameras: bool = False,
         seed: int | None = None,
     ) -> None:
-        if num_batches is None:
-            num_batches = max(1, len(dataset) // (num_identities * num_instances))
         for name, value in (
             ('num_identities', num_identities),
             ('num_instances', num_instances),
             ('num_batches', num_batches),
         ):
-            if value < 1:
+            if value is not None and value < 1:
                 raise ValueError(f'PKSampler: {name} must be at least 1, got {value}.')
+        if num_batches is None:
+            num_batches = max(1, len(dataset) // (num_identities * num_instances))
+        if spread_cameras and not hasattr(dataset, 'column'):
+            raise TypeError(
+                'PKSampler: spread_cameras needs a data set of mmreid_gcl, which knows '
+                f'the cameras of its images; this is a {type(dataset).__name__}.'
+            )
         self.rank, self.world_size = dist.get_dist_info()
         self.global_batch_size = num_identities * num_instances
         if self.global_batch_size % self.world_size:
