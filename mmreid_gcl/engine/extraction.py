@@ -54,12 +54,20 @@ def extract_features(
 
     Returns:
         Tensor | None: (N, C) float32 on the CPU on rank 0, None on the others.
+
+    Raises:
+        ValueError: If ``out`` is given and there are several processes.
     """
     if is_model_wrapper(model):
         model = model.module
     if isinstance(amp_dtype, str):
         amp_dtype = getattr(torch, amp_dtype)
     rank, world_size = dist.get_dist_info()
+    if out is not None and world_size > 1:
+        raise ValueError(
+            f'extract_features: out needs one process, there are {world_size}; '
+            'each embeds a part of the images.'
+        )
     mine = shard(len(dataset), rank, world_size)
     loader = DataLoader(
         dataset,
