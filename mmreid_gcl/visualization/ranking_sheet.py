@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from .sheet import FAINT, Sheet, check_image, thumbnail_width, wrap
+from .sheet import FAINT, Sheet, box_of, check_image, thumbnail_width, wrap
 
 #: Of a flag: colour and style of the frame, mark, words of the legend.
 #: Mark and style say without colour what the colour says.
@@ -104,10 +104,8 @@ def ranking_sheet(
         sheet.text(x, top - 0.14, str(j + 1), 9, FAINT)
     for i, (query, row) in enumerate(zip(queries, galleries)):
         y = top + i * row_height
-        sheet.thumbnail(query, _MARGIN, y, width, thumb_height)
-        sheet.frame(
-            _MARGIN, y, width, thumb_height, _QUERY, thickness=2, label=f'query-{i}'
-        )
+        shot = sheet.thumbnail(query, _MARGIN, y, width, thumb_height)
+        sheet.frame(*box_of(shot), _QUERY, thickness=2, label=f'query-{i}')
         lines = [
             '' if query_cameras is None else f'cam {query_cameras[i]}',
             '' if query_titles is None else str(query_titles[i]),
@@ -120,10 +118,8 @@ def ranking_sheet(
             x = left + j * (width + _GAP)
             flag = None if matches[i][j] is None else bool(matches[i][j])
             color, style, mark, _ = LOOKS[flag]
-            sheet.thumbnail(image, x, y, width, thumb_height)
-            sheet.frame(
-                x, y, width, thumb_height, color, style, label=f'frame-{i}-{j + 1}'
-            )
+            shot = sheet.thumbnail(image, x, y, width, thumb_height)
+            sheet.frame(*box_of(shot), color, style, label=f'frame-{i}-{j + 1}')
             camera = '' if gallery_cameras is None else f'cam {gallery_cameras[i][j]}'
             first = ' '.join(filter(None, (mark, camera)))
             second = '' if scores is None else f'{scores[i][j]:.3f}'

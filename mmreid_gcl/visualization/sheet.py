@@ -78,6 +78,12 @@ def wrap(text: str, width: float, size: float) -> list[str]:
     return textwrap.wrap(text, letters)
 
 
+def box_of(shown: AxesImage) -> tuple[float, float, float, float]:
+    """Left, upper edge, width and height of a thumbnail, in inches."""
+    left, right, bottom, top = shown.get_extent()
+    return left, top, right - left, bottom - top
+
+
 class Sheet:
     """A figure whose only axes measure inches, downwards from the upper left.
 

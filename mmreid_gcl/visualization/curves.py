@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training run over its epochs: clusters, their quality, mAP, loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from .canvas import FONT, new_figure
+from .palette import LINES, color_at
+from .sheet import FAINT, INK, wrap
+
+Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One axes of :func:`training_curves`.
+
+    Attributes:
+        title (str): Of the axes.
+        lines (tuple): (name in the scalars, name in the legend).
+        limits (tuple): Of y: the axis reaches at least so far; None is free.
+        by_iter (bool): Steps are iterations, not epochs.
+        log (bool): Logarithmic y, without limits.
+    """
+
+    title: str
+    lines: tuple[tuple[str, str], ...]
+    limits: tuple[float | None, float | None] = (0, None)
+    by_iter: bool = False
+    log: bool = False
+
+
+PANELS = (
+    Panel(
+        'Retrieval, test set (%)',
+        (('reid/mAP', 'mAP'), ('reid/R1', 'R1'), ('reid/mINP', 'mINP')),
+        (0, 100),
+    ),
+    Panel('Clusters', (('pseudo_labels/clusters', 'clusters'),)),
+    Panel('Outliers (images)', (('pseudo_labels/outliers', 'outliers'),)),
+    Panel(
+        'Pseudo-labels against identities',
+        (
+            ('pseudo_labels/ari', 'ARI'),
+            ('pseudo_labels/unrefined_ari', 'ARI, unrefined'),
+            ('pseudo_labels/nmi', 'NMI'),
+            ('pseudo_labels/unrefined_nmi', 'NMI, unrefined'),
+        ),
+        (0, 1),
+    ),
+    Panel(
+        'Pairs in one cluster against identities',
+        (
+            ('pseudo_labels/precision', 'precision'),
+            ('pseudo_labels/unrefined_precision', 'precision, unrefined'),
+            ('pseudo_labels/recall', 'recall'),
+            ('pseudo_labels/unrefined_recall', 'recall, unrefined'),
+        ),
+        (0, 1),
+    ),
+    Panel(
+        'Stability: ARI with the epoch before',
+        (('pseudo_labels/stability', 'stability'),),
+        (0, 1),
+    ),
+    Panel(
+        'Loss',
+        (
+            ('loss', 'total'),
+            ('loss_scl', 'on x'),
+            ('relation_loss_scl', 'on GCL(x)'),
+        ),
+        by_iter=True,
+    ),
+    Panel('Learning rate (log scale)', (('lr', 'lr'),), by_iter=True, log=True),
+)
+
+
+def training_curves(
+    runs: Mapping[str, Series],
+    iters_per_epoch: Mapping[str, int | None] | None = None,
+    title: str | None = None,
+    panels: Sequence[Panel] = PANELS,
+    columns: int = 2,
+) -> Figure:
+    """Curves of one run or several.
+
+    With one run each quantity has a colour; with several a run has a colour
+    and a quantity a line style. Panels without any data are left out; y
+    axes begin at 0, or below where values do, but for the learning rate's.
+
+    Args:
+        runs (Mapping[str, Mapping]): Name of a run to its series: name to
+            (steps, values), as :func:`~mmreid_gcl.visualization.read_scalars`
+            gives them. Values that are not finite leave a gap.
+        iters_per_epoch (Mapping[str, int | None], optional): Of each run:
+            iterations are then shown as epochs. Without it (or where a run has
+            None) that panel counts iterations.
+        title (str, optional): Heading.
+        panels (Sequence[Panel]): What to show. Defaults to :data:`PANELS`.
+        columns (int): Axes beside each other. Defaults to 2.
+
+    Returns:
+        Figure: An axes for each panel that has data.
+
+    Raises:
+        ValueError: If there is no run, a run has nothing to show, or steps
+            and values differ in length.
+    """
+    if not runs:
+        raise ValueError('training_curves: there is no run to show.')
+    for run, series in runs.items():
+        _check(run, series, panels)
+    shown = [
+        panel
+        for panel in panels
+        if any(name in series for series in runs.values() for name, _ in panel.lines)
+    ]
+    lengths = dict(iters_per_epoch or {})
+    as_epochs = all(lengths.get(run) for run in runs)
+
+    columns = min(columns, len(shown))
+    rows = -(-len(shown) // columns)
+    legend_lines = len(runs) if len(runs) > 1 else 0
+    width = 5.2 * columns + 0.1
+    heading = wrap(title or '', width - 0.4, 12)
+    top = 0.15 + 0.24 * len(heading) + 0.21 * legend_lines
+    height = top + 3.05 * rows
+    figure = new_figure(width, height)
+    for n, line in enumerate(heading):
+        figure.text(
+            0.2 / width,
+            1 - (0.22 + 0.24 * n) / height,
+            line,
+            fontsize=12,
+            family=FONT,
+            weight='bold',
+            color=INK,
+            va='center',
+            parse_math=False,
+        )
+    for n, panel in enumerate(shown):
+        row, column = divmod(n, columns)
+        axes = figure.add_axes(
+            (
+                (5.2 * column + 0.75) / width,
+                1 - (top + 3.05 * row + 2.5) / height,
+                4.35 / width,
+                1.95 / height,
+            )
+        )
+        _draw(axes, panel, runs, lengths if as_epochs else {})
+    if legend_lines:
+        _run_legend(figure, list(runs), 0.2 / width, 1 - (top - 0.1) / height)
+    return figure
+
+
+def _check(run: str, series: Series, panels: Sequence[Panel]) -> None:
+    known = [name for panel in panels for name, _ in panel.lines]
+    if not any(name in series for name in known):
+        raise ValueError(
+            f'training_curves: run {run!r} has none of {", ".join(known)}; it has '
+            f'{", ".join(series) or "no scalar at all"}.'
+        )
+    for name in known:
+        if name in series:
+            steps, values = series[name]
+            if len(steps) != len(values):
+                raise ValueError(
+                    f'training_curves: run {run!r}, {name}: {len(steps)} steps, but '
+                    f'{len(values)} values.'
+                )
+
+
+def _draw(axes, panel: Panel, runs: Mapping[str, Series], lengths: Mapping) -> None:
+    several = len(runs) > 1
+    present = [line for line in panel.lines if any(line[0] in s for s in runs.values())]
+    for r, (run, series) in enumerate(runs.items()):
+        for n, (name, words) in enumerate(present):
+            if name not in series:
+                continue
+            steps, values = (np.asarray(v, dtype=np.float64) for v in series[name])
+            if panel.by_iter and lengths:
+                steps = steps / lengths[run]
+            few = np.isfinite(values).sum() <= 30
+            axes.plot(
+                steps,
+                np.where(np.isfinite(values), values, np.nan),
+                LINES[n % len(LINES)],
+                color=color_at(r if several else n),
+                marker='o' if few else None,
+                markersize=3.5,
+                linewidth=1.6,
+                label=f'{run}: {words}' if several else words,
+            )
+    axes.set_title(
+        panel.title,
+        fontsize=10,
+        family=FONT,
+        loc='left',
+        color=INK,
+        pad=20 if len(present) > 1 else 6,
+    )
+    epochs = not panel.by_iter or bool(lengths)
+    axes.set_xlabel('epoch' if epochs else 'iteration', fontsize=9, family=FONT)
+    if epochs:
+        axes.xaxis.set_major_locator(
+            MaxNLocator(integer=True, nbins=10, steps=[1, 2, 5, 10])
+        )
+        axes.set_xlim(left=0)
+    axes.tick_params(labelsize=8.5)
+    axes.grid(color='#e4e4e4', linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[['top', 'right']].set_visible(False)
+    if panel.log:
+        axes.set_yscale('log')
+    else:
+        _limit(axes, panel.limits)
+    if len(present) > 1:
+        # the colour of a run stands in the legend above all panels
+        handles = [
+            Line2D(
+                [],
+                [],
+                color=INK if several else color_at(n),
+                linestyle=LINES[n % len(LINES)],
+                linewidth=1.6,
+                label=words,
+            )
+            for n, (_, words) in enumerate(present)
+        ]
+        axes.legend(
+            handles=handles,
+            fontsize=7.5,
+            frameon=False,
+            loc='lower left',
+            bbox_to_anchor=(-0.01, 1.0),
+            ncols=len(handles),
+            columnspacing=1.2,
+            handlelength=2.4,
+            handletextpad=0.5,
+            borderaxespad=0.1,
+        )
+
+
+def _limit(axes, limits: tuple[float | None, float | None]) -> None:
+    drawn = [line.get_ydata() for line in axes.lines]
+    values = np.concatenate(drawn)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return
+    low, high = limits
+    top = values.max() * 1.05 if high is None else max(high, values.max())
+    bottom = min(low or 0, values.min())
+    if top <= bottom:
+        top = bottom + 1
+    span = top - bottom
+    # lines at a bound are not cut in half
+    axes.set_ylim(
+        bottom - (0.02 * span if bottom < 0 or high else 0), top + 0.02 * span
+    )
+
+
+def _run_legend(figure: Figure, names: list[str], x: float, bottom: float) -> None:
+    handles = [
+        Line2D([], [], color=color_at(n), linewidth=2.5, label=name)
+        for n, name in enumerate(names)
+    ]
+    legend = figure.legend(
+        handles=handles,
+        loc='lower left',
+        bbox_to_anchor=(x, bottom),
+        fontsize=9,
+        frameon=False,
+        borderaxespad=0,
+        borderpad=0,
+    )
+    for text in legend.get_texts():
+        text.set(color=FAINT, parse_math=False)
