@@ -140,8 +140,9 @@ class _Visit:
 def _visits(rng, layout: Layout, people: list[tuple[int, int]]) -> list[_Visit]:
     """Everybody's way from camera to camera; times are filled in later."""
     visits = []
-    low = max(2, int(0.75 * layout.tracklet_length))
-    high = max(low, int(1.25 * layout.tracklet_length))
+    spread = layout.tracklet_length // 4
+    low = max(2, layout.tracklet_length - spread)
+    high = layout.tracklet_length + spread
     for pid, person in people:
         cameras = rng.permutation(layout.num_cameras) + 1
         seen = max(2, int(rng.binomial(layout.num_cameras, layout.visit_rate)))
