@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Features in, labels out. Knows no runner and no data set."""
 
+from .agreement import (
+    adjusted_rand_index,
+    cluster_summary,
+    graph_silhouette,
+    normalized_mutual_info,
+    pairwise_precision_recall,
+)
 from .clusterers import DBSCANClusterer
 from .components import dbscan_on_graph
 from .graphs import NeighbourGraphs, OrderedGraphs
@@ -8,10 +15,15 @@ from .k_reciprocal import k_reciprocal_jaccard
 from .knn import knn_search
 
 __all__ = [
+    'DBSCANClusterer',
     'NeighbourGraphs',
     'OrderedGraphs',
-    'DBSCANClusterer',
+    'adjusted_rand_index',
+    'cluster_summary',
     'dbscan_on_graph',
+    'graph_silhouette',
     'k_reciprocal_jaccard',
     'knn_search',
+    'normalized_mutual_info',
+    'pairwise_precision_recall',
 ]
