@@ -71,12 +71,19 @@ def fill_batch_size(cfg: Config, world_size: int) -> None:
         world_size (int): Processes that share the batch.
 
     Raises:
-        ValueError: If P * K is no multiple of the number of processes.
+        ValueError: If P * K is no multiple of the number of processes, or there
+            is no PKSampler that has a P and a K.
     """
     loader = cfg.get('train_dataloader')
     if loader is None or loader.get('batch_size') != 'auto':
         return
-    sampler = loader.sampler
+    sampler = loader.get('sampler') or {}
+    if str(sampler.get('type')).rpartition('.')[2] != 'PKSampler':
+        raise ValueError(
+            "train_dataloader.batch_size='auto' needs sampler=dict(type='PKSampler', "
+            f'...), whose P * K it stands for; got sampler type '
+            f'{sampler.get("type")!r}. Give a number.'
+        )
     identities = sampler.get('num_identities', 16)
     instances = sampler.get('num_instances', 8)
     if identities * instances % world_size:
