@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,11 @@ def no_gpu(monkeypatch):
     """Without one; returns the calls that would connect the processes."""
     calls = []
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    monkeypatch.setattr(torch.distributed, 'init_process_group', calls.append)
+
+    def connect(backend, **kwargs):
+        calls.append((backend, kwargs))
+
+    monkeypatch.setattr(torch.distributed, 'init_process_group', connect)
     return calls
 
 
@@ -148,8 +153,10 @@ def test_without_a_gpu(write, no_gpu, monkeypatch):
     assert not cfg.train_dataloader.pin_memory and not cfg.val_dataloader.pin_memory
     assert not no_gpu and 'model_wrapper_cfg' not in cfg
     monkeypatch.setenv('WORLD_SIZE', '2')
-    cfg = load_config(write(), launcher='pytorch')
-    assert no_gpu == ['gloo']
+    more = "env_cfg = dict(dist_cfg=dict(backend='nccl', timeout=7200))"
+    cfg = load_config(write(more=more), launcher='pytorch')
+    assert no_gpu == [('gloo', dict(timeout=timedelta(hours=2)))]
+    assert cfg.env_cfg.dist_cfg.timeout == 7200
     assert cfg.env_cfg.dist_cfg.backend == 'gloo'
     assert cfg.model_wrapper_cfg.device_ids is None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -114,10 +115,13 @@ def _for_cpu(cfg: Config, launcher: str) -> None:
     if launcher == 'none':
         return
     cfg.setdefault('env_cfg', ConfigDict())
-    cfg.env_cfg.dist_cfg = dict(backend='gloo')
+    dist_cfg = dict(cfg.env_cfg.get('dist_cfg') or {}, backend='gloo')
+    cfg.env_cfg.dist_cfg = dist_cfg
     cfg.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
     )
     # mmengine's launcher asks CUDA for a device whatever the backend
     if launcher == 'pytorch' and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group('gloo')
+        # ranks wait for rank 0 while it clusters
+        timeout = timedelta(seconds=dist_cfg.get('timeout', 1800))
+        torch.distributed.init_process_group('gloo', timeout=timeout)
