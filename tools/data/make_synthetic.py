@@ -146,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
             workers=args.workers,
             overwrite=args.overwrite,
         )
-    except (FileExistsError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f'make_synthetic: {error}', file=sys.stderr)
         return 2
     counts = manifest['counts']

@@ -21,41 +21,41 @@ class Difficulty:
 
     Args:
         cast (float): Colour cast of a camera: standard deviation of the
-            logarithm of a channel's gain. Defaults to 0.035.
-        exposure (float): Brightness of a camera, likewise. Defaults to 0.06.
-        gamma (float): Gamma of a camera, likewise. Defaults to 0.06.
+            logarithm of a channel's gain. Defaults to 0.03.
+        exposure (float): Brightness of a camera, likewise. Defaults to 0.05.
+        gamma (float): Gamma of a camera, likewise. Defaults to 0.05.
         saturation (float): Largest loss of colour in a camera, 0..1.
-            Defaults to 0.2.
+            Defaults to 0.15.
         lighting (float): Light and shade within a camera, as exposure.
-            Defaults to 0.06.
+            Defaults to 0.05.
         clutter (float): Objects in the scenery, relative to the usual number.
             Defaults to 1.
         passers_by (float): Probability of another person behind. Defaults to
-            0.15.
+            0.12.
         occlusion (float): Probability that something gets in front in a
-            tracklet. Defaults to 0.15.
+            tracklet. Defaults to 0.12.
         jitter (float): Standard deviation of the box's place and size, in
-            heights of the box. Defaults to 0.03.
+            heights of the box. Defaults to 0.025.
         viewpoint (float): Spread of the walking direction around the
-            camera's path, radians. Defaults to 0.5.
+            camera's path, radians. Defaults to 0.45.
         blur (float): Largest blur, in heights of the image (0.01 is 1.3
-            pixels of 128). Defaults to 0.006.
+            pixels of 128). Defaults to 0.005.
         noise (float): Largest standard deviation of the sensor's noise, grey
-            levels. Defaults to 6.
+            levels. Defaults to 5.
     """
 
-    cast: float = 0.035
-    exposure: float = 0.06
-    gamma: float = 0.06
-    saturation: float = 0.2
-    lighting: float = 0.06
+    cast: float = 0.03
+    exposure: float = 0.05
+    gamma: float = 0.05
+    saturation: float = 0.15
+    lighting: float = 0.05
     clutter: float = 1.0
-    passers_by: float = 0.15
-    occlusion: float = 0.15
-    jitter: float = 0.03
-    viewpoint: float = 0.5
-    blur: float = 0.006
-    noise: float = 6.0
+    passers_by: float = 0.12
+    occlusion: float = 0.12
+    jitter: float = 0.025
+    viewpoint: float = 0.45
+    blur: float = 0.005
+    noise: float = 5.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -138,7 +138,7 @@ def sample_camera(seed: int, number: int, difficulty: Difficulty) -> Camera:
     gains /= gains.mean()
     grey = rng.uniform(0, difficulty.saturation)
     keep = (1 - grey) * np.eye(3) + grey * np.array([[0.114, 0.587, 0.299]] * 3)
-    low = min(0.5, 0.25 * difficulty.blur / 0.006)
+    low = min(0.5, 0.25 * difficulty.blur / 0.005)
     return Camera(
         number=number,
         mix=gains[:, None] * keep,

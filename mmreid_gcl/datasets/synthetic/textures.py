@@ -32,7 +32,7 @@ def pattern_mask(
     """
     period = 0.085 * cloth.scale
     rows, columns = down / period, around / period
-    flat = np.zeros(np.broadcast_shapes(down.shape, around.shape))
+    flat = np.zeros(np.broadcast_shapes(down.shape, around.shape), np.float32)
     name = cloth.pattern
     if name == 'plain':
         return flat
@@ -68,7 +68,11 @@ def pattern_mask(
 
 
 def _mix(mask: np.ndarray, first: tuple, second: tuple) -> np.ndarray:
-    return mask[..., None] * np.array(second) + (1 - mask[..., None]) * np.array(first)
+    """Colours (h, w, 3) float32 from 0..255."""
+    first, second = np.array(first, np.float32), np.array(second, np.float32)
+    image = mask.astype(np.float32)[..., None] * (second - first)
+    image += first
+    return image
 
 
 def garment_atlas(cloth: Cloth, seed: int, person: Person | None = None) -> np.ndarray:
@@ -110,7 +114,7 @@ def garment_atlas(cloth: Cloth, seed: int, person: Person | None = None) -> np.n
         if person.scarf is not None:
             where = (down < 0.045) | ((np.abs(turn - 0.1) < 0.07) & (down < 0.2))
             image[where] = person.scarf
-    return np.clip(image, 0, 255).astype(np.uint8)
+    return image.astype(np.uint8)
 
 
 def limb_tile(cloth: Cloth, unit: float, seed: int) -> np.ndarray | None:
@@ -130,4 +134,4 @@ def limb_tile(cloth: Cloth, unit: float, seed: int) -> np.ndarray | None:
     side = np.arange(int(0.6 * unit) + 1) / unit
     mask = pattern_mask(cloth, side[:, None], side[None] - 0.1, seed)
     image = _mix(mask, cloth.colour, cloth.second)
-    return np.clip(image, 0, 255).astype(np.uint8)
+    return image.astype(np.uint8)

@@ -8,6 +8,9 @@ import multiprocessing
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,10 +21,16 @@ from .camera import Difficulty
 from .plan import FOLDERS, GALLERY, QUERY, TRAIN, Layout, Tracklet, plan_tracklets
 from .render import World
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 MANIFEST = 'synthetic.json'
 #: Raised when the same arguments give other images.
 VERSION = 1
 _CHUNK = 8  # tracklets a task
+_LOCK = 'being-written'
 _world: World | None = None
 
 
@@ -72,7 +81,8 @@ def _differences(old: dict, new: dict, prefix: str = '') -> list[str]:
 def _start_worker(arguments: tuple) -> None:
     global _world
     cv2.setNumThreads(0)  # one process a core is enough
-    _world = World(*arguments)
+    if _world is None:  # else inherited by fork
+        _world = World(*arguments)
 
 
 def _write_tracklets(task: tuple[str, list[Tracklet]]) -> int:
@@ -93,37 +103,36 @@ def _write_tracklets(task: tuple[str, list[Tracklet]]) -> int:
     return written
 
 
-def _claim(out: Path) -> Path:
+@contextmanager
+def _claimed(out: Path) -> Iterator[Path]:
     """The folder next to ``out`` in which the set grows, made anew."""
     partial = out.with_name(out.name + '.partial')
-    owner = partial / 'owner.pid'
-    if partial.exists():
-        if not owner.is_file():
+    ours = not partial.exists() or not any(partial.iterdir())
+    ours = ours or (partial / _LOCK).is_file() or finished_manifest(partial) is not None
+    if not ours:
+        raise FileExistsError(
+            f'{partial} is in the way: the data set would be rendered there, and it '
+            'was not made by this tool. Move it or choose another folder.'
+        )
+    partial.mkdir(parents=True, exist_ok=True)
+    with open(partial / _LOCK, 'a') as lock:
+        try:
+            # Given up when the process ends, however it ends.
+            if fcntl is not None:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
             raise FileExistsError(
-                f'{partial} is in the way: the data set would be rendered there, and '
-                'it was not made by this tool. Move it or choose another folder.'
-            )
-        pid = int(owner.read_text() or 0)
-        if pid and pid != os.getpid() and _alive(pid):
-            raise FileExistsError(
-                f'{partial} is being written by process {pid}. Wait for it, or '
+                f'{partial} is being written by another process. Wait for it, or '
                 'choose another folder.'
-            )
-        shutil.rmtree(partial)  # what an interrupted run left
-    for name in FOLDERS:
-        (partial / name).mkdir(parents=True)
-    owner.write_text(str(os.getpid()))
-    return partial
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+            ) from None
+        for name in FOLDERS:
+            shutil.rmtree(partial / name, ignore_errors=True)  # from a broken run
+            (partial / name).mkdir()
+        yield partial
+    (partial / _LOCK).unlink()
+    if out.exists():
+        shutil.rmtree(out)  # empty, or a set to be overwritten
+    os.rename(partial, out)
 
 
 def write_synthetic(
@@ -161,7 +170,8 @@ def write_synthetic(
         and ``rendered``: False if the same set was there already.
 
     Raises:
-        FileExistsError: If ``out`` holds anything else than the same set.
+        FileExistsError: If ``out`` holds anything else than the same set, or is
+            being written.
         ValueError: If an argument is out of range.
     """
     out = Path(out).expanduser().resolve()
@@ -179,41 +189,54 @@ def write_synthetic(
 
     tracklets = plan_tracklets(layout, seed)
     total = sum(len(tracklet.frames) for tracklet in tracklets)
-    partial = _claim(out)
     arguments = (seed, layout.num_cameras, difficulty, height, width)
-    tasks = [
-        (str(partial), tracklets[i : i + _CHUNK])
-        for i in range(0, len(tracklets), _CHUNK)
-    ]
-    workers = min(workers or len(os.sched_getaffinity(0)), len(tasks))
-    with tqdm(total=total, unit='image', disable=not progress) as bar:
-        for written in _run(tasks, arguments, workers):
-            bar.update(written)
-
-    manifest['counts'] = _counts(tracklets)
-    (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
-    (partial / 'owner.pid').unlink()
-    if out.exists():
-        shutil.rmtree(out)  # empty, or a set to be overwritten
-    os.rename(partial, out)
+    with _claimed(out) as partial:
+        tasks = [
+            (str(partial), tracklets[i : i + _CHUNK])
+            for i in range(0, len(tracklets), _CHUNK)
+        ]
+        workers = min(workers or _num_cores(), len(tasks))
+        with tqdm(total=total, unit='image', disable=not progress) as bar:
+            for written in _run(tasks, arguments, workers):
+                bar.update(written)
+        manifest['counts'] = _counts(tracklets)
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
     return {**manifest, 'rendered': True}
 
 
-def _run(tasks: list, arguments: tuple, workers: int):
+def _num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _run(tasks: list, arguments: tuple, workers: int) -> Iterator[int]:
     """Numbers of images as they are written."""
-    if workers == 1:
-        threads = cv2.getNumThreads()
-        try:
+    global _world
+    # Workers use numpy and OpenCV only, each with one thread. Forked ones share
+    # the sceneries.
+    fork = 'fork' in multiprocessing.get_all_start_methods()
+    threads = cv2.getNumThreads()
+    try:
+        if fork or workers == 1:
             _start_worker(arguments)
+        if workers == 1:
             yield from map(_write_tracklets, tasks)
+            return
+        pool = ProcessPoolExecutor(
+            workers,
+            multiprocessing.get_context('fork' if fork else 'spawn'),
+            _start_worker,
+            (arguments,),
+        )
+        try:
+            yield from pool.map(_write_tracklets, tasks)
         finally:
-            cv2.setNumThreads(threads)
-        return
-    # Workers use numpy and OpenCV only, each with one thread.
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context('fork' if 'fork' in methods else 'spawn')
-    with context.Pool(workers, _start_worker, (arguments,)) as pool:
-        yield from pool.imap_unordered(_write_tracklets, tasks)
+            pool.shutdown(cancel_futures=True)
+    finally:
+        _world = None
+        cv2.setNumThreads(threads)
 
 
 def _check_target(out: Path, manifest: dict, overwrite: bool) -> dict | None:
