@@ -28,6 +28,7 @@ class Panel:
         limits (tuple): Of y: the axis reaches at least so far; None is free.
         by_iter (bool): Steps are iterations, not epochs.
         log (bool): Logarithmic y, without limits.
+        counts (bool): Values are whole numbers.
     """
 
     title: str
@@ -35,6 +36,7 @@ class Panel:
     limits: tuple[float | None, float | None] = (0, None)
     by_iter: bool = False
     log: bool = False
+    counts: bool = False
 
 
 PANELS = (
@@ -43,8 +45,8 @@ PANELS = (
         (('reid/mAP', 'mAP'), ('reid/R1', 'R1'), ('reid/mINP', 'mINP')),
         (0, 100),
     ),
-    Panel('Clusters', (('pseudo_labels/clusters', 'clusters'),)),
-    Panel('Outliers (images)', (('pseudo_labels/outliers', 'outliers'),)),
+    Panel('Clusters', (('pseudo_labels/clusters', 'clusters'),), counts=True),
+    Panel('Outliers (images)', (('pseudo_labels/outliers', 'outliers'),), counts=True),
     Panel(
         'Pseudo-labels against identities',
         (
@@ -221,6 +223,9 @@ def _draw(axes, panel: Panel, runs: Mapping[str, Series], lengths: Mapping) -> N
     axes.spines[['top', 'right']].set_visible(False)
     if panel.log:
         axes.set_yscale('log')
+    elif panel.counts:
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        _limit(axes, panel.limits)
     else:
         _limit(axes, panel.limits)
     if len(present) > 1:

@@ -130,6 +130,7 @@ def test_umap_is_optional(groups, monkeypatch):
         project(groups, 'umap')
 
 
+@pytest.mark.slow  # its compiled parts take half a minute to import
 def test_umap_where_it_is(groups):
     pytest.importorskip('umap')
     points = project(groups, 'umap', seed=1, neighbours=5)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention within a graph of the training set."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from mmreid_gcl.clustering import OrderedGraphs
+from mmreid_gcl.registry import TASK_UTILS
+from mmreid_gcl.visualization import attention_map
+
+from .source import DatasetImages, ModelSource
+
+_RECORDS = ('img_path', 'camid', 'sequence', 'frame')
+
+
+def build_graphs(source: ModelSource, epoch: int = 0) -> np.ndarray:
+    """The graphs that the config clusters its training set with.
+
+    Args:
+        source (ModelSource): Model and data.
+        epoch (int): For random orders. Defaults to 0.
+
+    Returns:
+        np.ndarray: (N, B) nodes of each image's graph, -1 is empty.
+
+    Raises:
+        ValueError: If the config has no graphs.
+    """
+    settings = source.hook.get('graphs')
+    if settings is None:
+        raise ValueError(
+            f'{source.name}: PseudoLabelHook of this config has no graphs. Give a '
+            "config with graphs=dict(type='OrderedGraphs', ...)."
+        )
+    builder = TASK_UTILS.build(settings)
+    data = source.train_set
+    # an order needs no embeddings: only those of the graph are computed then
+    ordered = isinstance(builder, OrderedGraphs)
+    features = np.empty((len(data), 0)) if ordered else source.train_features.numpy()
+    records = {name: data.column(name) for name in _RECORDS}
+    return builder(features, records=records, epoch=epoch)
+
+
+def attention_figure(
+    source: ModelSource,
+    image: int | None = None,
+    seed: int = 0,
+    vmax: float | None = None,
+) -> Figure:
+    """The attention that GCL has in one graph of the clustering.
+
+    Args:
+        source (ModelSource): Model and data.
+        image (int, optional): Show the graph of this training image. None
+            draws one, of several people where identities are known.
+        seed (int): Of the draw. Defaults to 0.
+        vmax (float, optional): Upper end of the colour scale.
+
+    Returns:
+        Figure: See :func:`~mmreid_gcl.visualization.attention_map`.
+
+    Raises:
+        ValueError: If the model has no GCL, or there is no such image.
+    """
+    if source.model.relation_neck is None:
+        raise ValueError(
+            f'{source.name}: this model has no relation_neck, so there is no attention '
+            'to show. Give a config with one (GCLNeck).'
+        )
+    graphs = build_graphs(source)
+    data = source.train_set
+    pids = data.column('pid')
+    if image is None:
+        image = _draw(graphs, pids, seed)
+    elif not 0 <= image < len(data):
+        raise ValueError(
+            f'image must be within 0 and {len(data) - 1}, the number of training '
+            f'images, got {image}.'
+        )
+    nodes = graphs[image][graphs[image] >= 0]
+    if (pids >= 0).any():  # people beside each other, cameras within
+        nodes = nodes[np.lexsort((nodes, data.column('camid')[nodes], pids[nodes]))]
+    neck = source.model.relation_neck
+    device = next(neck.parameters()).device
+    with torch.inference_mode():
+        x = source.embed(data, nodes).to(device)
+        attention = neck.attention(x[None])[0].float().cpu().numpy()
+    images = DatasetImages(data)
+    builder = source.hook['graphs']
+    order = builder.get('order') or builder['type']
+    return attention_map(
+        attention,
+        [images[i] for i in nodes],
+        pids[nodes].tolist() if (pids >= 0).any() else None,
+        data.column('camid')[nodes].tolist(),
+        title=f'{source.name}: attention in a graph ({order})',
+        vmax=vmax,
+    )
+
+
+def _draw(graphs: np.ndarray, pids: np.ndarray, seed: int) -> int:
+    """An image whose graph has people of two or more images, if there is one."""
+    order = np.random.default_rng(seed).permutation(len(graphs)).tolist()
+    for image in order:
+        mine = pids[graphs[image][graphs[image] >= 0]]
+        _, counts = np.unique(mine[mine >= 0], return_counts=True)
+        if (counts > 1).sum() > 1:
+            return image
+    return order[0]

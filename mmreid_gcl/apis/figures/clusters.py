@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clusters of the training set."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mmreid_gcl.engine.pseudo_labels import cluster_embeddings
+from mmreid_gcl.registry import TASK_UTILS
+from mmreid_gcl.visualization import cluster_sheet
+
+from ..loading import load_checkpoint_file
+from .attention import build_graphs
+from .source import DatasetImages, ModelSource
+
+
+def cluster_figure(
+    source: ModelSource,
+    num_clusters: int = 12,
+    per_cluster: int = 12,
+    recluster: bool = False,
+) -> Figure:
+    """The pseudo-labels, the least pure clusters first.
+
+    Args:
+        source (ModelSource): Model and data.
+        num_clusters (int): Rows at most. Defaults to 12.
+        per_cluster (int): Images in a row at most. Defaults to 12.
+        recluster (bool): Cluster with the checkpoint's weights, as the next
+            epoch would begin. False takes the labels that the checkpoint holds,
+            those its last epoch was trained with, and clusters only if it has
+            none. Defaults to False.
+
+    Returns:
+        Figure: See :func:`~mmreid_gcl.visualization.cluster_sheet`.
+
+    Raises:
+        ValueError: If the labels in the checkpoint are not those of the data,
+            or all images are outliers.
+    """
+    data = source.train_set
+    labels = None if recluster else stored_labels(source)
+    words = 'labels of the last epoch'
+    if labels is None:
+        labels = new_labels(source)
+        words = 'clustered with its weights'
+    pids = data.column('pid')
+    return cluster_sheet(
+        DatasetImages(data),
+        labels,
+        pids if (pids >= 0).any() else None,
+        data.column('camid'),
+        num_clusters,
+        per_cluster,
+        title=f'{source.name}: {words}',
+    )
+
+
+def stored_labels(source: ModelSource) -> np.ndarray | None:
+    """The pseudo-labels in the checkpoint, (N,) int64; None without any."""
+    if source.checkpoint is None:
+        return None
+    labels = load_checkpoint_file(source.checkpoint).get('pseudo_labels')
+    if labels is None:
+        return None
+    if len(labels) != len(source.train_set):
+        raise ValueError(
+            f'{source.checkpoint}: it has the pseudo-labels of {len(labels)} images, '
+            f'but the training set has {len(source.train_set)}. Give the data it was '
+            'trained on (data_root), or cluster again (--recluster).'
+        )
+    return labels.numpy()
+
+
+def new_labels(source: ModelSource) -> np.ndarray:
+    """Cluster the training set as ``PseudoLabelHook`` of the config would."""
+    settings = source.hook.get('clusterer')
+    if settings is None:
+        raise ValueError(
+            f'{source.name}: this config has no PseudoLabelHook with a clusterer in '
+            'custom_hooks, so there is nothing to cluster with.'
+        )
+    neck = source.model.relation_neck
+    outcome = cluster_embeddings(
+        source.train_features,
+        TASK_UTILS.build(settings),
+        neck,
+        None if neck is None else lambda _: build_graphs(source),
+        refine=source.hook.get('refine', True),
+    )
+    return outcome.labels

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model, its data and its embeddings, each computed once and when needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Subset
+
+from mmreid_gcl.engine import extract_features
+from mmreid_gcl.registry import DATASETS
+
+from ..loading import load_model
+
+
+class DatasetImages(Sequence):
+    """The images of a data set as arrays, read when they are asked for.
+
+    Args:
+        dataset (Dataset): A :class:`~mmreid_gcl.datasets.ReIDDataset`.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.paths = dataset.column('img_path').tolist()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """An image, (H, W, 3) uint8, red green blue."""
+        path = self.paths[index]
+        # read apart from decoding: some systems' names are too much for imread
+        data = np.frombuffer(Path(path).read_bytes(), np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        if image is None:
+            raise ValueError(f'{path}: this file is no image. Replace or remove it.')
+        return np.ascontiguousarray(image[..., ::-1])
+
+
+class ModelSource:
+    """A model and the data sets of its config, for figures.
+
+    Args:
+        cfg (Config): From :func:`~mmreid_gcl.apis.load_config`.
+        checkpoint (str | Path, optional): None is an untrained model.
+        device (str, optional): Defaults to the GPU if there is one.
+        batch_size (int): Images embedded at a time. Defaults to 128.
+        num_workers (int): Loading processes. Defaults to 2.
+
+    Raises:
+        FileNotFoundError: If the checkpoint is missing.
+        ValueError: If the checkpoint does not belong to the config.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        checkpoint: str | Path | None = None,
+        device: str | torch.device | None = None,
+        batch_size: int = 128,
+        num_workers: int = 2,
+    ) -> None:
+        init_default_scope(cfg.get('default_scope', 'mmreid_gcl'))
+        self.cfg = cfg
+        self.checkpoint = checkpoint
+        self.model: nn.Module = load_model(cfg, checkpoint, device)
+        self._loading = dict(batch_size=batch_size, num_workers=num_workers)
+
+    @property
+    def name(self) -> str:
+        """Config and checkpoint, in words."""
+        config = Path(self.cfg.filename).stem if self.cfg.filename else 'model'
+        if self.checkpoint is None:
+            return f'{config}, untrained'
+        return f'{config}, {Path(self.checkpoint).name}'
+
+    @property
+    def hook(self) -> dict:
+        """The settings of ``PseudoLabelHook``; empty if there is none."""
+        for hook in self.cfg.get('custom_hooks', None) or ():
+            if str(hook.get('type')).rpartition('.')[2] == 'PseudoLabelHook':
+                return hook
+        return {}
+
+    @cached_property
+    def test_set(self) -> Dataset:
+        """Query and gallery images."""
+        return DATASETS.build(self.cfg.test_dataloader.dataset)
+
+    @cached_property
+    def train_set(self) -> Dataset:
+        """Training images through the transforms of the test."""
+        dataset = DATASETS.build(self.cfg.train_dataloader.dataset)
+        pipeline = self.hook.get('extract', {}).get('pipeline')
+        return dataset.with_pipeline(
+            pipeline or self.cfg.test_dataloader.dataset.pipeline
+        )
+
+    @cached_property
+    def test_features(self) -> np.ndarray:
+        """(N, C) embeddings x of :attr:`test_set`."""
+        return self.embed(self.test_set).numpy()
+
+    @cached_property
+    def train_features(self) -> Tensor:
+        """(N, C) embeddings x of :attr:`train_set`, on the CPU."""
+        return self.embed(self.train_set)
+
+    def embed(self, dataset: Dataset, indices: Sequence[int] | None = None) -> Tensor:
+        """Embeddings x, of a whole data set or of some of its images.
+
+        Args:
+            dataset (Dataset): N images.
+            indices (Sequence[int], optional): Which n of them.
+
+        Returns:
+            Tensor: (n, C) float32, on the CPU.
+        """
+        if indices is not None:
+            dataset = Subset(dataset, [int(i) for i in indices])
+        return extract_features(self.model, dataset, **self._loading)

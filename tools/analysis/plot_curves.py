@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Curves of one run or several: clusters, their quality, mAP, loss.
+
+Example: ``python tools/analysis/plot_curves.py work_dirs/a work_dirs/b --out x.png``
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmreid_gcl.visualization import read_scalars, save_figure, training_curves
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the figure."""
+    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    made.add_argument('work_dirs', nargs='+', type=Path, help='folders of runs')
+    made.add_argument('--names', nargs='+', help='of the runs; else their folders')
+    made.add_argument('--out', type=Path, default=Path('curves.png'))
+    made.add_argument('--title', help='heading of the figure')
+    made.add_argument('--dpi', type=int, default=150, help='pixels an inch')
+    args = made.parse_args(argv)
+    try:
+        names = args.names or names_of(args.work_dirs)
+        if len(names) != len(args.work_dirs) or len(set(names)) != len(names):
+            raise ValueError(
+                f'--names: give {len(args.work_dirs)} different names, one for each '
+                f'work dir; got {names}.'
+            )
+        runs = {n: read_scalars(w) for n, w in zip(names, args.work_dirs)}
+        figure = training_curves(
+            {name: run.series for name, run in runs.items()},
+            {name: run.iters_per_epoch for name, run in runs.items()},
+            title=args.title or (names[0] if len(names) == 1 else None),
+        )
+        path = save_figure(figure, args.out, args.dpi)
+    except (FileNotFoundError, ValueError) as error:
+        print(f'plot_curves: {error}', file=sys.stderr)
+        return 2
+    print(f'Written: {path}')
+    return 0
+
+
+def names_of(work_dirs: list[Path]) -> list[str]:
+    """The ends of the paths, as long as it takes to tell them apart."""
+    parts = [folder.resolve().parts for folder in work_dirs]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ['/'.join(p[-length:]) for p in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise ValueError(f'The same work dir is given twice: {work_dirs}.')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
