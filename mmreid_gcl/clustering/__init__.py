@@ -8,7 +8,12 @@ from .agreement import (
     normalized_mutual_info,
     pairwise_precision_recall,
 )
-from .clusterers import DBSCANClusterer
+from .clusterers import (
+    DBSCANClusterer,
+    HDBSCANClusterer,
+    InfomapClusterer,
+    KMeansClusterer,
+)
 from .components import dbscan_on_graph
 from .graphs import NeighbourGraphs, OrderedGraphs
 from .k_reciprocal import k_reciprocal_jaccard
@@ -16,6 +21,9 @@ from .knn import knn_search
 
 __all__ = [
     'DBSCANClusterer',
+    'HDBSCANClusterer',
+    'InfomapClusterer',
+    'KMeansClusterer',
     'NeighbourGraphs',
     'OrderedGraphs',
     'adjusted_rand_index',

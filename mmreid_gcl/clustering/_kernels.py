@@ -10,6 +10,8 @@ the same input gives the same bits on any number of cores.
 import numba as nb
 import numpy as np
 
+from .features import dot
+
 _jit = nb.njit(nogil=True, cache=True)
 
 
@@ -21,14 +23,6 @@ def grow(array, used, needed):
     larger = np.empty(max(2 * len(array), used + needed), array.dtype)
     larger[:used] = array[:used]
     return larger
-
-
-@nb.njit(nogil=True, cache=True, fastmath={'reassoc', 'contract'})
-def _dot(a, b):
-    total = np.float32(0)
-    for c in range(a.shape[0]):
-        total += a[c] * b[c]
-    return total
 
 
 @_jit
@@ -137,7 +131,7 @@ def expanded_weight_rows(neighbours, squared, flags, half, x, scale, start, stop
                         known = squared[j, p]
                         break
             if known < 0:
-                product = _dot(x[i], x[j]) * scale[i] * scale[j]
+                product = dot(x[i], x[j]) * scale[i] * scale[j]
                 known = max(np.float32(2) - np.float32(2) * product, np.float32(0))
             values[e] = known
         total = 0.0

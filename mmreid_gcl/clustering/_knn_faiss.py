@@ -2,10 +2,10 @@
 """Neighbours by faiss: exact on CPU and GPU, approximate by IVF and HNSW."""
 
 import numpy as np
-from mmengine.logging import print_log
 
 from ._parallel import Progress
 from .features import Features
+from .recall import log_recall
 
 # Rows handed to faiss at once: bounds the memory of a search and of a scaled
 # copy, and is what progress is reported by.
@@ -207,52 +207,3 @@ def hnsw_search(
     result = _search(index, features, k, name)
     log_recall(features, result[1], recall_sample, seed, name)
     return result
-
-
-def measure_recall(
-    features: Features, indices: np.ndarray, sample: int, seed: int = 0
-) -> float:
-    """Share of the true nearest neighbours that a search found.
-
-    Args:
-        features (Features): N rows.
-        indices (np.ndarray): (N, k) neighbours found, themselves not counted.
-        sample (int): Rows to look at, drawn at random.
-        seed (int): Of the draw. Defaults to 0.
-
-    Returns:
-        float: recall@k, in [0, 1].
-    """
-    n, k = indices.shape
-    rows = np.random.default_rng(seed).choice(n, min(sample, n), replace=False)
-    queries = features.rows(rows)
-    best_d = np.full((len(rows), k), np.inf, np.float32)
-    best_i = np.full((len(rows), k), -1, np.int64)
-    for start in range(0, n, _CHUNK):
-        part = slice(start, min(start + _CHUNK, n))
-        d2 = features.offset[part] - 2 * (queries @ features.rows(part).T)
-        own = (rows >= start) & (rows < part.stop)
-        d2[own, rows[own] - start] = np.inf
-        found = np.argpartition(d2, min(k, d2.shape[1]) - 1, axis=1)[:, :k]
-        all_d = np.concatenate([best_d, np.take_along_axis(d2, found, 1)], 1)
-        all_i = np.concatenate([best_i, found + start], 1)
-        keep = np.argpartition(all_d, k - 1, axis=1)[:, :k]
-        best_d = np.take_along_axis(all_d, keep, 1)
-        best_i = np.take_along_axis(all_i, keep, 1)
-    hits = sum(
-        len(np.intersect1d(a, b)) for a, b in zip(best_i, indices[rows], strict=True)
-    )
-    return hits / best_i.size
-
-
-def log_recall(
-    features: Features, indices: np.ndarray, sample: int, seed: int, name: str
-) -> None:
-    """Measure recall on a sample and log it; nothing with ``sample=0``."""
-    if sample:
-        recall = measure_recall(features, indices, sample, seed)
-        print_log(
-            f'{name}: recall@{indices.shape[1]} = {recall:.4f} on '
-            f'{min(sample, len(indices))} random rows (without the rows themselves)',
-            logger='current',
-        )

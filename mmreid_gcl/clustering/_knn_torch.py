@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Neighbours by chunked matrix products and ``topk`` on any torch device."""
 
+import warnings
+
 import numpy as np
 import torch
 
@@ -52,7 +54,10 @@ def torch_search(
     if rerank is None:
         rerank = k if precision == 'float32' else k + 32
     width = min(max(rerank, k) + 1, n)  # the row itself is among them
-    x = torch.from_numpy(features.rows()).to(device)
+    with warnings.catch_warnings():
+        # a memory map opened for reading; nothing here writes to it
+        warnings.filterwarnings('ignore', message='.*not writable')
+        x = torch.from_numpy(features.rows()).to(device)
     offset = torch.from_numpy(features.offset).to(device)
     low = x.to(_DTYPES[precision])
     chunk = max(1, min(n, chunk_bytes // (4 * n)))

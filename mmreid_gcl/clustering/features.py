@@ -47,6 +47,15 @@ class Features:
 
 
 @nb.njit(nogil=True, cache=True, fastmath={'reassoc', 'contract'})
+def dot(a, b):
+    """Product of two rows of equal length, float32, in compiled code."""
+    total = np.float32(0)
+    for c in range(a.shape[0]):
+        total += a[c] * b[c]
+    return total
+
+
+@nb.njit(nogil=True, cache=True, fastmath={'reassoc', 'contract'})
 def _squared_norms(x, start, stop, out):
     for i in range(start, stop):
         total = 0.0

@@ -6,6 +6,7 @@ import torch
 from mmengine.logging import print_log
 
 from . import _knn_faiss
+from ._knn_int8 import int8_search
 from ._knn_symmetric import symmetric_search
 from ._knn_torch import torch_search
 from ._parallel import all_cores
@@ -18,6 +19,7 @@ MAX_EXACT_CPU = 200_000
 # name -> function(features, k, **options) that gives the k nearest other rows
 BACKENDS = {
     'symmetric': symmetric_search,
+    'int8': int8_search,
     'torch': torch_search,
     'faiss': _knn_faiss.flat_search,
     'faiss-gpu': _knn_faiss.gpu_search,

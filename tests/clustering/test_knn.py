@@ -73,7 +73,7 @@ def test_ties_at_the_end_of_the_list(backend):
     np.testing.assert_array_equal(indices, np.array(order)[:, :8])
 
 
-@pytest.mark.parametrize('backend', [*EXACT, 'ivf', 'hnsw'])
+@pytest.mark.parametrize('backend', [*EXACT, 'ivf', 'hnsw', 'int8'])
 def test_more_copies_than_neighbours(backend):
     x = np.repeat(gaussian(2, 6), 50, axis=0)
     distances, indices = knn_search(x, 5, backend)
@@ -94,6 +94,33 @@ def test_torch_in_low_precision_finds_nearly_all(precision):
     np.testing.assert_allclose(low_d, exact_d, atol=1e-3)
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    n=st.integers(2, 80),
+    c=st.integers(1, 70),
+    k=st.integers(2, 90),
+    shift=st.sampled_from([0.0, 30.0]),
+    seed=st.integers(0, 2**16),
+)
+def test_bytes_with_all_candidates_are_exact(n, c, k, shift, seed):
+    # every row is a candidate: what is left to test is the way there and back
+    x = gaussian(n, c, seed) + np.float32(shift)
+    distances, indices = knn_search(x, k, 'int8', extra=n, block=16)
+    dense, _ = reference.sorted_neighbours(x)
+    expected = np.sort(dense, axis=1)[:, :k]
+    np.testing.assert_allclose(distances, expected, atol=2e-2 if shift else 2e-3)
+    np.testing.assert_array_equal(indices[:, 0], np.arange(n))
+
+
+@pytest.mark.parametrize('shift', [0.0, 5.0])
+def test_bytes_find_nearly_all(shift):
+    x = gaussian(1500, 64) + np.float32(shift)
+    _, exact = knn_search(x.astype(np.float64), 20, 'faiss')
+    _, found = knn_search(x, 20, 'int8')
+    recall = np.mean([len(set(a) & set(b)) / 20 for a, b in zip(exact, found)])
+    assert recall > 0.995
+
+
 def test_torch_in_small_chunks():
     x = gaussian(130, 10)
     expected = knn_search(x, 12, 'torch')
@@ -111,12 +138,13 @@ def test_torch_in_small_chunks():
         ('ivf', dict(nlist=8, nprobe=8, quantizer='SQfp16')),
         ('ivf', {}),
         ('hnsw', dict(ef_search=400)),
+        ('int8', dict(extra=40)),
     ],
 )
 def test_approximate_search_with_its_recall(backend, options, monkeypatch):
     lines = []
     monkeypatch.setattr(
-        'mmreid_gcl.clustering._knn_faiss.print_log',
+        'mmreid_gcl.clustering.recall.print_log',
         lambda message, **_: lines.append(message),
     )
     x = gaussian(2000, 8)
@@ -128,9 +156,10 @@ def test_approximate_search_with_its_recall(backend, options, monkeypatch):
     assert abs(logged - np.mean(hits) / 9) < 0.01
 
 
-def test_ivf_is_the_same_in_every_run():
+@pytest.mark.parametrize('backend', ['ivf', 'int8'])
+def test_approximate_search_is_the_same_in_every_run(backend):
     x = gaussian(3000, 8)
-    first, second = (knn_search(x, 10, 'ivf', nprobe=2) for _ in range(2))
+    first, second = (knn_search(x, 10, backend) for _ in range(2))
     np.testing.assert_array_equal(first[1], second[1])
 
 

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Infomap on k-reciprocal Jaccard distances."""
+
+import numpy as np
+import scipy.sparse as sp
+
+from ...registry import TASK_UTILS
+from ..k_reciprocal import check_parameters, k_reciprocal_jaccard
+from .labels import by_first_member
+
+
+@TASK_UTILS.register_module()
+class InfomapClusterer:
+    """Pseudo-labels by Infomap on the graph of Jaccard distances.
+
+    Rosvall and Bergstrom, *Maps of random walks on complex networks reveal
+    community structure*, PNAS 2008. Rows within ``eps`` are linked with weight
+    1 - d; clusters are the modules of the best two-level map. Needs the package
+    ``infomap``.
+
+    Args:
+        eps (float): Largest distance of a link, in (0, 1). Defaults to 0.6.
+        min_cluster_size (int): Rows of smaller modules are outliers. Defaults
+            to 2: only rows that are alone.
+        k1 (int): Neighbours to encode. Defaults to 30.
+        k2 (int): Neighbours to average encodings over. Defaults to 6.
+        num_trials (int): Searches to take the best of. Defaults to 1.
+        seed (int): Of the search. Defaults to 0.
+        knn (dict): Options for :func:`~mmreid_gcl.clustering.knn_search`.
+            Defaults to ``dict(backend='auto')``.
+
+    Attributes:
+        distances_ (scipy.sparse.csr_array): (N, N) distances <= eps of the last
+            call, None before.
+
+    Raises:
+        ImportError: If the package ``infomap`` is not installed.
+        ValueError: If a parameter is out of its range.
+    """
+
+    def __init__(
+        self,
+        eps: float = 0.6,
+        min_cluster_size: int = 2,
+        k1: int = 30,
+        k2: int = 6,
+        num_trials: int = 1,
+        seed: int = 0,
+        knn: dict | None = None,
+    ):
+        check_parameters(k1, k2, eps)
+        for name, value in (
+            ('min_cluster_size', min_cluster_size),
+            ('num_trials', num_trials),
+        ):
+            if value < 1:
+                raise ValueError(f'{name} must be at least 1, got {value!r}')
+        _infomap()  # says so now, not after an hour of training
+        self.eps = eps
+        self.min_cluster_size = min_cluster_size
+        self.k1 = k1
+        self.k2 = k2
+        self.num_trials = num_trials
+        self.seed = seed
+        self.knn = dict(backend='auto') if knn is None else dict(knn)
+        self.distances_ = None
+
+    def __call__(self, features) -> np.ndarray:
+        """Cluster.
+
+        Args:
+            features (np.ndarray | np.memmap | torch.Tensor): (N, C), scaled to
+                unit length inside.
+
+        Returns:
+            np.ndarray: (N,) int64 labels 0, 1, ..., -1 for outliers.
+        """
+        self.distances_ = k_reciprocal_jaccard(
+            features, self.k1, self.k2, self.eps, self.knn
+        )
+        modules = self._modules(self.distances_)
+        return by_first_member(modules, self.min_cluster_size)
+
+    def _modules(self, distances: sp.csr_array) -> np.ndarray:
+        upper = sp.triu(distances, k=1, format='coo')
+        labels = np.arange(distances.shape[0])
+        if not upper.nnz:
+            return labels
+        network = _infomap()(
+            silent=True,
+            two_level=True,
+            seed=self.seed + 1,  # its seeds begin at 1
+            num_trials=self.num_trials,
+        )
+        links = [upper.row, upper.col, 1.0 - upper.data.astype(np.float64)]
+        network.add_links(np.stack(links, axis=1))
+        network.run()
+        modules = network.get_modules()
+        nodes = np.fromiter(modules.keys(), np.int64, len(modules))
+        values = np.fromiter(modules.values(), np.int64, len(modules))
+        labels[nodes] = values + len(labels)  # rows without a link keep their own
+        return labels
+
+
+def _infomap():
+    try:
+        from infomap import Infomap
+    except ImportError as error:
+        raise ImportError(
+            'InfomapClusterer needs the package infomap: pip install infomap'
+        ) from error
+    return Infomap

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much of the truth an approximate neighbour search found."""
+
+import numpy as np
+from mmengine.logging import print_log
+
+from .features import Features
+
+_CHUNK = 16384
+
+
+def true_neighbours(
+    features: Features, k: int, sample: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest other rows of rows drawn at random.
+
+    Args:
+        features (Features): N rows.
+        k (int): Number of neighbours, a row itself not counted; k < N.
+        sample (int): Rows to draw; all, if there are fewer.
+        seed (int): Of the draw. Defaults to 0.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: rows (m,) and their neighbours (m, k), in
+        no particular order.
+    """
+    n = len(features)
+    rows = np.random.default_rng(seed).choice(n, min(sample, n), replace=False)
+    queries = features.rows(rows)
+    best_d = np.full((len(rows), k), np.inf, np.float32)
+    best_i = np.full((len(rows), k), -1, np.int64)
+    for start in range(0, n, _CHUNK):
+        part = slice(start, min(start + _CHUNK, n))
+        d2 = features.offset[part] - 2 * (queries @ features.rows(part).T)
+        own = (rows >= start) & (rows < part.stop)
+        d2[own, rows[own] - start] = np.inf
+        found = np.argpartition(d2, min(k, d2.shape[1]) - 1, axis=1)[:, :k]
+        all_d = np.concatenate([best_d, np.take_along_axis(d2, found, 1)], 1)
+        all_i = np.concatenate([best_i, found + start], 1)
+        keep = np.argpartition(all_d, k - 1, axis=1)[:, :k]
+        best_d = np.take_along_axis(all_d, keep, 1)
+        best_i = np.take_along_axis(all_i, keep, 1)
+    return rows, best_i
+
+
+def measure_recall(
+    features: Features, indices: np.ndarray, sample: int, seed: int = 0
+) -> float:
+    """Share of the true nearest neighbours that a search found.
+
+    Args:
+        features (Features): N rows.
+        indices (np.ndarray): (N, k) neighbours found, themselves not counted.
+        sample (int): Rows to look at, drawn at random.
+        seed (int): Of the draw. Defaults to 0.
+
+    Returns:
+        float: recall@k, in [0, 1].
+    """
+    rows, truth = true_neighbours(features, indices.shape[1], sample, seed)
+    hits = sum(len(np.intersect1d(a, b)) for a, b in zip(truth, indices[rows]))
+    return hits / truth.size
+
+
+def log_recall(
+    features: Features, indices: np.ndarray, sample: int, seed: int, name: str
+) -> None:
+    """Measure recall on a sample and log it; nothing with ``sample=0``."""
+    if sample:
+        recall = measure_recall(features, indices, sample, seed)
+        print_log(
+            f'{name}: recall@{indices.shape[1]} = {recall:.4f} on '
+            f'{min(sample, len(indices))} random rows (without the rows themselves)',
+            logger='current',
+        )
