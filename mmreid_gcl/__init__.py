@@ -14,6 +14,9 @@ from .version import __version__
 check_stack()
 
 from . import registry  # noqa: E402  (needs the stack)
+from .checkpoint import use_safe_loaders  # noqa: E402
+
+use_safe_loaders()
 
 _ROOMS = {
     'apis': ('load_config',),
