@@ -67,7 +67,7 @@ def load_checkpoint_file(path: str | Path) -> dict:
 def _reason(error: Exception) -> str:
     """The line of torch's long message that says what is wrong."""
     telling = re.search(
-        r'(Unsupported|Trying to call)[^.\n]*(\.\w[^.\n]*)*', str(error)
+        r'(Unsupported|Trying to (?:call|load))[^.\n]*(\.\w[^.\n]*)*', str(error)
     )
     text = telling.group() if telling else str(error).strip().partition('\n')[0]
     return f'{type(error).__name__}: {text[:200]}'

@@ -7,12 +7,14 @@ from .cluster_sheet import cluster_sheet, describe_clusters
 from .comparison import comparison
 from .curves import training_curves
 from .embedding_map import embedding_map
+from .html_report import HtmlReport
 from .projection import project
 from .ranking_sheet import ranking_sheet
 from .scalars import Scalars, read_scalars
 from .sweep import sweep
 
 __all__ = [
+    'HtmlReport',
     'Scalars',
     'attention_map',
     'cluster_sheet',

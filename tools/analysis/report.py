@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Report of a run as one HTML file: config, results, curves, sheets.
+
+Example: ``python tools/analysis/report.py work_dirs/gcl_synthetic``
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from _model import add_loading
+
+from mmreid_gcl.apis import load_config
+from mmreid_gcl.apis.figures import ModelSource
+from mmreid_gcl.apis.figures.report import find_checkpoint, find_config, run_report
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the report."""
+    made = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    made.add_argument('work_dir', type=Path, help='folder of the run')
+    made.add_argument('--out', type=Path, help='file to write; else in the work dir')
+    made.add_argument('--config', help='config file; else the one in the work dir')
+    made.add_argument(
+        '--checkpoint',
+        help="checkpoint for the sheets, or 'none'; else the last of the run",
+    )
+    add_loading(made)
+    args = made.parse_args(argv)
+    try:
+        config = args.config or find_config(args.work_dir)
+        cfg = load_config(str(config), args.cfg_options)
+        checkpoint = args.checkpoint or find_checkpoint(args.work_dir)
+        source, without = None, 'no checkpoint was asked for (--checkpoint none).'
+        if checkpoint is None:
+            without = f'{args.work_dir} has no checkpoint.'
+        elif checkpoint != 'none':
+            source = partial(
+                ModelSource,
+                cfg,
+                checkpoint,
+                args.device,
+                args.batch_size,
+                args.num_workers,
+            )
+        page, missing = run_report(args.work_dir, cfg, source, without)
+        out = args.out or args.work_dir / 'report.html'
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(page, encoding='utf-8')
+    except (FileNotFoundError, ValueError) as error:
+        print(f'report: {error}', file=sys.stderr)
+        return 2
+    for line in missing:
+        print(f'report: left out: {line}', file=sys.stderr)
+    print(f'Written: {out} ({len(page) / 2**20:.1f} MiB)')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
