@@ -1,6 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user calls from Python."""
+"""What a user calls from Python. Imported when first asked for."""
 
-from .config import load_config
+from importlib import import_module
 
-__all__ = ['load_config']
+_FILE_OF = {
+    'Embeddings': 'inferencer',
+    'GalleryIndex': 'gallery_index',
+    'ImageError': 'images',
+    'Match': 'gallery_index',
+    'ReIDInferencer': 'inferencer',
+    'load_config': 'config',
+    'load_model': 'loading',
+    'read_image': 'images',
+}
+
+__all__ = sorted(_FILE_OF)
+
+
+def __getattr__(name: str):
+    if name not in _FILE_OF:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(f'.{_FILE_OF[name]}', __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

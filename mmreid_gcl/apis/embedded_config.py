@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The config inside a checkpoint, read without executing it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmreid_gcl.registry import MODELS, TRANSFORMS
+
+from .loading import load_checkpoint_file
+from .transforms import find_test_pipeline
+
+#: Settings in which the model and the test transforms are found.
+_WANTED = {
+    *('model', 'test_dataloader', 'val_dataloader', 'custom_hooks', 'test_pipeline')
+}
+
+
+def config_of_checkpoint(path: str | Path) -> Config:
+    """The model and the test transforms that a checkpoint says it has.
+
+    mmengine keeps the config as Python text in every checkpoint. Here it is
+    parsed, not run: nothing but literals and ``dict(...)`` is understood, and
+    only types of the registries may be named. A file from elsewhere cannot
+    make this program call anything else.
+
+    Args:
+        path (str | Path): The checkpoint.
+
+    Returns:
+        Config: With ``model`` and ``test_pipeline``, and ``custom_hooks`` where
+        there are any.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it has no config, or one that cannot be read so.
+    """
+    meta = load_checkpoint_file(path).get('meta')
+    text = meta.get('cfg') if isinstance(meta, dict) else None
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(
+            f'{path}: this checkpoint has no config. Give the config file as the model '
+            'and this file as the weights.'
+        )
+    try:
+        settings = literal_config(text, _WANTED)
+        kept = {'model': settings['model']}
+        kept['test_pipeline'] = find_test_pipeline(Config(settings))
+        check_types(kept['model'], 'model')
+        for step in kept['test_pipeline']:
+            check_types(step, 'test_pipeline')
+    except (SyntaxError, ValueError, KeyError, RecursionError) as error:
+        raise ValueError(
+            f'{path}: the config in this checkpoint cannot be used ({error}). Give the '
+            'config file as the model and this file as the weights.'
+        ) from error
+    return Config({**kept, 'custom_hooks': settings.get('custom_hooks') or []})
+
+
+def literal_config(text: str, names: Collection[str] | None = None) -> dict[str, Any]:
+    """Read a config that consists of literals.
+
+    Args:
+        text (str): Lines ``name = value`` of literals and ``dict(...)``, as
+            ``Config.pretty_text`` writes them.
+        names (Collection[str], optional): Read these alone. Defaults to all.
+
+    Returns:
+        dict[str, Any]: The settings.
+
+    Raises:
+        SyntaxError: If it is no Python.
+        ValueError: If it is more than literals.
+    """
+    settings = {}
+    for line in ast.parse(text).body:
+        if (
+            not isinstance(line, ast.Assign)
+            or len(line.targets) != 1
+            or not isinstance(line.targets[0], ast.Name)
+        ):
+            raise ValueError(f'line {line.lineno} is not of the form name = value')
+        name = line.targets[0].id
+        if names is None or name in names:
+            settings[name] = _value(line.value)
+    return settings
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call) and _is_dict_call(node):
+        settings = _value(node.args[0]) if node.args else {}
+        return {**settings, **{word.arg: _value(word.value) for word in node.keywords}}
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        return {_value(k): _value(v) for k, v in zip(node.keys, node.values)}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        values = [_value(item) for item in node.elts]
+        return values if isinstance(node, ast.List) else tuple(values)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError(f'line {node.lineno} is no literal') from None
+
+
+def _is_dict_call(node: ast.Call) -> bool:
+    """``dict(a=1)`` or, where keys are no names, ``dict({'a b': 1})``."""
+    return (
+        isinstance(node.func, ast.Name)
+        and node.func.id == 'dict'
+        and len(node.args) <= 1
+        and all(isinstance(item, ast.Dict) for item in node.args)
+        and all(word.arg for word in node.keywords)
+    )
+
+
+def check_types(settings: Any, place: str) -> None:
+    """Refuse types that are not registered, such as ``type='os.system'``.
+
+    mmengine imports whatever dotted name a ``type`` holds.
+
+    Args:
+        settings (Any): A config, possibly nested.
+        place (str): For the message.
+
+    Raises:
+        ValueError: If one is found.
+    """
+    if isinstance(settings, (list, tuple)):
+        for item in settings:
+            check_types(item, place)
+    if not isinstance(settings, dict):
+        return
+    kind = settings.get('type')
+    if kind is not None:
+        # init_cfg and norm_cfg have registries of their own; plain names of
+        # them import nothing
+        plain = isinstance(kind, str) and '.' not in kind
+        if not plain and not _registered(kind):
+            raise ValueError(
+                f'{place} names the type {kind!r}, which is not registered'
+            )
+    for value in settings.values():
+        check_types(value, place)
+
+
+def _registered(kind: Any) -> bool:
+
+    import mmreid_gcl.models  # noqa: F401  (all of them register their classes)
+
+    if not isinstance(kind, str) or kind.count('.') != 1:
+        return False
+    scope, name = kind.split('.')
+    for registry in (MODELS, TRANSFORMS):
+        while registry is not None:
+            if registry.scope == scope and name in registry.module_dict:
+                return True
+            registry = registry.parent
+    return False

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The images of a folder with what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mmreid_gcl.datasets.image_folder import log, require_folder
+
+RECORDS = ('img_path', 'camid', 'sequence', 'frame')
+
+
+@dataclass(frozen=True, eq=False)
+class FolderImages:
+    """Images of a folder tree, sorted by path.
+
+    Attributes:
+        root (Path): The folder, absolute.
+        paths (list[str]): N paths relative to it, with '/'.
+        cameras (list[str]): N names of cameras.
+        columns (dict[str, np.ndarray]): (N,) arrays ``img_path``, ``pid`` (-1
+            is not known), ``camid``, ``sequence``, ``frame``, ``is_query``; see
+            :class:`~mmreid_gcl.datasets.ReIDDataset`.
+    """
+
+    root: Path
+    paths: list[str]
+    cameras: list[str]
+    columns: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def files(self) -> list[str]:
+        """N paths to open."""
+        return self.columns['img_path'].tolist()
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> FolderImages:
+        """Some of the images, for example those that could be read.
+
+        Args:
+            rows (Sequence[int]): Which.
+
+        Returns:
+            FolderImages: In the order of ``rows``.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        return FolderImages(
+            self.root,
+            [self.paths[row] for row in rows],
+            [self.cameras[row] for row in rows],
+            {name: values[rows] for name, values in self.columns.items()},
+        )
+
+
+def list_folder(folder: str | Path, split: str = 'auto', **kwargs) -> FolderImages:
+    """List a folder as :class:`~mmreid_gcl.datasets.PersonFolder` reads it.
+
+    Args:
+        folder (str | Path): The folder.
+        split (str): 'train', 'query', 'gallery' or 'test' of that class. 'auto',
+            the default: 'gallery' if there is a sub-folder of that name, else
+            all images.
+        **kwargs: ``camera``, ``pattern``, ``annotation`` and ``order_by_name`` of
+            that class. By default the first sub-folder names the camera.
+
+    Returns:
+        FolderImages: At least one.
+
+    Raises:
+        FileNotFoundError: If the folder or images in it are missing.
+        ValueError: If a name does not fit the pattern.
+    """
+    # registers transforms, which takes a moment
+    from mmreid_gcl.datasets import PersonFolder
+    from mmreid_gcl.datasets.reid_dataset import FIELDS
+
+    root = Path(folder).expanduser().resolve()
+    require_folder(root, 'images of people')
+    if split == 'auto':
+        split = 'train'
+        if kwargs.get('annotation') is None and (root / 'gallery').is_dir():
+            split = 'gallery'
+            log(f'{root}: reading its sub-folder gallery')
+    dataset = PersonFolder(str(root), split=split, **kwargs)
+    columns = {name: dataset.column(name) for name in FIELDS}
+    relative = [_relative(path, root) for path in columns['img_path'].tolist()]
+    order = sorted(range(len(relative)), key=lambda i: relative[i].split('/'))
+    names = dataset.metainfo['cameras']
+    cameras = [names[camid] for camid in columns['camid'].tolist()]
+    return FolderImages(root, relative, cameras, columns).select(order)
+
+
+def _relative(path: str, root: Path) -> str:
+    try:
+        return Path(path).relative_to(root).as_posix()
+    except ValueError:  # a table may list images elsewhere
+        return path

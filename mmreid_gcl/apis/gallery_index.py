@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Embeddings of a gallery on disk, and the search in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+_FORMAT = 'mmreid_gcl gallery'
+_VERSION = 1
+_META = 'gallery.json'
+_INDEX = 'index.faiss'
+
+
+@dataclass(frozen=True)
+class Match:
+    """One gallery image that a query found.
+
+    Attributes:
+        rank (int): 1 is the best.
+        score (float): Cosine similarity, -1 to 1.
+        path (str): The image.
+        camera (str): Name of its camera.
+        index (int): Its row in the gallery.
+    """
+
+    rank: int
+    score: float
+    path: str
+    camera: str
+    index: int
+
+
+class GalleryIndex:
+    """A searchable gallery: a faiss index and what is known of the images.
+
+    On disk it is a folder with ``index.faiss`` (exact inner products) and
+    ``gallery.json`` (paths, cameras, hash of the model, checksum of the index).
+    Nothing in it is executed when it is read.
+
+    Args:
+        features (np.ndarray): (N, C) float32, unit length.
+        paths (Sequence[str]): N paths, relative to ``root`` or absolute.
+        cameras (Sequence[str]): N names of cameras.
+        root (str | Path): Folder of the images.
+        model_hash (str): Of the model that made the features, see
+            :func:`~mmreid_gcl.apis.fingerprint.model_fingerprint`.
+        failed (dict[str, str], optional): Images that could not be read, and
+            why.
+
+    Raises:
+        ValueError: If lengths differ, there is no image, or a feature is not
+            finite.
+    """
+
+    def __init__(
+        self,
+        features: np.ndarray,
+        paths: Sequence[str],
+        cameras: Sequence[str],
+        root: str | Path = '.',
+        model_hash: str = '',
+        failed: dict[str, str] | None = None,
+    ) -> None:
+        features = np.ascontiguousarray(features, dtype=np.float32)
+        if features.ndim != 2 or not len(features):
+            raise ValueError(
+                'GalleryIndex: expected features (N, C) of at least one image, got '
+                f'the shape {features.shape}.'
+            )
+        if not np.isfinite(features).all():
+            raise ValueError('GalleryIndex: features must be finite numbers.')
+        index = faiss.IndexFlatIP(features.shape[1])
+        index.add(features)
+        self._fill(index, paths, cameras, root, model_hash, failed)
+
+    def _fill(self, index, paths, cameras, root, model_hash, failed) -> None:
+        if not len(paths) == len(cameras) == index.ntotal:
+            raise ValueError(
+                f'GalleryIndex: {index.ntotal} features, {len(paths)} paths and '
+                f'{len(cameras)} cameras; expected as many of each.'
+            )
+        self._index = index
+        self.paths = list(paths)
+        self.cameras = list(cameras)
+        self.root = Path(root)
+        self.model_hash = model_hash
+        self.failed = dict(failed or {})
+        self._camera_of_row = np.array(self.cameras)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def dim(self) -> int:
+        """C, the width of the features."""
+        return self._index.d
+
+    @property
+    def features(self) -> np.ndarray:
+        """(N, C) float32, a copy."""
+        return self._index.reconstruct_n(0, len(self))
+
+    def path_of(self, row: int) -> str:
+        """The file of one image: ``root`` and its path together."""
+        return str(self.root / self.paths[row])
+
+    def search(
+        self,
+        features: np.ndarray,
+        topk: int = 10,
+        cameras: Collection[str] | str | None = None,
+        exclude_cameras: Collection[str] | str | None = None,
+    ) -> list[list[Match]]:
+        """The most similar images of the gallery, for each query.
+
+        Args:
+            features (np.ndarray): (Q, C) or (C,), unit length.
+            topk (int): How many. Defaults to 10.
+            cameras (Collection[str] | str, optional): Search these only.
+            exclude_cameras (Collection[str] | str, optional): And not these, for
+                example the query's own.
+
+        Returns:
+            list[list[Match]]: For each query at most ``topk``, best first; of
+            equally similar ones the earlier row first.
+
+        Raises:
+            ValueError: If widths differ, ``topk`` is less than 1, a camera is
+                unknown, or no image is left to search.
+        """
+        queries = np.atleast_2d(np.ascontiguousarray(features, dtype=np.float32))
+        if queries.shape[1] != self.dim:
+            raise ValueError(
+                f'The query has {queries.shape[1]} values, the gallery {self.dim}: '
+                'they come from different models.'
+            )
+        if topk < 1:
+            raise ValueError(f'topk must be at least 1, got {topk}.')
+        rows = self._rows(cameras, exclude_cameras)
+        params = None
+        count = len(self)
+        if rows is not None:
+            params = faiss.SearchParameters(sel=faiss.IDSelectorBatch(rows))
+            count = len(rows)
+        scores, found = self._index.search(queries, min(topk, count), params=params)
+        return [self._matches(*pair) for pair in zip(scores, found)]
+
+    def _matches(self, scores: np.ndarray, rows: np.ndarray) -> list[Match]:
+        order = np.lexsort((rows, -scores))
+        return [
+            Match(
+                rank,
+                float(scores[i]),
+                self.path_of(rows[i]),
+                self.cameras[rows[i]],
+                int(rows[i]),
+            )
+            for rank, i in enumerate(order, 1)
+        ]
+
+    def _rows(self, cameras, exclude_cameras) -> np.ndarray | None:
+        """Rows to search, None for all."""
+        if cameras is None and exclude_cameras is None:
+            return None
+        keep = np.ones(len(self), dtype=bool)
+        if cameras is not None:
+            keep &= np.isin(self._camera_of_row, self._known(cameras))
+        if exclude_cameras is not None:
+            keep &= ~np.isin(self._camera_of_row, self._known(exclude_cameras))
+        if not keep.any():
+            raise ValueError(
+                'No image is left to search after the cameras were filtered '
+                f'(cameras={cameras!r}, exclude_cameras={exclude_cameras!r}).'
+            )
+        return np.flatnonzero(keep)
+
+    def _known(self, cameras: Collection[str] | str) -> list[str]:
+        asked = [cameras] if isinstance(cameras, str) else list(cameras)
+        asked = [str(camera) for camera in asked]
+        present = sorted(set(self.cameras))
+        unknown = [camera for camera in asked if camera not in present]
+        if unknown:
+            shown = ', '.join(present[:20]) + (', …' if len(present) > 20 else '')
+            raise ValueError(
+                f'The gallery has no camera {unknown[0]!r}. Its cameras: {shown}.'
+            )
+        return asked
+
+    def save(self, out: str | Path) -> Path:
+        """Write the index.
+
+        Args:
+            out (str | Path): Folder; made if need be, an index in it is replaced.
+
+        Returns:
+            Path: The folder.
+
+        Raises:
+            NotADirectoryError: If there is a file of that name.
+        """
+        out = Path(out).expanduser()
+        if out.exists() and not out.is_dir():
+            raise NotADirectoryError(
+                f'{out}: this is a file; a gallery index is a folder.'
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        data = faiss.serialize_index(self._index).tobytes()
+        meta = dict(
+            format=_FORMAT,
+            version=_VERSION,
+            model_hash=self.model_hash,
+            images=len(self),
+            dim=self.dim,
+            index_sha256=hashlib.sha256(data).hexdigest(),
+            root=str(self.root),
+            paths=self.paths,
+            cameras=self.cameras,
+            failed=self.failed,
+        )
+        # Names that are no UTF-8 are escaped by JSON and come back the same.
+        text = json.dumps(meta, indent=0).encode()
+        for name, content in ((_INDEX, data), (_META, text)):
+            part = out / f'{name}.part'
+            part.write_bytes(content)
+            os.replace(part, out / name)
+        return out
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        model_hash: str | None = None,
+        root: str | Path | None = None,
+    ) -> GalleryIndex:
+        """Read an index and check that it is whole and belongs to the model.
+
+        Args:
+            path (str | Path): The folder.
+            model_hash (str, optional): Of the model that will embed queries.
+                None: not checked.
+            root (str | Path, optional): Where the images are now, if they were
+                moved.
+
+        Returns:
+            GalleryIndex: Ready to be searched.
+
+        Raises:
+            FileNotFoundError: If there is no index.
+            ValueError: If it is damaged, of another version or another model.
+        """
+        path = Path(path).expanduser()
+        meta = _read_meta(path)
+        data = _read_file(path, _INDEX)
+        if hashlib.sha256(data).hexdigest() != meta['index_sha256']:
+            raise ValueError(
+                f'{path / _INDEX}: this file is cut off, changed, or not of the '
+                f'{_META} beside it ({len(data):,} bytes). Build the gallery again.'
+            )
+        if model_hash is not None and model_hash != meta['model_hash']:
+            raise ValueError(
+                f'{path}: this gallery was built with another model (or another image '
+                f'size): {meta["model_hash"][:8] or "unknown"}, the queries come from '
+                f'{model_hash[:8]}. Their embeddings cannot be compared. Give the '
+                'model that built the gallery, or build it again.'
+            )
+        index = faiss.deserialize_index(np.frombuffer(data, np.uint8))
+        gallery = cls.__new__(cls)
+        gallery._fill(
+            index,
+            meta['paths'],
+            meta['cameras'],
+            meta['root'] if root is None else root,
+            meta['model_hash'],
+            meta['failed'],
+        )
+        return gallery
+
+
+def is_gallery(path: str | Path) -> bool:
+    """Whether a folder holds a saved index."""
+    return (Path(path).expanduser() / _META).is_file()
+
+
+def _read_file(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise FileNotFoundError(
+            f'{folder}: expected a gallery index, a folder with {_META} and {_INDEX}; '
+            f'{name} cannot be read ({error.strerror}). Build one with build_gallery().'
+        ) from error
+
+
+def _read_meta(folder: Path) -> dict:
+    data = _read_file(folder, _META)
+    path = folder / _META
+    try:
+        meta = json.loads(data)
+    except ValueError as error:
+        raise ValueError(
+            f'{path}: this file is cut off or no JSON ({error}). Build the gallery '
+            'again.'
+        ) from error
+    if not isinstance(meta, dict) or meta.get('format') != _FORMAT:
+        raise ValueError(f'{path}: this is not the description of a gallery index.')
+    if meta.get('version') != _VERSION:
+        raise ValueError(
+            f'{path}: a gallery index of version {meta.get("version")}; this program '
+            f'reads version {_VERSION}. Build the gallery again.'
+        )
+    expected = dict(
+        model_hash=str,
+        images=int,
+        dim=int,
+        index_sha256=str,
+        root=str,
+        paths=list,
+        cameras=list,
+        failed=dict,
+    )
+    for key, kind in expected.items():
+        if not isinstance(meta.get(key), kind):
+            raise ValueError(
+                f'{path}: {key!r} is missing or no {kind.__name__}. Build the gallery '
+                'again.'
+            )
+    return meta

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever a user gives as images, one after the other."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mmreid_gcl.datasets.image_folder import walk_images
+
+
+def is_single(inputs: Any) -> bool:
+    """Whether an input is one image, not a folder or a collection.
+
+    Args:
+        inputs (Any): What a user gives.
+
+    Returns:
+        bool: True for a path of a file, an array (H, W[, C]), bytes and a Pillow
+        image.
+    """
+    if isinstance(inputs, (str, Path)):
+        return not Path(inputs).expanduser().is_dir()
+    if isinstance(inputs, np.ndarray):
+        return inputs.ndim != 4
+    return isinstance(inputs, (bytes, bytearray, memoryview, Image.Image))
+
+
+def list_inputs(inputs: Any) -> tuple[Iterable[tuple[str, Any]], int | None]:
+    """Name every image of an input.
+
+    Args:
+        inputs (Any): One image (a path, an array, bytes, a Pillow image), a
+            folder, or a list, array (n, H, W, C), generator of images.
+
+    Returns:
+        tuple[Iterable[tuple[str, Any]], int | None]: Pairs of a name for messages
+        (the path where there is one) and the image; how many there are, None
+        where that is not known before.
+
+    Raises:
+        FileNotFoundError: If a folder holds no image.
+        TypeError: If it is nothing of all this.
+    """
+    if is_single(inputs):
+        return [(_name(inputs, 'the image'), inputs)], 1
+    if isinstance(inputs, (str, Path)):
+        folder = Path(inputs).expanduser()
+        paths = [str(folder / name) for name in walk_images(folder)]
+        if not paths:
+            raise FileNotFoundError(f'{folder}: expected images, found none.')
+        return [(path, path) for path in paths], len(paths)
+    if isinstance(inputs, dict) or not isinstance(inputs, Iterable):
+        raise TypeError(
+            'expected an image (a path, an array in the order blue green red, a '
+            'Pillow image), a folder, or a list or generator of images; got a '
+            f'{type(inputs).__name__}.'
+        )
+    total = len(inputs) if hasattr(inputs, '__len__') else None
+    named = ((_name(item, f'inputs[{i}]'), item) for i, item in enumerate(inputs))
+    return named, total
+
+
+def _name(item: Any, otherwise: str) -> str:
+    return str(item) if isinstance(item, (str, Path)) else otherwise
+
+
+def load_ahead(
+    items: Iterable, load: Callable[[Any], Any], workers: int, ahead: int
+) -> Iterator:
+    """``map(load, items)``, some items ahead of the reader, in threads.
+
+    Decoding and resizing release Python's lock, so threads do.
+
+    Args:
+        items (Iterable): May be endless: no more than ``ahead`` are taken
+            before they are needed.
+        load (Callable): Called on each; an exception is raised at its place.
+        workers (int): Threads; 0 loads in this one.
+        ahead (int): Items in work.
+
+    Yields:
+        Any: What ``load`` returned, in the order of the items.
+    """
+    if workers == 0:
+        yield from map(load, items)
+        return
+    items = iter(items)
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            waiting = deque(pool.submit(load, item) for item in islice(items, ahead))
+            while waiting:
+                done = waiting.popleft().result()
+                waiting.extend(pool.submit(load, item) for item in islice(items, 1))
+                yield done
+        finally:
+            # a reader that stops early does not wait for what it will not read
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def in_batches(items: Iterable, size: int) -> Iterator[list]:
+    """Lists of ``size`` items, the last one shorter."""
+    items = iter(items)
+    while batch := list(islice(items, size)):
+        yield batch
