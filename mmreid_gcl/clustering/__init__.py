@@ -15,17 +15,20 @@ from .clusterers import (
     KMeansClusterer,
 )
 from .components import dbscan_on_graph
+from .controls import FrozenLabels, ShuffledLabels
 from .graphs import NeighbourGraphs, OrderedGraphs
 from .k_reciprocal import k_reciprocal_jaccard
 from .knn import knn_search
 
 __all__ = [
     'DBSCANClusterer',
+    'FrozenLabels',
     'HDBSCANClusterer',
     'InfomapClusterer',
     'KMeansClusterer',
     'NeighbourGraphs',
     'OrderedGraphs',
+    'ShuffledLabels',
     'adjusted_rand_index',
     'cluster_summary',
     'dbscan_on_graph',

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Controls: clusterings that must not train a good network.
+
+They tell whether a gain comes from the pseudo-labels, or from anything else
+in the training.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmreid_gcl.registry import TASK_UTILS
+
+
+@TASK_UTILS.register_module()
+class ShuffledLabels:
+    """Another clusterer's labels, dealt to the images at random every time.
+
+    Number and sizes of the clusters stay what they are.
+
+    Args:
+        clusterer (dict): Config of the clusterer.
+        seed (int): Seed of the first deal. Defaults to 0.
+    """
+
+    def __init__(self, clusterer: dict, seed: int = 0) -> None:
+        self.clusterer = TASK_UTILS.build(clusterer)
+        self._rng = np.random.default_rng(seed)
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """(N, D) features to (N,) labels, -1 for outliers."""
+        return self._rng.permutation(self.clusterer(features))
+
+
+@TASK_UTILS.register_module()
+class FrozenLabels:
+    """The labels of another clusterer's first call, for ever.
+
+    Args:
+        clusterer (dict): Config of the clusterer.
+    """
+
+    def __init__(self, clusterer: dict) -> None:
+        self.clusterer = TASK_UTILS.build(clusterer)
+        self._labels: np.ndarray | None = None
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """(N, D) features to (N,) labels, -1 for outliers."""
+        if self._labels is None:
+            self._labels = self.clusterer(features)
+        return self._labels.copy()
