@@ -231,6 +231,8 @@ def test_mutual_keeps_an_image_that_its_copies_hide():
     rows = mutual(np.array([[1, 2], [1, 2], [2, 1]]))
     assert 0 in rows[0].tolist()
     assert rows[1:].tolist() == [[1, 2], [2, 1]]
+    # the furthest gives way to it
+    assert mutual(np.array([[1, 2], [0, 1], [0, 2]]))[0].tolist() == [1, 0]
 
 
 def test_fewer_images_than_nodes():
