@@ -20,10 +20,10 @@ from .ground_truth import JUNK_PID, GalleryIndex, as_ids, num_matches
 Array = np.ndarray | Tensor
 Ids = np.ndarray | Tensor | Sequence[int]
 
-# Bytes of similarities held at a time. On a CPU they should stay in its cache;
-# below MIN_ROWS the matrix product itself becomes slow.
-_CPU_BYTES, _GPU_BYTES, _MAX_BYTES = 2**24, 2**28, 2**28
-_MIN_ROWS = 64
+# Bytes of similarities held at a time, and the rows below which the matrix product
+# itself becomes slow: it reads the whole gallery for every chunk.
+_CPU_BYTES, _GPU_BYTES, _MAX_BYTES = 2**26, 2**28, 2**28
+_MIN_ROWS = 256
 
 
 def evaluate_ranking(

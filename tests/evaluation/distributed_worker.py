@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every process of ``test_distributed`` runs."""
+"""What both processes of ``test_distributed`` run."""
 
 import pickle
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -100,18 +101,27 @@ SCENARIOS = {
 
 
 def run(rank, folder):
-    """Run every scenario; leave results and errors in ``folder``."""
+    """Run every scenario; what came out, or the error, by name."""
     torch_dist.init_process_group(
         'gloo',
         init_method=f'file://{folder}/rendezvous',
         rank=rank,
         world_size=WORLD_SIZE,
+        timeout=timedelta(seconds=240),
     )
     outcomes = {}
-    for name, scenario in SCENARIOS.items():
-        try:
-            outcomes[name] = scenario(rank)
-        except Exception as error:
-            outcomes[name] = f'{type(error).__name__}: {error}'
-    Path(folder, f'{rank}.pkl').write_bytes(pickle.dumps(outcomes))
-    torch_dist.destroy_process_group()
+    try:
+        for name, scenario in SCENARIOS.items():
+            try:
+                outcomes[name] = scenario(rank)
+            except Exception as error:
+                outcomes[name] = f'{type(error).__name__}: {error}'
+    finally:
+        torch_dist.destroy_process_group()
+    return outcomes
+
+
+def run_second(index, folder):
+    """The process beside the test's own."""
+    outcomes = run(index + 1, folder)
+    Path(folder, 'second.pkl').write_bytes(pickle.dumps(outcomes))

@@ -408,13 +408,41 @@ def test_rank_from_bad_similarity():
         rank_from_similarity(torch.from_numpy(similarity), *ids)
 
 
+def test_kernels_compile_where_nothing_is_writable(monkeypatch):
+    import numba
+
+    from mmreid_gcl.evaluation import _rank_kernels
+
+    def njit(cache=False, **kwargs):
+        if cache:
+            raise RuntimeError('cannot cache function: no locator available')
+        return lambda function: function
+
+    monkeypatch.setattr(numba, 'njit', njit)
+    assert _rank_kernels._jit(abs) is abs
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_gpu():
     problem = list(random_problem(np.random.default_rng(12), 50, 300))
     expected = evaluate_ranking(*problem)
-    for dtype in (torch.float16, torch.float32, torch.float64):
-        problem[0] = torch.tensor(problem[0], dtype=dtype)
-        problem[3] = torch.tensor(problem[3], dtype=dtype, device='cuda')
-        with torch.autocast('cuda', torch.bfloat16):
-            assert evaluate_ranking(*problem) == expected
-            assert evaluate_ranking(*problem, chunk_size=7) == expected
+    # TF32 and autocast must not reach the similarities.
+    rng = np.random.default_rng(13)
+    smooth = list(problem)
+    smooth[0] = rng.standard_normal((50, 64), dtype=np.float32)
+    smooth[3] = rng.standard_normal((300, 64), dtype=np.float32) * 0.1 + smooth[0][0]
+    expected_smooth = evaluate_ranking(*smooth)
+    tf32 = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        for dtype in (torch.float16, torch.float32, torch.float64):
+            problem[0] = torch.as_tensor(problem[0], dtype=dtype)
+            problem[3] = torch.as_tensor(problem[3], dtype=dtype, device='cuda')
+            with torch.autocast('cuda', torch.bfloat16):
+                assert evaluate_ranking(*problem) == expected
+                assert evaluate_ranking(*problem, chunk_size=7) == expected
+        smooth[3] = torch.as_tensor(smooth[3], device='cuda')
+        close(evaluate_ranking(*smooth), expected_smooth, 0.02)
+        assert torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = tf32
