@@ -10,10 +10,10 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmreid_gcl.registry import MODELS, TRANSFORMS
+from mmreid_gcl.registry import HOOKS, MODELS, TASK_UTILS, TRANSFORMS
 
 from .loading import load_checkpoint_file
-from .transforms import find_test_pipeline
+from .transforms import find_pseudo_label_hook, find_test_pipeline
 
 #: Settings in which the model and the test transforms are found.
 _WANTED = {
@@ -33,8 +33,8 @@ def config_of_checkpoint(path: str | Path) -> Config:
         path (str | Path): The checkpoint.
 
     Returns:
-        Config: With ``model`` and ``test_pipeline``, and ``custom_hooks`` where
-        there are any.
+        Config: With ``model`` and ``test_pipeline``, and how training clustered as
+        the ``PseudoLabelHook`` in ``custom_hooks``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -52,14 +52,18 @@ def config_of_checkpoint(path: str | Path) -> Config:
         kept = {'model': settings['model']}
         kept['test_pipeline'] = find_test_pipeline(Config(settings))
         check_types(kept['model'], 'model')
-        for step in kept['test_pipeline']:
-            check_types(step, 'test_pipeline')
+        check_types(kept['test_pipeline'], 'test_pipeline')
+        hook = find_pseudo_label_hook(Config(settings))
+        if hook:
+            hook.pop('extract', None)
+            check_types(hook, 'PseudoLabelHook')
+            kept['custom_hooks'] = [hook]
     except (SyntaxError, ValueError, KeyError, RecursionError) as error:
         raise ValueError(
             f'{path}: the config in this checkpoint cannot be used ({error}). Give the '
             'config file as the model and this file as the weights.'
         ) from error
-    return Config({**kept, 'custom_hooks': settings.get('custom_hooks') or []})
+    return Config(kept)
 
 
 def literal_config(text: str, names: Collection[str] | None = None) -> dict[str, Any]:
@@ -149,12 +153,14 @@ def check_types(settings: Any, place: str) -> None:
 
 def _registered(kind: Any) -> bool:
 
+    import mmreid_gcl.clustering
+    import mmreid_gcl.engine
     import mmreid_gcl.models  # noqa: F401  (all of them register their classes)
 
     if not isinstance(kind, str) or kind.count('.') != 1:
         return False
     scope, name = kind.split('.')
-    for registry in (MODELS, TRANSFORMS):
+    for registry in (MODELS, TRANSFORMS, HOOKS, TASK_UTILS):
         while registry is not None:
             if registry.scope == scope and name in registry.module_dict:
                 return True

@@ -37,3 +37,18 @@ def find_test_pipeline(cfg: Config) -> list[dict]:
         'The config has no test transforms. Expected them as '
         'test_dataloader.dataset.pipeline or test_pipeline; or give pipeline=.'
     )
+
+
+def find_pseudo_label_hook(cfg: Config | None) -> dict:
+    """Settings of the pseudo-label hook of a config: clusterer, graphs, ….
+
+    Args:
+        cfg (Config, optional): The config.
+
+    Returns:
+        dict: Its arguments; empty if there is none.
+    """
+    for hook in (cfg or {}).get('custom_hooks') or []:
+        if str(hook.get('type')).rpartition('.')[2] == 'PseudoLabelHook':
+            return dict(hook)
+    return {}

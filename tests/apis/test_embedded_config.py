@@ -15,7 +15,10 @@ def save(path, text):
 
 def test_as_mmengine_writes_it(tmp_path):
     cfg = tiny_cfg(relation=True)
-    cfg.custom_hooks = [dict(type='PseudoLabelHook', clusterer=dict(type='X'))]
+    cfg.custom_hooks = [
+        dict(type='PseudoLabelHook', clusterer=dict(type='X')),
+        dict(type='Y'),
+    ]
     cfg.optim_wrapper = dict(optimizer=dict(lr=-3.5e-4, betas=(0.9, 0.99)))
     cfg.texts = ['ünï\n"\'', b'x', None, True, {}, (), {'a b': 1, 2: [3]}]
     found = literal_config(cfg.pretty_text)
@@ -23,7 +26,7 @@ def test_as_mmengine_writes_it(tmp_path):
     found = config_of_checkpoint(save_checkpoint(tmp_path / 'a.pth', cfg=cfg))
     assert found.model == cfg.model
     assert found.test_pipeline == Config(dict(a=TEST_PIPELINE)).a
-    assert found.custom_hooks == cfg.custom_hooks
+    assert found.custom_hooks == cfg.custom_hooks[1:]
 
 
 @pytest.mark.parametrize(
@@ -52,10 +55,13 @@ def test_nothing_is_executed(tmp_path, line):
 @pytest.mark.parametrize(
     'kind', ['os.system', 'mmengine.utils.install_package', 'mmreid_gcl.Nothing', 3]
 )
-@pytest.mark.parametrize('place', ['model', 'neck', 'pipeline'])
+@pytest.mark.parametrize('place', ['model', 'neck', 'pipeline', 'clusterer'])
 def test_only_registered_types(tmp_path, kind, place):
     cfg = tiny_cfg().to_dict()
+    clusterer = dict(type='DBSCANClusterer')
+    cfg['custom_hooks'] = [dict(type='PseudoLabelHook', clusterer=clusterer)]
     target = {
+        'clusterer': clusterer,
         'model': cfg['model'],
         'neck': cfg['model']['neck'],
         'pipeline': cfg['test_pipeline'][1],

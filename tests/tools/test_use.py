@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""search, extract_features and cluster, from a command line to files."""
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from mmreid_gcl.apis import GalleryIndex, ReIDInferencer
+from mmreid_gcl.clustering import DBSCANClusterer
+from tests.apis.tiny import CHANNELS, save_checkpoint, tiny_cfg
+
+
+def rows(path):
+    with open(path, newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+def test_search(load_tool, trained, crops, tmp_path, capsys):
+    config, weights = trained
+    out, sheet, index = (tmp_path / name for name in ('a.csv', 'a.png', 'index'))
+    query = crops / 'hall' / '02_1.png'
+    options = ['--device=cpu', '--topk=4', f'--out={out}', f'--sheet={sheet}']
+    code = load_tool('search').main(
+        [config, str(crops), str(query), f'--checkpoint={weights}', *options]
+        + [f'--save-index={index}', '--exclude-camera=hall']
+    )
+    assert code == 0
+    found = rows(out)
+    assert [row['rank'] for row in found] == ['1', '2', '3', '4']
+    assert {row['query'] for row in found} == {str(query)}
+    assert {row['camera'] for row in found} == {'entrance'}
+    scores = [float(row['score']) for row in found]
+    assert scores == sorted(scores, reverse=True)
+    printed = capsys.readouterr().out
+    assert all(row['path'] in printed for row in found)
+    assert cv2.imread(str(sheet)).std() > 10
+
+    # the saved index gives the same, by the checkpoint alone
+    again = tmp_path / 'a.json'
+    code = load_tool('search').main(
+        [weights, str(index), str(query), '--device=cpu', '--topk=4']
+        + [f'--out={again}', '--only-camera=entrance']
+    )
+    assert code == 0
+    (result,) = json.loads(again.read_text())
+    assert [match['path'] for match in result['matches']] == [r['path'] for r in found]
+    assert len(GalleryIndex.load(index)) == 30
+
+
+def test_search_with_a_folder_of_queries(load_tool, trained, crops, tmp_path, capsys):
+    code = load_tool('search').main(
+        [trained[1], str(crops), str(crops / 'hall'), '--topk=1', '--device=cpu']
+        + [f'--out={tmp_path / "a.csv"}']
+    )
+    assert code == 0
+    found = rows(tmp_path / 'a.csv')
+    assert len(found) == 15
+    assert all(row['path'] == row['query'] for row in found)
+
+
+def test_extract_features(load_tool, trained, crops, tmp_path):
+    config, weights = trained
+    out = tmp_path / 'features.npz'
+    code = load_tool('extract_features').main(
+        [config, str(crops), f'--checkpoint={weights}', f'--out={out}', '--device=cpu']
+    )
+    assert code == 0
+    with np.load(out) as file:
+        data = dict(file)
+    inferencer = ReIDInferencer(config, weights, 'cpu', progress=False)
+    assert data['features'].shape == (30, CHANNELS)
+    for i in (0, 7, 29):
+        expected = inferencer(crops / data['paths'][i])[0]
+        assert np.allclose(data['features'][i], expected, atol=1e-5)
+    assert data['paths'].tolist() == sorted(data['paths'].tolist())
+    assert data['cameras'].tolist() == ['entrance'] * 15 + ['hall'] * 15
+    assert data['camids'].tolist() == [0] * 15 + [1] * 15
+    assert (data['pids'] == -1).all()
+    meta = json.loads(str(data['meta']))
+    assert meta['model_hash'] == inferencer.model_hash and meta['failed'] == {}
+
+
+def test_cluster(load_tool, trained, crops, tmp_path):
+    config, weights = trained
+    out = tmp_path / 'clusters'
+    code = load_tool('cluster').main(
+        [config, str(crops), f'--checkpoint={weights}', f'--out={out}', '--device=cpu']
+        + ['--no-refine', '--sheets=1']
+    )
+    assert code == 0
+    found = rows(out / 'clusters.csv')
+    assert [row['path'] for row in found] == sorted(
+        str(path.relative_to(crops)) for path in crops.rglob('*.png')
+    )
+    inferencer = ReIDInferencer(config, weights, 'cpu', progress=False)
+    clusterer = DBSCANClusterer(eps=0.6, min_samples=2, k1=5, k2=2)
+    labels = clusterer(inferencer([crops / row['path'] for row in found]))
+    assert [int(row['label']) for row in found] == labels.tolist()
+    assert len(set(labels)) > 3
+    assert cv2.imread(str(out / 'sheet_001.png')).std() > 10
+
+
+def test_cluster_refines_as_in_training(load_tool, trained, crops, tmp_path):
+    """The option changes what is clustered, so refinement is on without it."""
+    tool = load_tool('cluster')
+    seen = {}
+
+    def remember(features, clusterer, neck, graphs):
+        seen.update(neck=neck, rows=graphs and graphs(features.numpy()))
+        raise ValueError('enough')
+
+    import mmreid_gcl.engine.pseudo_labels as module
+
+    original, module.cluster_embeddings = module.cluster_embeddings, remember
+    try:
+        options = [trained[1], str(crops), f'--out={tmp_path}', '--device=cpu']
+        assert tool.main(options) == 2
+        assert seen['neck'] is not None and seen['rows'].shape == (30, 4)
+        assert tool.main([*options, '--no-refine']) == 2
+        assert seen['neck'] is None
+    finally:
+        module.cluster_embeddings = original
+
+
+def test_sheets_show_all_clusters_once(load_tool, tmp_path):
+    """Twelve clusters a sheet, the largest first, none twice."""
+    tool = load_tool('cluster')
+    import mmreid_gcl.visualization as module
+
+    shown = []
+    sizes = np.arange(1, 31)
+    labels = np.concatenate([np.repeat(np.arange(30), sizes), [-1] * 7])
+
+    def remember(images, labels, camids, num_clusters, title):
+        clusters = module.describe_clusters(labels)[:num_clusters]
+        assert len(images) == len(labels) == len(camids)
+        shown.append(([cluster.label for cluster in clusters], title))
+        from matplotlib.figure import Figure
+
+        return Figure()
+
+    class Images:
+        cameras = ['a'] * len(labels)
+
+        def files(self):
+            return ['x'] * len(labels)
+
+    original, module.cluster_sheet = module.cluster_sheet, remember
+    try:
+        written = tool.write_sheets(tmp_path, labels, Images(), 10)
+    finally:
+        module.cluster_sheet = original
+    assert [path.name for path in written] == [f'sheet_00{i}.png' for i in (1, 2, 3)]
+    assert [label for part, _ in shown for label in part] == list(range(29, -1, -1))
+    assert shown[2][1] == 'Clusters 25 to 30 of 30 by size'
+
+
+@pytest.mark.parametrize('tool', ['search', 'extract_features', 'cluster'])
+def test_a_bad_crop_does_not_end_the_job(
+    load_tool, trained, crops, tmp_path, capsys, tool
+):
+    bad = crops / 'hall' / 'Ω_1.png'
+    bad.write_bytes(b'')
+    outs = dict(search='a.csv', extract_features='a.npz', cluster='a')
+    query = [str(crops / 'hall' / '00_0.png')] if tool == 'search' else []
+    out = tmp_path / outs[tool]
+    code = load_tool(tool).main(
+        [trained[1], str(crops), *query, f'--out={out}', '--device=cpu']
+    )
+    assert code == 3
+    assert out.exists()
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith('left out:') and bad.name in last and 'zero bytes' in last
+
+
+@pytest.mark.parametrize(
+    'arguments,message',
+    [
+        (['none.py', '{crops}'], 'none.py'),
+        (['{weights}', '{crops}/none'], 'none: no such folder'),
+        (['{config}', '{crops}', '--checkpoint={other}'], 'does not belong'),
+        (['{config}', '{crops}', '--cfg-options', 'model.flipp=1'], 'flipp'),
+        (['{config}', '{crops}', '--cfg-options', 'model.type=Nothing'], 'Nothing'),
+        (['{weights}', '{crops}', '--pattern=('], 'pattern'),
+        (['{weights}', '{crops}', '--annotation=none.csv'], 'none.csv'),
+    ],
+)
+def test_what_a_user_can_mend(
+    load_tool, trained, crops, tmp_path, capsys, arguments, message
+):
+    other = tmp_path / 'other.pth'
+    cfg = tiny_cfg()
+    cfg.model.neck.in_channels = 32
+    save_checkpoint(other, cfg=cfg)
+    names = dict(config=trained[0], weights=trained[1], crops=crops, other=other)
+    arguments = [argument.format(**names) for argument in arguments]
+    out = tmp_path / 'a.npz'
+    code = load_tool('extract_features').main(
+        [*arguments[:2], f'--out={out}', '--device=cpu', *arguments[2:]]
+    )
+    assert code == 2 and not out.exists()
+    error = capsys.readouterr().err
+    assert message in error and 'Traceback' not in error
+
+
+def test_search_refuses(load_tool, trained, crops, tmp_path, capsys):
+    search = load_tool('search').main
+    base = [trained[1], str(crops)]
+    assert search([*base, str(tmp_path / 'none.jpg'), '--device=cpu']) == 2
+    assert 'none.jpg' in capsys.readouterr().err
+    query = str(crops / 'hall' / '00_0.png')
+    assert search([*base, query, '--device=cpu', '--only-camera=roof']) == 2
+    assert "no camera 'roof'" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        search([*base, query, '--out=a.xlsx'])
+    assert caught.value.code == 2

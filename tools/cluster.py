@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is who in a folder of crops: pseudo-labels without training.
+
+``python tools/cluster.py CONFIG crops/ --checkpoint epoch_60.pth --out clusters``
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mmreid_gcl.apis.command_line import (
+    Thumbnails,
+    add_folder_arguments,
+    add_model_arguments,
+    build_inferencer,
+    exit_code,
+    folder_options,
+    run_tool,
+)
+from mmreid_gcl.apis.folder import RECORDS, FolderImages, list_folder
+from mmreid_gcl.apis.transforms import find_pseudo_label_hook
+from mmreid_gcl.registry import TASK_UTILS
+
+PER_SHEET = 12
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description='Cluster a folder of crops as training does at the start of an '
+        'epoch. Writes clusters.csv (path, label, camera; label -1 is in no cluster) '
+        'and contact sheets, large clusters first. Exit code 2: nothing was done; 3: '
+        'done, but some crops could not be read.'
+    )
+    add_model_arguments(parser)
+    parser.add_argument('folder', help='folder of crops')
+    parser.add_argument('--out', default='clusters', help='folder to write to')
+    parser.add_argument('--eps', type=float, help='radius; default: of the config')
+    parser.add_argument('--min-samples', type=int, help='default: of the config')
+    parser.add_argument('--k1', type=int, help='neighbours; default: of the config')
+    parser.add_argument('--k2', type=int, help='default: of the config')
+    parser.add_argument(
+        '--no-refine', action='store_true', help='cluster embeddings without GCL'
+    )
+    parser.add_argument(
+        '--sheets', type=int, default=10, help='contact sheets at most; 0 for none'
+    )
+    add_folder_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def cluster_features(
+    features: np.ndarray, images: FolderImages, args: argparse.Namespace, inferencer
+) -> np.ndarray:
+    """Labels by the clusterer and the graphs of the config.
+
+    Args:
+        features (np.ndarray): (N, C) embeddings.
+        images (FolderImages): N images.
+        args (argparse.Namespace): The command line.
+        inferencer (ReIDInferencer): With the model and its config.
+
+    Returns:
+        np.ndarray: (N,) int64, -1 is an outlier.
+    """
+    import mmreid_gcl.clustering  # noqa: F401  (registers clusterers and graphs)
+    from mmreid_gcl.engine.pseudo_labels import cluster_embeddings
+
+    hook = find_pseudo_label_hook(inferencer.config)
+    settings = dict(hook.get('clusterer') or dict(type='DBSCANClusterer'))
+    for name in ('eps', 'min_samples', 'k1', 'k2'):
+        if getattr(args, name) is not None:
+            settings[name] = getattr(args, name)
+    try:
+        clusterer = TASK_UTILS.build(settings)
+    except TypeError as error:
+        raise ValueError(f'the clusterer {settings["type"]}: {error}') from error
+    neck, graphs = None, None
+    refine = hook.get('refine', True) and not args.no_refine
+    if refine and hook.get('graphs'):
+        neck = getattr(inferencer.model, 'relation_neck', None)
+        records = {name: images.columns[name] for name in RECORDS}
+        graphs = partial(TASK_UTILS.build(hook['graphs']), records=records)
+    outcome = cluster_embeddings(torch.from_numpy(features), clusterer, neck, graphs)
+    return outcome.labels
+
+
+def write_sheets(
+    out: Path, labels: np.ndarray, images: FolderImages, sheets: int
+) -> list[Path]:
+    """Contact sheets of twelve clusters each, large clusters first.
+
+    Args:
+        out (Path): Folder.
+        labels (np.ndarray): (N,).
+        images (FolderImages): N images.
+        sheets (int): How many at most.
+
+    Returns:
+        list[Path]: What was written.
+    """
+    from mmreid_gcl.visualization import cluster_sheet, describe_clusters, save_figure
+
+    clusters = describe_clusters(labels)
+    files = images.files()
+    written = []
+    for begin in range(0, min(len(clusters), sheets * PER_SHEET), PER_SHEET):
+        shown = clusters[begin : begin + PER_SHEET]
+        # the sheet takes the largest clusters of those that it gets
+        earlier = [cluster.label for cluster in clusters[:begin]]
+        rows = np.flatnonzero(~np.isin(labels, earlier))
+        figure = cluster_sheet(
+            Thumbnails([files[row] for row in rows]),
+            labels[rows],
+            camids=np.array(images.cameras)[rows],
+            num_clusters=PER_SHEET,
+            title=f'Clusters {begin + 1} to {begin + len(shown)} of {len(clusters)} by '
+            'size',
+        )
+        number = begin // PER_SHEET + 1
+        written.append(save_figure(figure, out / f'sheet_{number:03d}.png', dpi=100))
+    return written
+
+
+def cluster(argv: Sequence[str] | None) -> int:
+    """Embed, cluster, write."""
+    args = parse_args(argv)
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    inferencer = build_inferencer(args)
+    images = list_folder(args.folder, **folder_options(args))
+    found = inferencer.extract(images.files())
+    kept = images.select(found.rows)
+    labels = cluster_features(found.features, kept, args, inferencer)
+    table = out / 'clusters.csv'
+    with open(
+        table, 'w', newline='', encoding='utf-8', errors='surrogateescape'
+    ) as file:
+        writer = csv.writer(file)
+        writer.writerow(['path', 'label', 'camera'])
+        writer.writerows(zip(kept.paths, labels.tolist(), kept.cameras))
+    number = len(np.unique(labels[labels >= 0]))
+    outliers = int((labels < 0).sum())
+    print(
+        f'{table}: {len(labels):,} images, {number:,} clusters, {outliers:,} in none '
+        '(label -1)'
+    )
+    if number and args.sheets > 0:
+        sheets = write_sheets(out, labels, kept, args.sheets)
+        print(f'{len(sheets)} contact sheets: {sheets[0]} …')
+    return exit_code(found.failed)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Cluster; the exit code."""
+    return run_tool('cluster', cluster, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

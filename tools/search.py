@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find people again in a folder of crops.
+
+``python tools/search.py CONFIG crops/ query.jpg --checkpoint epoch_60.pth``
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from mmreid_gcl.apis.command_line import (
+    Thumbnails,
+    add_folder_arguments,
+    add_model_arguments,
+    build_inferencer,
+    exit_code,
+    folder_options,
+    run_tool,
+)
+from mmreid_gcl.apis.gallery_index import Match, is_gallery
+
+COLUMNS = ('query', 'rank', 'score', 'camera', 'path')
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description='Find people again in a folder of crops, or in a saved index. Exit '
+        'code 2: nothing was done; 3: done, but some crops could not be read.'
+    )
+    add_model_arguments(parser)
+    parser.add_argument('gallery', help='folder of crops, or of a saved index')
+    parser.add_argument('query', nargs='+', help='images, or a folder of images')
+    parser.add_argument('--topk', type=int, default=10)
+    parser.add_argument('--save-index', help='folder in which to keep the index')
+    parser.add_argument(
+        '--only-camera', action='append', metavar='NAME', help='search this camera'
+    )
+    parser.add_argument(
+        '--exclude-camera', action='append', metavar='NAME', help='do not search it'
+    )
+    parser.add_argument('--out', help='result as .csv or .json')
+    parser.add_argument('--sheet', help='result as images: .png, .pdf or .svg')
+    add_folder_arguments(parser)
+    args = parser.parse_args(argv)
+    if args.out and Path(args.out).suffix not in ('.csv', '.json'):
+        parser.error(f'--out {args.out}: expected a name that ends in .csv or .json')
+    return args
+
+
+def write(path: str, queries: Sequence[str], found: Sequence[Sequence[Match]]) -> None:
+    """Write the ranked lists as CSV or JSON."""
+    if path.endswith('.json'):
+        results = [
+            dict(query=query, matches=[asdict(match) for match in matches])
+            for query, matches in zip(queries, found)
+        ]
+        Path(path).write_text(json.dumps(results, indent=1) + '\n')
+        return
+    with open(path, 'w', newline='', encoding='utf-8', errors='surrogateescape') as f:
+        writer = csv.writer(f)
+        writer.writerow(COLUMNS)
+        for query, matches in zip(queries, found):
+            for m in matches:
+                writer.writerow([query, m.rank, f'{m.score:.6f}', m.camera, m.path])
+
+
+def draw(path: str, queries: Sequence[str], found: Sequence[Sequence[Match]]) -> None:
+    """Draw queries and what they found."""
+    from mmreid_gcl.visualization import ranking_sheet, save_figure
+
+    figure = ranking_sheet(
+        Thumbnails(queries),
+        [Thumbnails([match.path for match in matches]) for matches in found],
+        scores=[[match.score for match in matches] for matches in found],
+        gallery_cameras=[[match.camera for match in matches] for matches in found],
+        query_titles=[Path(query).name[:16] for query in queries],
+    )
+    save_figure(figure, path)
+
+
+def search(argv: Sequence[str] | None) -> int:
+    """Build or load the gallery, search, print and write."""
+    args = parse_args(argv)
+    inferencer = build_inferencer(args)
+    if is_gallery(args.gallery):
+        gallery = inferencer.load_gallery(args.gallery)
+        failed = {}
+    else:
+        gallery = inferencer.build_gallery(args.gallery, **folder_options(args))
+        failed = dict(gallery.failed)
+    if args.save_index:
+        gallery.save(args.save_index)
+    queries = inferencer.extract(
+        args.query[0] if len(args.query) == 1 else args.query,
+        on_error='skip' if Path(args.query[0]).is_dir() else 'raise',
+    )
+    failed.update(queries.failed)
+    found = gallery.search(
+        queries.features, args.topk, args.only_camera, args.exclude_camera
+    )
+    for query, matches in zip(queries.paths, found):
+        print(query)
+        for match in matches:
+            print(
+                f'  {match.rank:3d}  {match.score:6.3f}  {match.camera}  {match.path}'
+            )
+    if args.out:
+        write(args.out, queries.paths, found)
+    if args.sheet:
+        draw(args.sheet, queries.paths, found)
+    return exit_code(failed)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Search; the exit code."""
+    return run_tool('search', search, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
