@@ -38,7 +38,14 @@ _ROOMS = {
         'PersonFolder',
         'ReIDDataset',
     ),
-    'engine': ('PositionSeedHook', 'PseudoLabelHook'),
+    'engine': (
+        'AtomicCheckpointHook',
+        'FiniteLossHook',
+        'PositionHook',
+        'PositionSeedHook',
+        'PseudoLabelHook',
+        'ResumableTrainLoop',
+    ),
     'evaluation': ('ReIDMetric', 'evaluate_ranking'),
     'models': (
         'EmbeddingNeck',

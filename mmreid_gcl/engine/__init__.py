@@ -2,6 +2,24 @@
 """Where training meets clustering."""
 
 from .extraction import extract_features
-from .hooks import PositionSeedHook, PseudoLabelHook
+from .hooks import (
+    AtomicCheckpointHook,
+    FiniteLossHook,
+    PositionHook,
+    PositionSeedHook,
+    PseudoLabelHook,
+)
+from .loops import ResumableTrainLoop
+from .signals import EXIT_PREEMPTED, Preempted
 
-__all__ = ['PositionSeedHook', 'PseudoLabelHook', 'extract_features']
+__all__ = [
+    'EXIT_PREEMPTED',
+    'AtomicCheckpointHook',
+    'FiniteLossHook',
+    'PositionHook',
+    'PositionSeedHook',
+    'Preempted',
+    'PseudoLabelHook',
+    'ResumableTrainLoop',
+    'extract_features',
+]

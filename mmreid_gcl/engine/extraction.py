@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from .agreement import share_failure
+from .signals import make_patient
+
 
 def shard(count: int, rank: int, world_size: int) -> range:
     """The samples of one rank: contiguous, disjoint, together all of them.
@@ -57,6 +60,7 @@ def extract_features(
 
     Raises:
         ValueError: If ``out`` is given and there are several processes.
+        RuntimeError: If images cannot be read here, or on another rank.
     """
     if is_model_wrapper(model):
         model = model.module
@@ -76,10 +80,11 @@ def extract_features(
         num_workers=num_workers,
         collate_fn=pseudo_collate,
     )
+    make_patient(loader)
     features = None if out is None else torch.from_numpy(out)
     was_training = model.training
     model.eval()
-    done = 0
+    done, error = 0, None
     # a bar that reports at most every second keeps log files short
     bar = tqdm(
         total=len(mine), desc=title, unit='img', mininterval=1, disable=rank != 0
@@ -97,9 +102,12 @@ def extract_features(
             features[done : done + len(part)] = part
             done += len(part)
             bar.update(len(part))
+    except Exception as raised:
+        error = raised
     finally:
         bar.close()
         model.train(was_training)
+    share_failure(error)  # the others would wait for this rank's part
     return features if world_size == 1 else _gather(features, len(dataset))
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmreid_gcl.clustering import (
     adjusted_rand_index,
     cluster_summary,
+    graph_silhouette,
     normalized_mutual_info,
     pairwise_precision_recall,
 )
@@ -30,6 +31,8 @@ class PseudoLabels:
         refined (Tensor | None): (N, 2C) unit-length relation-aware ones.
         unrefined_labels (np.ndarray | None): Labels of x alone, where they
             were asked for beside those of the refined embeddings.
+        silhouette (float | None): On the clusterer's graph of distances; None
+            if it has none. Needs no identities.
         seconds (dict): Time of each step.
     """
 
@@ -37,6 +40,7 @@ class PseudoLabels:
     features: Tensor
     refined: Tensor | None = None
     unrefined_labels: np.ndarray | None = None
+    silhouette: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -73,11 +77,16 @@ def cluster_embeddings(
     clustered = features if refined is None or not refine else refined
     labels = clusterer(clustered.numpy())
     seconds['cluster'] = timer.since_last_check()
+    # before a second clustering replaces the distances
+    distances = getattr(clusterer, 'distances_', None)
+    silhouette = None if distances is None else graph_silhouette(distances, labels)
     unrefined_labels = None
     if compare_unrefined and clustered is refined:
         unrefined_labels = clusterer(features.numpy())
         seconds['compare'] = timer.since_last_check()
-    return PseudoLabels(labels, features, refined, unrefined_labels, seconds)
+    return PseudoLabels(
+        labels, features, refined, unrefined_labels, silhouette, seconds
+    )
 
 
 @torch.inference_mode()
@@ -118,12 +127,14 @@ def report(
 
     Returns:
         dict[str, float]: ``clusters``, ``outliers``, sizes; ``stability`` (ARI with
-        the last epoch); with ``truth`` ``ari``, ``nmi``, ``precision`` and ``recall``
+        the last epoch); ``silhouette``; with ``truth`` ``ari``, ``nmi``, ``precision`` and ``recall``
         of pairs, and the same with ``unrefined_`` before; ``seconds_*``.
     """
     scalars: dict[str, float] = dict(cluster_summary(outcome.labels))
     if previous is not None:
         scalars['stability'] = adjusted_rand_index(outcome.labels, previous)
+    if outcome.silhouette is not None:
+        scalars['silhouette'] = outcome.silhouette
     if truth is not None:
         scalars.update(_against(outcome.labels, truth))
         if outcome.unrefined_labels is not None:

@@ -20,6 +20,7 @@ from ..rank_zero import on_rank_zero
 from ..step_watch import StepWatch
 
 _CHECKPOINT_KEY = 'pseudo_labels'
+_MEMORIES_KEY = 'memories'
 _RECORDS = ('img_path', 'camid', 'sequence', 'frame')
 
 
@@ -76,6 +77,7 @@ class PseudoLabelHook(Hook):
         self.refine_begin = refine_begin
         self.compare_unrefined = compare_unrefined
         self.labels: np.ndarray | None = None
+        self._memories: list[dict] | None = None  # of an interrupted epoch
         self._watch: StepWatch | None = None
 
     def before_train(self, runner: Runner) -> None:
@@ -109,9 +111,23 @@ class PseudoLabelHook(Hook):
         self._watch = StepWatch(runner.optim_wrapper)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Embed, refine, cluster; set labels and memories."""
+        """Embed, refine, cluster; set labels and memories.
+
+        An epoch that continues after an interruption has those it began with:
+        the weights have moved since.
+        """
         model = _unwrap(runner.model)
         loader = runner.train_loop.dataloader
+        if getattr(runner.train_loop, 'resumes_inside_epoch', False):
+            self._restore_memories(model)
+        else:
+            self._make_labels(runner, model, loader)
+        # a resumed run has the seed of its checkpoint by now
+        loader.sampler.seed = runner.seed
+        loader.sampler.set_epoch(runner.epoch)
+        loader.sampler.set_labels(self.labels)
+
+    def _make_labels(self, runner: Runner, model, loader) -> None:
         view = loader.dataset.with_pipeline(self.pipeline)
         title = f'epoch {runner.epoch + 1}: embed'
         timer_features = extract_features(model, view, title=title, **self.extract)
@@ -121,10 +137,16 @@ class PseudoLabelHook(Hook):
         self._share_labels(outcome, len(loader.dataset))
         on_rank_zero(partial(self._init_memories, model, outcome))
         _share_memories(model)
-        # a resumed run has the seed of its checkpoint by now
-        loader.sampler.seed = runner.seed
-        loader.sampler.set_epoch(runner.epoch)
-        loader.sampler.set_labels(self.labels)
+
+    def _restore_memories(self, model) -> None:
+        if self.labels is None or self._memories is None:
+            raise RuntimeError(
+                'The checkpoint was taken inside an epoch, but holds no pseudo-labels '
+                'and memories of it. Resume from a checkpoint at the end of an epoch.'
+            )
+        for head, state in zip(model.memory_heads, self._memories):
+            head.load_memory_state(state)
+        self._memories = None
 
     def after_train_iter(
         self,
@@ -151,15 +173,22 @@ class PseudoLabelHook(Hook):
         self._watch.close()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the labels: an epoch without clusters falls back on them."""
+        """Keep the labels; inside an epoch, the memories too.
+
+        Labels serve an epoch without clusters, and the rest of this one.
+        """
         if self.labels is not None:
             checkpoint[_CHECKPOINT_KEY] = torch.from_numpy(self.labels.copy())
+        if getattr(runner.train_loop, 'inside_epoch', False):
+            heads = _unwrap(runner.model).memory_heads
+            checkpoint[_MEMORIES_KEY] = [head.memory_state() for head in heads]
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take the labels of the run that is resumed."""
         labels = checkpoint.get(_CHECKPOINT_KEY)
         if runner._resume and labels is not None:
             self.labels = labels.cpu().numpy()
+            self._memories = checkpoint.get(_MEMORIES_KEY)
 
     def _cluster(self, runner: Runner, features, dataset) -> PseudoLabels:
         model = _unwrap(runner.model)

@@ -109,6 +109,27 @@ class SelectiveMemoryHead(nn.Module):
         self.memory = centroids.to(self.memory.device)
         self._recorded.clear()
 
+    def memory_state(self) -> dict:
+        """The memory and what waits for :meth:`apply_update`, for a checkpoint.
+
+        Returns:
+            dict: Tensors on the CPU; the state dict holds neither.
+        """
+        recorded = [[part.cpu() for part in record] for record in self._recorded]
+        return dict(memory=self.memory.cpu().clone(), recorded=recorded)
+
+    def load_memory_state(self, state: dict) -> None:
+        """Take over a :meth:`memory_state`, bit by bit.
+
+        Args:
+            state (dict): As returned.
+        """
+        device = self.memory.device
+        self.memory = state['memory'].to(device)
+        self._recorded = [
+            tuple(part.to(device) for part in record) for record in state['recorded']
+        ]
+
     def loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The loss of a batch (eq. 7), and a record for :meth:`apply_update`.
 

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints that are whole, and a resume that says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from mmengine import dist
+from mmengine.hooks import CheckpointHook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from torch import Tensor
+
+from mmreid_gcl.checkpoint import TRAINING_STATE, hint_of_good
+from mmreid_gcl.registry import HOOKS
+
+from ..agreement import together
+from ..checkpoint_files import ATOMIC, INTERRUPTED, point_to, remove_partial
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """mmengine's ``CheckpointHook``, safe against crashes.
+
+    A checkpoint and the file ``last_checkpoint`` are replaced in one step when
+    they are on the disk; older ones are deleted after that, not before. If
+    rank 0 cannot write, all ranks end with its message. A checkpoint that does
+    not belong to the run is refused when it is loaded.
+
+    Args:
+        **kwargs: Arguments of mmengine's ``CheckpointHook``.
+    """
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        local = '://' not in str(self.out_dir or '')
+        if local and self.backend_args is None and self.file_client_args is None:
+            self.backend_args = dict(backend=ATOMIC)
+
+    def before_train(self, runner: Runner) -> None:
+        """Clear away what a killed run left half written."""
+        super().before_train(runner)
+        if runner._resume:
+            self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')
+        if dist.is_main_process():
+            for folder in {runner.work_dir, self.out_dir}:
+                if '://' not in str(folder):
+                    remove_partial(folder)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse a checkpoint that does not belong here."""
+        path = runner._load_from or find_latest_checkpoint(runner.work_dir)
+        training = isinstance(runner._train_loop, BaseLoop)
+        problem = _misfit(_own_state(runner), checkpoint, training, runner._resume)
+        if problem:
+            good = hint_of_good(path) if runner._resume else ''
+            raise ValueError(f'{path}: {problem}{good}')
+
+    def _save_checkpoint(self, runner: Runner) -> None:
+        together(partial(super()._save_checkpoint, runner))
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        together(partial(super()._save_best_checkpoint, runner, metrics))
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict):
+        outdated = None
+        if self.max_keep_ckpts > 0 and step not in list(self.keep_ckpt_ids)[-1:]:
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                outdated = self.keep_ckpt_ids.popleft()
+            self.keep_ckpt_ids.append(step)
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if not dist.is_main_process():
+            return
+        point_to(runner.work_dir, self.last_ckpt)
+        if outdated is not None:
+            self._remove(self.filename_tmpl.format(outdated))
+        (Path(runner.work_dir) / INTERRUPTED).unlink(missing_ok=True)
+
+    def _remove(self, name: str) -> None:
+        path = self.file_backend.join_path(self.out_dir, name)
+        if self.file_backend.isfile(path):
+            self.file_backend.remove(path)
+        elif self.file_backend.isdir(path):  # of deepspeed
+            self.file_backend.rmtree(path)
+
+
+def _own_state(runner: Runner) -> Mapping[str, Tensor]:
+    model = runner.model
+    return (model.module if is_model_wrapper(model) else model).state_dict()
+
+
+def _misfit(own: Mapping, checkpoint: Mapping, training: bool, resume: bool) -> str:
+    """Why a checkpoint cannot be taken; '' if it can."""
+    missing = [key for key in TRAINING_STATE if key not in checkpoint]
+    if resume and missing:
+        return (
+            f'this is no checkpoint of a training run, it lacks {", ".join(missing)}. '
+            'To start from its weights give it as load_from, without --resume.'
+        )
+    state = checkpoint.get('state_dict', checkpoint)
+    shapes = {
+        str(name).removeprefix('module.'): tuple(value.shape)
+        for name, value in state.items()
+        if isinstance(value, Tensor)
+    }
+    fitting = [name for name in own if shapes.get(name) == tuple(own[name].shape)]
+    if not resume and training:  # some weights of another model are welcome
+        if fitting:
+            return ''
+        return 'none of its weights has the name and shape of one of the model.'
+    if len(fitting) == len(own):
+        return ''
+    wrong = next(name for name in own if name not in fitting)
+    found = f'has shape {shapes[wrong]}' if wrong in shapes else 'is missing'
+    return (
+        f'this checkpoint belongs to another model: {len(own) - len(fitting)} of '
+        f'{len(own)} weights do not fit, for example {wrong} {found}, expected is '
+        f'{tuple(own[wrong].shape)}. Use the config it was trained with.'
+    )

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""End training before a loss that is not finite spoils the weights."""
+
+from __future__ import annotations
+
+import os.path as osp
+from functools import wraps
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from torch import Tensor
+
+from mmreid_gcl.checkpoint import BEFORE_FAILURE, hint_of_good
+from mmreid_gcl.registry import HOOKS
+
+from ..checkpoint_files import ATOMIC
+
+
+@HOOKS.register_module()
+class FiniteLossHook(Hook):
+    """End training at a loss that is NaN or infinite, before its backward pass.
+
+    The weights are still good then: they go to ``before_nonfinite_loss.pth`` in
+    the work dir, and resuming from that file repeats the step. Where a
+    gradient scaler is at work (float16), it skips such steps, and only
+    ``patience`` of them in a row end the training.
+
+    Args:
+        patience (int): Losses in a row that a gradient scaler may skip.
+            Defaults to 10.
+
+    Raises:
+        ValueError: If ``patience`` is negative.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, patience: int = 10) -> None:
+        if patience < 0:
+            raise ValueError(f'patience must not be negative, got {patience}.')
+        self.patience = patience
+        self._in_a_row = 0
+
+    def before_train(self, runner: Runner) -> None:
+        """Look at every loss on its way to the optimiser."""
+        wrapper = runner.optim_wrapper
+        if not isinstance(wrapper, OptimWrapper):
+            return
+        update_params = wrapper.update_params
+
+        @wraps(update_params)
+        def checked(loss: Tensor, *args, **kwargs) -> None:
+            self._check(runner, loss)
+            update_params(loss, *args, **kwargs)
+
+        wrapper.update_params = checked
+
+    def after_train(self, runner: Runner) -> None:
+        """Let go of the optimiser."""
+        vars(runner.optim_wrapper).pop('update_params', None)
+
+    def _check(self, runner: Runner, loss: Tensor) -> None:
+        if bool(torch.isfinite(loss.detach()).all()):
+            self._in_a_row = 0
+            return
+        self._in_a_row += 1
+        scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
+        scaled = scaler is not None and scaler.is_enabled()
+        if scaled and self._in_a_row <= self.patience:
+            return
+        raise FloatingPointError(
+            f'The loss of epoch {runner.epoch + 1}, iteration {runner.iter + 1} of the '
+            f'run is {loss.detach().float().mean().item()}'
+            + (f', {self._in_a_row} in a row' if scaled else '')
+            + '. Usual reasons: a learning rate that is too high, a temperature that '
+            f'is too low, float16. {self._save(runner)}'
+        )
+
+    @staticmethod
+    def _save(runner: Runner) -> str:
+        path = osp.join(runner.work_dir, BEFORE_FAILURE)
+        meta = dict(epoch=runner.epoch, iter=runner.iter)
+        if not all(
+            bool(torch.isfinite(value).all())
+            for value in runner.model.state_dict().values()
+            if value.is_floating_point()
+        ):
+            return f'The weights are not finite either.{hint_of_good(path)}'
+        try:
+            runner.save_checkpoint(
+                runner.work_dir,
+                BEFORE_FAILURE,
+                meta=meta,
+                by_epoch=False,
+                backend_args=dict(backend=ATOMIC),
+            )
+        except OSError as error:
+            return f'The state could not be saved: {error}'
+        return f'The weights before this step are in {path}.{hint_of_good(path)}'

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Epochs that can be interrupted anywhere and continued there."""
+
+from __future__ import annotations
+
+import bisect
+import os.path as osp
+from collections.abc import Iterator, Sequence
+
+from mmengine import dist
+from mmengine.runner import EpochBasedTrainLoop
+from torch.utils.data import DataLoader
+
+from mmreid_gcl.registry import LOOPS
+
+from ..agreement import highest, together
+from ..checkpoint_files import ATOMIC, INTERRUPTED, point_to
+from ..hooks.position_hook import PositionHook
+from ..position import Position, ValidationRecord
+from ..signals import (
+    EXIT_PREEMPTED,
+    DeferredDeaths,
+    Preempted,
+    StopSignals,
+    make_patient,
+)
+
+_GO, _STOP, _FAILED = 0, 1, 2
+
+
+@LOOPS.register_module()
+class ResumableTrainLoop(EpochBasedTrainLoop):
+    """mmengine's ``EpochBasedTrainLoop``, safe against interruption.
+
+    - Asked to stop (SIGTERM), all processes finish the step, rank 0 writes
+      ``interrupted.pth`` and points ``last_checkpoint`` to it, and the process
+      ends with code 75. ``--resume`` goes on with the next batch.
+    - The same file is written when a batch cannot be loaded: an image is gone, a
+      worker was killed.
+    - A validation that a killed run owed is run first after a resume.
+
+    A sampler with the attribute ``skip_batches``
+    (:class:`~mmreid_gcl.datasets.PKSampler`) skips what is done; with another
+    one the batches are loaded and dropped.
+
+    Args:
+        runner (Runner): The runner.
+        dataloader (DataLoader | dict): Of the training set.
+        stop_signals (Sequence[str]): What asks for a stop. Defaults to
+            ``('SIGTERM',)``.
+        **kwargs: ``max_epochs``, ``val_begin``, ``val_interval`` and
+            ``dynamic_intervals`` of mmengine's loop.
+
+    Raises:
+        ValueError: If there is no such signal.
+    """
+
+    def __init__(
+        self,
+        runner,
+        dataloader: DataLoader | dict,
+        stop_signals: Sequence[str] = ('SIGTERM',),
+        **kwargs,
+    ) -> None:
+        super().__init__(runner, dataloader, **kwargs)
+        self._signals = StopSignals(stop_signals)
+        self._record = ValidationRecord(runner.work_dir)
+        self._resumed: Position | None = None
+        self._epoch_start = 0
+        self._inside_epoch = False
+        self._validation_owed = False
+        self._on_disk: tuple[int, int] | None = (0, 0)  # nothing to lose yet
+        runner.register_hook(PositionHook(), priority='VERY_HIGH')
+
+    @property
+    def inside_epoch(self) -> bool:
+        """Whether this epoch's labels and memories are the ones in use."""
+        return self._inside_epoch
+
+    @property
+    def resumes_inside_epoch(self) -> bool:
+        """Whether the coming epoch continues one that was interrupted."""
+        return self._resumed is not None and self._resumed.inside_epoch
+
+    def position(self, meta: dict, resumable: bool) -> Position:
+        """Where a checkpoint that is being written is.
+
+        Args:
+            meta (dict): Its ``meta``.
+            resumable (bool): Whether a run can go on from it; this one then
+                has nothing to lose.
+
+        Returns:
+            Position: To put into it.
+        """
+        if resumable:
+            self._on_disk = (meta['epoch'], meta['iter'])
+        if not self._inside_epoch:
+            return Position(0, False, len(self.dataloader), self._validation_owed)
+        batch = meta['iter'] - self._epoch_start
+        return Position(batch, True, len(self.dataloader))
+
+    def resume_at(self, position: Position, meta: dict) -> None:
+        """Continue from a checkpoint.
+
+        Args:
+            position (Position): Its position.
+            meta (dict): Its ``meta``.
+
+        Raises:
+            ValueError: If it is inside an epoch of another length.
+        """
+        if position.inside_epoch and position.num_batches != len(self.dataloader):
+            raise ValueError(
+                f'The checkpoint was taken after batch {position.batch} of '
+                f'{position.num_batches} of its epoch, but an epoch now has '
+                f'{len(self.dataloader)} batches. Resume with the number it had, or '
+                'from a checkpoint at the end of an epoch.'
+            )
+        self._resumed = position
+        self._on_disk = (meta['epoch'], meta['iter'])
+
+    def run(self):
+        """Launch training.
+
+        Returns:
+            nn.Module: The trained model.
+
+        Raises:
+            Preempted: If a signal asked to stop. It is a ``SystemExit``.
+            RuntimeError: If data cannot be loaded; the state is saved.
+        """
+        make_patient(self.dataloader)
+        if self.runner.val_loop is not None:
+            make_patient(self.runner.val_loop.dataloader)
+        with self._signals:
+            try:
+                return self._run()
+            except Preempted as stop:
+                self.runner.logger.warning(self._farewell(str(stop)))
+                raise
+
+    def _run(self):
+        self.runner.call_hook('before_train')
+        if self._resumed is None:
+            if dist.is_main_process() and self._iter == 0:
+                self._record.forget()
+        elif self._resumed.validation_owed and not self._is_validated():
+            self.runner.logger.info(
+                f'The resumed run owes the validation of epoch {self._epoch}.'
+            )
+            self._validation_owed = True
+            self._validate()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._decide_current_val_interval()
+            if self._is_validation_due(self._epoch):
+                self._validate()
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        """Iterate one epoch, or the rest of one."""
+        self._stop_if_asked()
+        first = self._resumed.batch if self.resumes_inside_epoch else 0
+        self._epoch_start = self._iter - first
+        self._skip(first)
+        try:
+            with self._interruptible():
+                self.runner.call_hook('before_train_epoch')
+        except Exception:
+            if not (self._is_saved() or dist.is_distributed()):
+                self.runner.logger.error(f'The state is saved to {self._save()}.')
+            raise
+        self._resumed = None
+        self._inside_epoch = True
+        self.runner.model.train()
+        batches = self._batches(first)
+        with DeferredDeaths() as deaths:
+            for idx in range(first, len(self.dataloader)):
+                error = None
+                try:
+                    with deaths.delivered():
+                        data_batch = next(batches)
+                except Exception as raised:
+                    error = raised
+                self._go_on_or_end(idx, error)
+                self.run_iter(idx, data_batch)
+        self._skip(0)
+        self._inside_epoch = False
+        self._validation_owed = self._is_validation_due(self._epoch + 1)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def _batches(self, first: int) -> Iterator:
+        batches = iter(self.dataloader)
+        if first and not hasattr(self.dataloader.sampler, 'skip_batches'):
+            self.runner.logger.warning(
+                f'{type(self.dataloader.sampler).__name__} cannot skip: '
+                f'{first} batches are loaded and dropped.'
+            )
+            for _ in range(first):
+                next(batches)
+        return batches
+
+    def _skip(self, count: int) -> None:
+        if hasattr(self.dataloader.sampler, 'skip_batches'):
+            self.dataloader.sampler.skip_batches = count
+
+    def _interruptible(self):
+        """A block in which a signal may end the process at once.
+
+        With several processes it may not: the others would wait for this one.
+        """
+        return self._signals.at_once(self._is_saved() and not dist.is_distributed())
+
+    def _is_saved(self) -> bool:
+        return self._on_disk == (self._epoch, self._iter)
+
+    def _stop_if_asked(self) -> None:
+        """Between two epochs, or before a validation."""
+        if highest(int(self._signals.received is not None)):
+            if not self._is_saved():
+                self._save()
+            raise Preempted(self._signals.received or 'a signal to another process')
+
+    def _go_on_or_end(self, idx: int, error: Exception | None) -> None:
+        """Agree with the other processes on whether to take the next step."""
+        stop = self._signals.received is not None
+        verdict = highest(_FAILED if error is not None else _STOP if stop else _GO)
+        if verdict == _GO:
+            return
+        path = self._save()
+        if verdict == _STOP:
+            raise Preempted(self._signals.received or 'a signal to another process')
+        where = f'epoch {self._epoch + 1}, batch {idx + 1} of {len(self.dataloader)}'
+        saved = f'The state before it is in {path}; --resume goes on there.'
+        if error is None:
+            raise RuntimeError(
+                f'Another process could not load its part of {where}; its log says '
+                f'why. {saved}'
+            )
+        raise RuntimeError(
+            f'The images of {where} could not be loaded: {_cause(error)}\n{saved}'
+        ) from error
+
+    def _save(self) -> str:
+        """Write where we are, for ``--resume``; returns the path."""
+        runner = self.runner
+        path = osp.join(runner.work_dir, INTERRUPTED)
+        meta = dict(epoch=self._epoch, iter=self._iter)
+
+        def save() -> None:
+            runner.save_checkpoint(
+                runner.work_dir,
+                INTERRUPTED,
+                meta=meta,
+                by_epoch=False,
+                backend_args=dict(backend=ATOMIC),
+            )
+            if dist.is_main_process():
+                point_to(runner.work_dir, path)
+
+        together(save)
+        return path
+
+    def _validate(self) -> None:
+        self._stop_if_asked()
+        with self._interruptible():
+            metrics = self.runner.val_loop.run()
+        self._validation_owed = False
+        if dist.is_main_process():
+            self._record.write(self._epoch, metrics)
+
+    def _is_validated(self) -> bool:
+        mine = dist.is_main_process() and self._record.epoch() == self._epoch
+        return bool(highest(int(mine)))
+
+    def _is_validation_due(self, epoch: int) -> bool:
+        """Whether a validation follows when ``epoch`` epochs are done."""
+        step = bisect.bisect(self.dynamic_milestones, epoch + 1)
+        interval = self.dynamic_intervals[step - 1]
+        return (
+            self.runner.val_loop is not None
+            and epoch >= self.val_begin
+            and (epoch % interval == 0 or epoch == self._max_epochs)
+        )
+
+    def _farewell(self, reason: str) -> str:
+        where = f'epoch {self._epoch + 1}, after iteration {self._iter} of the run'
+        return (
+            f'{reason}: training stops in {where}. --resume in the same work dir '
+            f'continues there. Exit code {EXIT_PREEMPTED}.'
+        )
+
+
+def _cause(error: Exception) -> str:
+    """What a loader's error comes from, without the traceback of the worker."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    if 'DataLoader worker' in str(error) and 'Original Traceback' not in str(error):
+        return (
+            f'{lines[0].strip()} A loading process that ends like this was mostly '
+            'killed for memory: lower num_workers or batch_size, or free memory.'
+        )
+    return lines[-1].strip() if lines else type(error).__name__
