@@ -26,6 +26,9 @@ from mmengine.runner.checkpoint import CheckpointLoader
 #: What a run needs to go on; weights alone are for ``load_from``.
 TRAINING_STATE = ('meta', 'state_dict', 'message_hub', 'optimizer')
 
+#: Taken just before a step that failed: a run from here fails again.
+BEFORE_FAILURE = 'before_nonfinite_loss.pth'
+
 
 def read_checkpoint(
     source: str | Path | io.BytesIO,
@@ -85,6 +88,7 @@ def last_good_checkpoint(
         Path | None: None if there is none.
     """
     files = [file for file in Path(folder).glob('*.pth') if file.is_file()]
+    files = [file for file in files if file.name != BEFORE_FAILURE]
     for file in sorted(files, key=lambda file: file.stat().st_mtime_ns, reverse=True):
         if exclude is not None and file.resolve() == Path(exclude).resolve():
             continue
