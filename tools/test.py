@@ -5,10 +5,12 @@ import argparse
 import os
 
 from mmengine.config import DictAction
+from mmengine.dist import is_main_process
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmreid_gcl.apis import load_config
+from mmreid_gcl.apis.evaluation_output import KeepEvaluation
 
 
 def parse_args() -> argparse.Namespace:
@@ -17,6 +19,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='path of the checkpoint')
     parser.add_argument('--work-dir', help='folder of the log')
+    parser.add_argument(
+        '--out', help='.npz file for features, identities, cameras, paths and metrics'
+    )
     parser.add_argument(
         '--flip', action='store_true', help='average with the mirror image'
     )
@@ -49,7 +54,10 @@ def main() -> None:
     if args.flip:
         cfg.model.flip_test = True
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.test()
+    kept = KeepEvaluation(runner) if args.out else None
+    metrics = runner.test()
+    if kept and is_main_process():
+        kept.save(args.out, metrics)
 
 
 if __name__ == '__main__':

@@ -18,6 +18,41 @@ from .images import read_image
 DONE, REFUSED, SKIPPED = 0, 2, 3
 
 
+#: Settings that are text whatever they look like: paths and patterns.
+TEXTS = {'data_root', 'annotation', 'pattern', 'work_dir', 'load_from', 'checkpoint'}
+
+
+class ConfigOptions(DictAction):
+    """``--cfg-options`` of OpenMMLab, with paths taken as they are.
+
+    mmengine's ``DictAction`` takes the blanks out of ``data_root=my crops``, makes
+    a number of ``data_root=2024`` and a list of ``data_root=a,b``.
+    """
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Collect the options in the order in which they are given."""
+        for value in values:
+            key, sign, text = value.partition('=')
+            if not sign or not key:
+                parser.error(f'{option_string} {value}: expected key=value')
+            if key.rpartition('.')[2] in TEXTS and text != 'None':
+                options = dict(getattr(namespace, self.dest, None) or {})
+                setattr(namespace, self.dest, {**options, key: text})
+            else:
+                super().__call__(parser, namespace, [value], option_string)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options`` of a tool that reads data sets."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        help='override settings of the config, as key=value; data_root=FOLDER sets '
+        'the folder of all its data sets',
+    )
+
+
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model, its weights, and how it runs."""
     parser.add_argument(
@@ -31,7 +66,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         help='override settings of the config, as key=value',
     )
 

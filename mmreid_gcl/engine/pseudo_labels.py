@@ -127,8 +127,8 @@ def report(
 
     Returns:
         dict[str, float]: ``clusters``, ``outliers``, sizes; ``stability`` (ARI with
-        the last epoch); ``silhouette``; with ``truth`` ``ari``, ``nmi``, ``precision`` and ``recall``
-        of pairs, and the same with ``unrefined_`` before; ``seconds_*``.
+        the last epoch); ``silhouette``; with ``truth`` ``ari``, ``nmi``, ``precision``
+        and ``recall`` of pairs, and the same with ``unrefined_`` before; ``seconds_*``.
     """
     scalars: dict[str, float] = dict(cluster_summary(outcome.labels))
     if previous is not None:

@@ -1,0 +1,31 @@
+# The method on your own crops: no labels, nothing to give but data_root.
+#   python tools/train.py configs/gcl_folder.py --cfg-options data_root=crops
+# The first sub-folder names the camera; docs/own_data.md has other ways.
+_base_ = [
+    './_base_/models/gcl_resnet50.py', './_base_/datasets/reid_256x128.py',
+    './_base_/schedules/adam_60e.py', './_base_/clusterers/dbscan.py',
+    './_base_/default_runtime.py'
+]
+data_root = 'data/crops'
+train_dataloader = dict(
+    sampler=dict(num_batches=400),
+    dataset=dict(type='PersonFolder', data_root=data_root))
+# Without labels there is no validation. What the log says of the pseudo-labels
+# needs none: clusters, outliers, their stability (ARI with the epoch before)
+# and the silhouette on the Jaccard graph.
+val_dataloader = None
+val_cfg = None
+val_evaluator = None
+# For tools/test.py, if you label some crops in the folders query and gallery.
+test_dataloader = dict(
+    dataset=dict(type='PersonFolder', data_root=data_root, split='test'))
+custom_hooks = [
+    dict(type='PositionSeedHook'),
+    dict(
+        type='PseudoLabelHook',
+        clusterer=_base_.clusterer,
+        # Camera and time are all that a real deployment knows.
+        graphs=dict(type='OrderedGraphs', order='camera_time', size=16),
+        extract=dict(
+            pipeline=_base_.test_pipeline, batch_size=256, num_workers=4)),
+]

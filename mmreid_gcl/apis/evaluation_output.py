@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an evaluation was computed from, as a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from mmengine.runner import Runner
+
+from mmreid_gcl.evaluation import ReIDMetric
+
+
+class KeepEvaluation:
+    """Keeps the features and identities of ``runner.test()``.
+
+    To be made before the test. In a distributed run the main process keeps them.
+
+    Args:
+        runner (Runner): With a :class:`~mmreid_gcl.evaluation.ReIDMetric` among
+            the metrics of its test.
+
+    Raises:
+        ValueError: If there is none.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        metrics = [
+            m for m in runner.test_evaluator.metrics if isinstance(m, ReIDMetric)
+        ]
+        if not metrics:
+            raise ValueError(
+                '--out: test_evaluator has no ReIDMetric, so there are no features to '
+                "keep. Use test_evaluator=dict(type='ReIDMetric')."
+            )
+        self._dataset = runner.test_dataloader.dataset
+        self._found: list[dict] = []
+        metric = metrics[0]
+        compute = metric.compute_metrics
+
+        def keep(results: list[dict]) -> dict:
+            self._found = list(results)
+            return compute(results)
+
+        metric.compute_metrics = keep
+
+    def save(self, path: str | Path, metrics: Mapping[str, float]) -> None:
+        """Write an ``.npz``.
+
+        It holds ``features`` (N, C) float32, ``pids``, ``camids``, ``is_query``,
+        ``paths`` where the data set knows them, and ``metrics``, a JSON text.
+
+        Args:
+            path (str | Path): The file.
+            metrics (Mapping[str, float]): What ``runner.test()`` returned.
+        """
+        columns = np.concatenate([part['columns'].numpy() for part in self._found])
+        arrays = dict(
+            features=np.concatenate(
+                [part['features'].float().cpu().numpy() for part in self._found]
+            ),
+            pids=columns[:, 0],
+            camids=columns[:, 1],
+            is_query=columns[:, 2].astype(bool),
+            metrics=np.array(json.dumps(dict(metrics))),
+        )
+        rows = columns[:, 3]
+        if hasattr(self._dataset, 'column') and (rows >= 0).all():
+            arrays['paths'] = self._dataset.column('img_path')[rows]
+        with open(path, 'wb') as file:  # a name without .npz stays as it is
+            np.savez(file, **arrays)

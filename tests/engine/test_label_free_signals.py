@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmreid_gcl.clustering import DBSCANClusterer, graph_silhouette
+from mmreid_gcl.engine.pseudo_labels import cluster_embeddings, report
+
+
+def people(spread, seed=0, count=6, shots=8, width=16):
+    generator = torch.Generator().manual_seed(seed)
+    centres = F.normalize(torch.randn(count, width, generator=generator))
+    noise = torch.randn(count * shots, width, generator=generator)
+    return F.normalize(centres.repeat_interleave(shots, 0) + spread * noise)
+
+
+def test_silhouette_and_stability_without_any_label():
+    clusterer = DBSCANClusterer(eps=0.6, min_samples=3, k1=8, k2=3)
+    outcome = cluster_embeddings(people(0.05), clusterer)
+    scalars = report(outcome, previous=outcome.labels)
+    assert scalars['stability'] == pytest.approx(1)
+    expected = graph_silhouette(clusterer.distances_, outcome.labels)
+    assert scalars['silhouette'] == expected
+    assert 'ari' not in scalars
+    # it says that worse embeddings are worse
+    worse = report(cluster_embeddings(people(0.25), clusterer))
+    assert worse['silhouette'] < scalars['silhouette'] - 0.05
+    assert 'stability' not in worse
+
+
+def test_of_the_labels_that_are_used():
+    """The second clustering, of what is not refined, does not replace it."""
+
+    class Neck(torch.nn.Linear):
+        def refine(self, features, neighbours):
+            return features.roll(1, dims=1) ** 3
+
+    neck = Neck(1, 1)
+    clusterer = DBSCANClusterer(eps=0.6, min_samples=3, k1=8, k2=3)
+    features = people(0.2)
+    arguments = (features, clusterer, neck, lambda x: np.zeros((len(x), 1), np.int64))
+    alone = cluster_embeddings(*arguments).silhouette
+    plain = cluster_embeddings(features, clusterer).silhouette
+    assert alone != plain
+    assert cluster_embeddings(*arguments, compare_unrefined=True).silhouette == alone
+
+
+def test_a_clusterer_without_a_graph():
+    outcome = cluster_embeddings(people(0.1), lambda x: np.zeros(len(x), np.int64))
+    assert outcome.silhouette is None and 'silhouette' not in report(outcome)

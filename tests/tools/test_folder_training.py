@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""configs/gcl_folder.py on unlabelled crops, and the test of what it gives."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+
+from mmreid_gcl.apis import ReIDInferencer, load_config
+from mmreid_gcl.evaluation import evaluate_ranking
+from tests.apis.tiny import CHANNELS, TEST_PIPELINE, draw, tiny_cfg, write
+
+from .conftest import TOOLS
+
+FOLDER = TOOLS.parent / 'configs' / 'gcl_folder.py'
+
+
+@pytest.fixture(autouse=True)
+def scope_comes_back():
+    before = DefaultScope._instance_dict.copy()
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Unlabelled crops, and some labelled ones beside them."""
+    root = tmp_path_factory.mktemp('crops')
+    for person in range(8):
+        for shot in range(8):
+            camera = ('door', 'hall')[shot % 2]
+            image = draw(person, shot)
+            write(root / 'train' / camera / f'{shot:02d}_{person:02d}.png', image)
+        identity = f'p{person}'
+        write(root / 'query' / 'door' / identity / '0.png', draw(person, 100))
+        write(root / 'gallery' / 'hall' / identity / '0.png', draw(person, 101))
+        write(root / 'gallery' / 'hall' / identity / '1.png', draw(person, 102))
+    return root
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    """gcl_folder.py with a small model, few batches and small images."""
+    path = tmp_path_factory.mktemp('config') / 'small.py'
+    path.write_text(
+        f'_base_ = {str(FOLDER)!r}\n'
+        f'model = {{**{tiny_cfg(relation=True).model.to_dict()!r}, "_delete_": True}}\n'
+        f'test_pipeline = {TEST_PIPELINE!r}\n'
+        "test_pipeline[-1]['meta_keys'] += ('is_query',)\n"
+        'train_pipeline = [*test_pipeline[:2], dict(type="RandomFlip", prob=0.5),\n'
+        '    dict(type="PackInputs", meta_keys=("sample_idx", "img_path"))]\n'
+        'train_dataloader = dict(num_workers=0, persistent_workers=False,\n'
+        '    sampler=dict(num_identities=4, num_instances=4, num_batches=3),\n'
+        '    dataset=dict(pipeline=train_pipeline))\n'
+        'test_dataloader = dict(num_workers=0, persistent_workers=False,\n'
+        '    dataset=dict(pipeline=test_pipeline))\n'
+        'train_cfg = dict(max_epochs=2)\n'
+        'custom_hooks = [dict(type="PositionSeedHook"), dict(type="PseudoLabelHook",\n'
+        '    clusterer=dict(type="DBSCANClusterer", eps=0.7, min_samples=2, k1=8,'
+        ' k2=3),\n'
+        '    graphs=dict(type="OrderedGraphs", order="camera_time", size=8),\n'
+        '    extract=dict(pipeline=test_pipeline, batch_size=16, num_workers=0))]\n'
+    )
+    return path
+
+
+@pytest.fixture(scope='module')
+def run(folder, config, tmp_path_factory):
+    """Work dir of a training that was given nothing but data_root."""
+    work_dir = tmp_path_factory.mktemp('run')
+    cfg = load_config(str(config), dict(data_root=str(folder)), str(work_dir))
+    assert cfg.val_dataloader is None
+    lines = []
+    runner = Runner.from_cfg(cfg)
+    handler = MMLogger.get_current_instance().handlers[0]
+    handler.addFilter(lambda record: lines.append(record.getMessage()) or True)
+    runner.train()
+    scalars = MessageHub.get_current_instance().log_scalars
+    assert not any('reid' in name for name in scalars)
+    assert not any('against identities' in line for line in lines)
+    second = [line for line in lines if 'Epoch 2 pseudo-labels' in line]
+    assert len(second) == 1 and 'ARI with the last' in second[0]
+    return work_dir
+
+
+def test_label_free_signals_are_logged(run):
+    (path,) = run.rglob('scalars.json')
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for name in ('clusters', 'outliers', 'stability', 'silhouette'):
+        key = f'pseudo_labels/{name}'
+        values = [record[key] for record in records if key in record]
+        assert len(values) == (1 if name == 'stability' else 2), name
+
+
+def test_evaluate_and_keep(load_tool, run, folder, config, tmp_path, monkeypatch):
+    out = tmp_path / 'test.npz'
+    monkeypatch.setattr(
+        sys,
+        'argv',
+        ['test.py', str(config), str(run / 'epoch_2.pth'), f'--out={out}']
+        + [f'--work-dir={tmp_path}', '--cfg-options', f'data_root={folder}'],
+    )
+    load_tool('test').main()
+    with np.load(out) as file:
+        data = dict(file)
+    query = data['is_query']
+    assert data['features'].shape == (24, CHANNELS) and query.sum() == 8
+    assert data['pids'].tolist() == [*range(8), *np.repeat(range(8), 2)]
+    assert data['camids'].tolist() == [0] * 8 + [1] * 16
+    metrics = json.loads(str(data['metrics']))
+    part = [data[name] for name in ('features', 'pids', 'camids')]
+    expected = evaluate_ranking(*(x[query] for x in part), *(x[~query] for x in part))
+    for name, value in expected.items():
+        assert metrics[f'reid/{name}'] == pytest.approx(value)
+    # the checkpoint carries its config: the inferencer needs nothing else
+    inferencer = ReIDInferencer(run / 'epoch_2.pth', device='cpu', progress=False)
+    features = inferencer(data['paths'].tolist())
+    assert np.allclose(features, data['features'], atol=1e-5)

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""See what the training transforms make of the images.
+
+``python tools/browse_dataset.py configs/gcl_folder.py --cfg-options data_root=crops``
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import Tensor
+
+from mmreid_gcl.apis import load_config
+from mmreid_gcl.apis.command_line import add_config_options, run_tool
+from mmreid_gcl.apis.images import read_image
+from mmreid_gcl.datasets import ReIDDataset, SampleIndex
+from mmreid_gcl.datasets.seeding import derive_seed
+from mmreid_gcl.registry import DATASETS
+from mmreid_gcl.visualization import save_figure
+from mmreid_gcl.visualization.sheet import FAINT, Sheet, thumbnail_width
+
+GAP, MARGIN, CAPTION, HEIGHT = 0.1, 0.2, 0.42, 1.4
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description='Save a sheet of training samples: each image as it is on disk, '
+        'then as the transforms change it from draw to draw.'
+    )
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('--out', default='browse.png', help='.png, .pdf or .svg')
+    parser.add_argument(
+        '--phase', default='train', choices=['train', 'val', 'test'], help='data loader'
+    )
+    parser.add_argument('--images', type=int, default=8, help='how many images')
+    parser.add_argument('--draws', type=int, default=7, help='draws of each')
+    parser.add_argument('--seed', type=int, default=0)
+    add_config_options(parser)
+    args = parser.parse_args(argv)
+    if args.images < 1 or args.draws < 1:
+        parser.error('--images and --draws must be at least 1')
+    return args
+
+
+def build_dataset(cfg: Config, phase: str) -> ReIDDataset:
+    """The data set of a loader of the config.
+
+    Args:
+        cfg (Config): The config.
+        phase (str): 'train', 'val' or 'test'.
+
+    Returns:
+        ReIDDataset: With its pipeline.
+
+    Raises:
+        ValueError: If the config has none.
+    """
+    loader = cfg.get(f'{phase}_dataloader')
+    if loader is None:
+        raise ValueError(f'the config has no {phase}_dataloader; try another --phase.')
+    init_default_scope(cfg.get('default_scope', 'mmreid_gcl'))
+    return DATASETS.build(loader.dataset)
+
+
+def draw_samples(
+    dataset: ReIDDataset, images: int, draws: int, seed: int
+) -> list[tuple[dict, list[np.ndarray]]]:
+    """Images spread over the data set, and what the pipeline makes of them.
+
+    Args:
+        dataset (ReIDDataset): The data set.
+        images (int): How many at most.
+        draws (int): Versions of each.
+        seed (int): Of the choice and of the transforms.
+
+    Returns:
+        list[tuple[dict, list[np.ndarray]]]: Samples, and (H, W, 3) uint8 images,
+        red green blue.
+
+    Raises:
+        ValueError: If the pipeline does not end with uint8 images.
+    """
+    rng = np.random.default_rng(seed)
+    count = min(images, len(dataset))
+    chosen = sorted(rng.choice(len(dataset), count, replace=False).tolist())
+    found = []
+    for i in chosen:
+        versions = [
+            _picture(
+                dataset.prepare_data(
+                    SampleIndex(i, label=0, seed=derive_seed(seed, i, draw))
+                )
+            )
+            for draw in range(draws)
+        ]
+        found.append((dataset.get_data_info(i), versions))
+    return found
+
+
+def _picture(data: dict) -> np.ndarray:
+    inputs = data.get('inputs') if isinstance(data, dict) else None
+    if not isinstance(inputs, Tensor) or inputs.ndim != 3 or len(inputs) != 3:
+        raise ValueError('the pipeline must end with PackInputs of one image.')
+    values = inputs.float().round().clamp(0, 255).byte().numpy()
+    return np.ascontiguousarray(values[::-1].transpose(1, 2, 0))
+
+
+def sheet(samples: Sequence[tuple[dict, list[np.ndarray]]], title: str) -> Sheet:
+    """One row an image: first as on disk, then its draws."""
+    rows = [
+        [read_image(sample['img_path'])[..., ::-1], *versions]
+        for sample, versions in samples
+    ]
+    width = max(thumbnail_width([row[1] for row in rows], HEIGHT), 0.7)
+    columns = len(rows[0])
+    total = max(2 * MARGIN + columns * (width + GAP), 5.0)
+    figure = Sheet(total, 0.7 + len(rows) * (HEIGHT + CAPTION) + MARGIN)
+    figure.text(MARGIN, 0.22, title, 10, align='left', weight='bold')
+    heads = ['on disk', *(f'draw {i}' for i in range(1, columns))]
+    for column, head in enumerate(heads):
+        x = MARGIN + column * (width + GAP) + width / 2
+        figure.text(x, 0.53, head, 8, FAINT)
+    for n, (row, (sample, _)) in enumerate(zip(rows, samples)):
+        y = 0.68 + n * (HEIGHT + CAPTION)
+        for column, image in enumerate(row):
+            figure.thumbnail(image, MARGIN + column * (width + GAP), y, width, HEIGHT)
+        size = f'{row[0].shape[1]} x {row[0].shape[0]}'
+        name = Path(sample['img_path']).name
+        caption = f'{name}, camid {sample["camid"]}, {size} to '
+        caption += f'{row[1].shape[1]} x {row[1].shape[0]}'
+        figure.text(MARGIN, y + HEIGHT + 0.13, caption, 7.5, align='left')
+    return figure
+
+
+def browse(argv: Sequence[str] | None) -> int:
+    """Draw and save."""
+    args = parse_args(argv)
+    cfg = load_config(args.config, args.cfg_options)
+    dataset = build_dataset(cfg, args.phase)
+    try:
+        samples = draw_samples(dataset, args.images, args.draws, args.seed)
+    except RuntimeError as error:  # an image that cannot be read or transformed
+        raise ValueError(str(error)) from error
+    title = f'{type(dataset).__name__}, {args.phase}: {len(samples)} of '
+    title += f'{len(dataset):,} images'
+    out = save_figure(sheet(samples, title).figure, args.out)
+    print(f'{out}: {title}, {args.draws} draws of each')
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Browse; the exit code."""
+    return run_tool('browse_dataset', browse, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
