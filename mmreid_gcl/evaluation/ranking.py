@@ -130,7 +130,7 @@ def rank_from_similarity(
         topk (Sequence[int]): Ranks at which CMC is reported. Defaults to
             (1, 5, 10).
         chunk_size (int, optional): Queries asked for at a time. Defaults to
-            None: about 16 MiB of similarities, but at least 64 queries.
+            None: about 64 MiB of similarities, but at least 256 queries.
 
     Returns:
         dict[str, float]: ``mAP``, ``mINP`` and ``R{k}`` for each k, in percent.
