@@ -19,14 +19,16 @@ from .checkpoint import use_safe_loaders  # noqa: E402
 use_safe_loaders()
 
 _ROOMS = {
-    'apis': ('load_config',),
+    'apis': ('ReIDInferencer', 'load_config', 'load_model'),
     'clustering': (
         'DBSCANClusterer',
+        'FrozenLabels',
         'HDBSCANClusterer',
         'InfomapClusterer',
         'KMeansClusterer',
         'NeighbourGraphs',
         'OrderedGraphs',
+        'ShuffledLabels',
         'k_reciprocal_jaccard',
         'knn_search',
     ),

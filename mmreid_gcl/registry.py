@@ -18,12 +18,29 @@ def _child(name: str, parent: Registry, location: str) -> Registry:
     )
 
 
+RUNNERS = _child('runner', parents.RUNNERS, 'engine')
+RUNNER_CONSTRUCTORS = _child(
+    'runner constructor', parents.RUNNER_CONSTRUCTORS, 'engine'
+)
+LOOPS = _child('loop', parents.LOOPS, 'engine')
+HOOKS = _child('hook', parents.HOOKS, 'engine')
+LOG_PROCESSORS = _child('log processor', parents.LOG_PROCESSORS, 'engine')
+OPTIMIZERS = _child('optimizer', parents.OPTIMIZERS, 'engine')
+OPTIM_WRAPPERS = _child('optimizer wrapper', parents.OPTIM_WRAPPERS, 'engine')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(
+    'optimizer wrapper constructor', parents.OPTIM_WRAPPER_CONSTRUCTORS, 'engine'
+)
+PARAM_SCHEDULERS = _child('parameter scheduler', parents.PARAM_SCHEDULERS, 'engine')
 DATASETS = _child('dataset', parents.DATASETS, 'datasets')
 DATA_SAMPLERS = _child('data sampler', parents.DATA_SAMPLERS, 'datasets')
 TRANSFORMS = _child('transform', parents.TRANSFORMS, 'datasets')
 MODELS = _child('model', parents.MODELS, 'models')
-HOOKS = _child('hook', parents.HOOKS, 'engine')
-LOOPS = _child('loop', parents.LOOPS, 'engine')
-OPTIM_WRAPPERS = _child('optimizer wrapper', parents.OPTIM_WRAPPERS, 'engine')
-METRICS = _child('metric', parents.METRICS, 'evaluation')
+MODEL_WRAPPERS = _child('model wrapper', parents.MODEL_WRAPPERS, 'models')
+WEIGHT_INITIALIZERS = _child(
+    'weight initializer', parents.WEIGHT_INITIALIZERS, 'models'
+)
 TASK_UTILS = _child('task util', parents.TASK_UTILS, 'clustering')
+METRICS = _child('metric', parents.METRICS, 'evaluation')
+EVALUATORS = _child('evaluator', parents.EVALUATORS, 'evaluation')
+VISUALIZERS = _child('visualizer', parents.VISUALIZERS, 'visualization')
+VISBACKENDS = _child('vis_backend', parents.VISBACKENDS, 'visualization')

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets of people, what a sample is, and the sampler."""
 
-from .dukemtmc import DukeMTMCReID, DukeMTMCreID
+from .dukemtmc import DukeMTMCreID
 from .market1501 import Market1501
 from .msmt17 import MSMT17
 from .person_folder import UNLABELLED, PersonFolder
@@ -13,7 +13,6 @@ __all__ = [
     'MSMT17',
     'UNKNOWN',
     'UNLABELLED',
-    'DukeMTMCReID',
     'DukeMTMCreID',
     'Market1501',
     'PKSampler',

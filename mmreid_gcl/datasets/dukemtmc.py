@@ -10,7 +10,7 @@ from mmreid_gcl.registry import DATASETS
 from .benchmark import BenchmarkDataset, Counts
 
 
-@DATASETS.register_module(name=['DukeMTMCreID', 'DukeMTMCReID'])
+@DATASETS.register_module()
 class DukeMTMCreID(BenchmarkDataset):
     """DukeMTMC-reID, or a data set in its layout and naming.
 
@@ -53,7 +53,3 @@ class DukeMTMCreID(BenchmarkDataset):
         'query': Counts(2228, 702, 8),
         'gallery': Counts(17661, 1110, 8),
     }
-
-
-#: The same, in the other spelling.
-DukeMTMCReID = DukeMTMCreID

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from mmreid_gcl.datasets import UNKNOWN, DukeMTMCReID, DukeMTMCreID
-from mmreid_gcl.registry import DATASETS
+from mmreid_gcl.datasets import UNKNOWN, DukeMTMCreID
 
 from .layouts import samples_of, write_image, write_images
 
@@ -54,12 +53,6 @@ def test_test(root):
 def test_official_counts():
     images = {part: counts.images for part, counts in DukeMTMCreID.OFFICIAL.items()}
     assert images == {'train': 16522, 'query': 2228, 'gallery': 17661}
-
-
-def test_both_spellings(root):
-    assert DukeMTMCReID is DukeMTMCreID
-    for name in ('DukeMTMCreID', 'DukeMTMCReID'):
-        assert len(DATASETS.build({'type': name, 'data_root': str(root)})) == 2
 
 
 def test_a_name_that_cannot_be_parsed(root):
