@@ -9,12 +9,13 @@ from . import _knn_faiss
 from ._knn_int8 import int8_search
 from ._knn_symmetric import symmetric_search
 from ._knn_torch import torch_search
-from ._parallel import all_cores
+from ._parallel import all_cores, num_threads
 from .features import Features, prepare_features
 
-# Above this many rows, 'auto' searches approximately on a CPU: exact search
-# grows with N^2 (100,000 x 2048 takes minutes on two cores, a million hours).
-MAX_EXACT_CPU = 200_000
+# Products of two numbers a second and core that 'auto' reckons with, and how long
+# it lets a search take before it takes the next, less exact one.
+_FLOAT_RATE, _BYTE_RATE = 4.5e10, 2e11
+_EXACT_SECONDS, _BYTE_SECONDS = 300, 3600
 
 # name -> function(features, k, **options) that gives the k nearest other rows
 BACKENDS = {
@@ -52,10 +53,12 @@ def knn_search(
               options ``device`` and ``precision``.
             - 'faiss': exact, CPU, ``faiss.IndexFlatL2``.
             - 'faiss-gpu': exact, where a faiss with GPU support is installed.
-            - 'ivf', 'hnsw': approximate, faiss, CPU; recall on a sample is
-              measured and logged.
-            - 'auto': 'torch' on CUDA if there is any, else 'symmetric', and
-              'ivf' beyond 200,000 rows on a CPU; logs its choice.
+            - 'int8': all pairs by 8-bit products, the best checked in float32,
+              CPU; option ``extra``. Recall on a sample is measured and logged.
+            - 'ivf', 'hnsw': approximate, faiss, CPU; recall likewise.
+            - 'auto': 'torch' on CUDA if there is any; on a CPU 'symmetric'
+              while that takes minutes (some 100,000 x 2048 on two cores), else
+              'int8' while that takes up to an hour, else 'ivf'. Logs its choice.
         **options: Passed to the backend's function.
 
     Returns:
@@ -119,10 +122,13 @@ def _choose(features: Features, options: dict) -> tuple[str, dict]:
             f"backend='auto' takes no options, got {sorted(options)}: name the "
             'backend that they belong to'
         )
+    products = n * (n + 1) / 2 * c / num_threads()
     if torch.cuda.is_available():
         choice = 'torch', dict(device='cuda')
-    elif n <= MAX_EXACT_CPU:
+    elif products <= _FLOAT_RATE * _EXACT_SECONDS:
         choice = 'symmetric', {}
+    elif products <= _BYTE_RATE * _BYTE_SECONDS and hasattr(torch, '_int_mm'):
+        choice = 'int8', {}
     else:
         choice = 'ivf', {}
     print_log(

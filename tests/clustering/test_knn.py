@@ -172,10 +172,13 @@ def test_auto_says_what_it_picked(monkeypatch):
     knn_search(gaussian(50, 4), 3)
     picked = 'torch' if torch.cuda.is_available() else 'symmetric'
     assert f"50 x 4 features: backend '{picked}'" in lines[0]
-    monkeypatch.setattr('mmreid_gcl.clustering.knn.MAX_EXACT_CPU', 1000)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr('mmreid_gcl.clustering.knn._EXACT_SECONDS', 0)
     knn_search(gaussian(1500, 4), 3)
-    assert "backend 'ivf'" in lines[1]
+    assert "backend 'int8'" in lines[1]
+    monkeypatch.setattr('mmreid_gcl.clustering.knn._BYTE_SECONDS', 0)
+    knn_search(gaussian(1500, 4), 3)
+    assert "backend 'ivf'" in lines[2]
 
 
 def test_bad_arguments():

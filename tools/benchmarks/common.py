@@ -95,7 +95,7 @@ class Measured:
         self.mib = max(self._peak, resident_mib()) - self._begin_mib
 
 
-def machine() -> str:
+def machine(device: str = 'cpu') -> str:
     """One line about the machine."""
     name = platform.processor() or platform.machine()
     try:
@@ -105,4 +105,9 @@ def machine() -> str:
     except (OSError, IndexError):
         pass
     cores = len(os.sched_getaffinity(0))
-    return f'{name}, {cores} cores'
+    text = f'{name}, {cores} cores'
+    if device.startswith('cuda'):
+        import torch
+
+        text += f'; {torch.cuda.get_device_name(device)}, torch {torch.__version__}'
+    return text
