@@ -1,0 +1,6 @@
+# Table 2, model 1, on Market-1501: the baseline, without SCL, CR and NS.
+_base_ = '../gcl_market.py'
+model = dict(
+    head=dict(policy='average'), relation_neck=None, relation_head=None)
+custom_hooks = _base_.custom_hooks
+custom_hooks[1].update(refine=False, graphs=None)

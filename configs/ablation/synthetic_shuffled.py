@@ -1,0 +1,5 @@
+# Control: pseudo-labels dealt to the images at random.
+_base_ = '../gcl_synthetic.py'
+custom_hooks = _base_.custom_hooks
+custom_hooks[1].clusterer = dict(
+    type='ShuffledLabels', clusterer=custom_hooks[1].clusterer)

@@ -1,0 +1,3 @@
+# Table 3 on the synthetic set: updates with the hardest query of a cluster.
+_base_ = '../ablation/synthetic_model3.py'
+model = dict(head=dict(topk=1))

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One experiment: a config with overrides, and the settings that define it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+#: What of a config decides the result; the rest is where and how fast it runs.
+_SETTINGS = (
+    'model',
+    'train_dataloader',
+    'val_dataloader',
+    'val_evaluator',
+    'optim_wrapper',
+    'param_scheduler',
+    'train_cfg',
+    'auto_scale_lr',
+    'custom_hooks',
+    'load_from',
+)
+_INCIDENTAL = (
+    'channels_last',
+    'compare_unrefined',
+    'compile',
+    'data_root',
+    'num_workers',
+    'persistent_workers',
+    'pin_memory',
+    'prefetch_factor',
+    'val_interval',
+)
+_HOOK = 'PseudoLabelHook'
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A row of a table.
+
+    Attributes:
+        label (str): What the table calls it.
+        config (str): Path of the config, from the root of the repository or
+            absolute.
+        options (Mapping[str, Any]): Overrides. A key that begins with 'hook.'
+            stands for the arguments of the PseudoLabelHook, wherever in
+            ``custom_hooks`` that is.
+        paper (Mapping[str, float]): The paper's ``mAP``, ``R1``, ... in percent.
+        value (float | None): Of the hyper-parameter that a sweep varies.
+    """
+
+    label: str
+    config: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    paper: Mapping[str, float] = field(default_factory=dict)
+    value: float | None = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """An experiment whose config has been read.
+
+    Attributes:
+        name (str): For the folder: the config's path below ``configs/``, with
+            the overrides.
+        config (Path): The config file.
+        options (dict[str, Any]): For ``--cfg-options``.
+        fingerprint (str): Ten hexadecimal digits of the settings that decide
+            the result: equal ones need one run.
+        epochs (int): Epochs of training.
+        graphs (str): How the graphs are built, in words.
+    """
+
+    name: str
+    config: Path
+    options: dict[str, Any]
+    fingerprint: str
+    epochs: int
+    graphs: str
+
+    @property
+    def folder(self) -> str:
+        """Folder of its runs; another config has another one."""
+        return f'{self.name}-{self.fingerprint}'
+
+
+def resolve(
+    experiment: Experiment, root: Path, options: Mapping[str, Any] | None = None
+) -> Resolved:
+    """Read an experiment's config.
+
+    Args:
+        experiment (Experiment): The experiment.
+        root (Path): Of the repository, for relative paths.
+        options (Mapping[str, Any], optional): More overrides, for example
+            ``{'train_cfg.max_epochs': 5}``. They go after the experiment's.
+
+    Returns:
+        Resolved: The same with its fingerprint.
+
+    Raises:
+        FileNotFoundError: If there is no such config.
+        ValueError: If a 'hook.' option meets a config without the hook.
+    """
+    path = root / experiment.config
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: there is no such config file.')
+    cfg = Config.fromfile(str(path))
+    merged = {
+        _expand(key, cfg, path): value
+        for key, value in {**experiment.options, **(options or {})}.items()
+    }
+    cfg.merge_from_dict(dict(merged))
+    settings = settings_of(cfg)
+    text = json.dumps(settings, sort_keys=True)
+    stem = path.with_suffix('')
+    configs = root / 'configs'
+    name = stem.relative_to(configs) if stem.is_relative_to(configs) else stem.name
+    suffix = ''.join(
+        f',{key.rpartition(".")[2]}={value}'
+        for key, value in experiment.options.items()
+    )
+    return Resolved(
+        name=f'{str(name).replace("/", ".")}{suffix}'.replace('/', '_'),
+        config=path,
+        options=merged,
+        fingerprint=hashlib.sha256(text.encode()).hexdigest()[:10],
+        epochs=int(cfg.get('train_cfg', {}).get('max_epochs', 0)),
+        graphs=describe_graphs(cfg),
+    )
+
+
+def settings_of(cfg: Mapping) -> dict:
+    """What of a config decides the result, as plain JSON values.
+
+    Args:
+        cfg (Mapping): A config.
+
+    Returns:
+        dict: Without folders, numbers of workers, logging and the seed.
+    """
+    return {key: _plain(cfg[key]) for key in _SETTINGS if cfg.get(key) is not None}
+
+
+def describe_graphs(cfg: Mapping) -> str:
+    """How a config builds the graphs of the clustering, in words.
+
+    Args:
+        cfg (Mapping): A config.
+
+    Returns:
+        str: Such as 'file name (leaks)'; '–' where there is no relation neck.
+    """
+    hook = _hook(cfg)
+    graphs = None if hook is None else cfg['custom_hooks'][hook].get('graphs')
+    if not graphs or not cfg['model'].get('relation_neck'):
+        return '–'
+    if graphs['type'].endswith('NeighbourGraphs'):
+        return 'mutual neighbours' if graphs.get('mutual') else 'neighbours'
+    order = graphs.get('order', graphs['type'])
+    return {
+        'filename': 'file name (leaks)',
+        'camera_time': 'camera, time',
+    }.get(order, order)
+
+
+def _hook(cfg: Mapping) -> int | None:
+    for index, hook in enumerate(cfg.get('custom_hooks') or ()):
+        if str(hook.get('type')).rpartition('.')[2] == _HOOK:
+            return index
+    return None
+
+
+def _expand(key: str, cfg: Mapping, path: Path) -> str:
+    if not key.startswith('hook.'):
+        return key
+    index = _hook(cfg)
+    if index is None:
+        raise ValueError(f'{path}: {key} needs a {_HOOK} in custom_hooks.')
+    return f'custom_hooks.{index}.{key.removeprefix("hook.")}'
+
+
+def _plain(value):
+    """JSON values; 5.0 is 5, a tuple is a list."""
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items() if k not in _INCIDENTAL}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return repr(value)

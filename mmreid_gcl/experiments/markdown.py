@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A table of results as Markdown and as rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+
+from .experiment import Resolved
+from .results import Result, mean_std
+from .tables import Table
+
+NOT_RUN = 'not run'
+#: Key of ``Result.pseudo_labels``, heading, decimal places.
+_CLUSTERS = (
+    ('ari', 'ARI', 3),
+    ('unrefined_ari', 'ARI unrefined', 3),
+    ('clusters', 'clusters', 0),
+    ('outliers', 'outliers', 0),
+)
+
+
+def rows_of(
+    table: Table, resolved: Sequence[Resolved], results: Sequence[Result]
+) -> list[tuple[Resolved, list[Result]]]:
+    """The results of each row of a table, sorted by seed.
+
+    Args:
+        table (Table): Its rows.
+        resolved (Sequence[Resolved]): The same rows.
+        results (Sequence[Result]): Of any experiments.
+
+    Returns:
+        list[tuple[Resolved, list[Result]]]: Empty lists where nothing has run.
+    """
+    return [
+        (
+            row,
+            sorted(
+                (r for r in results if r.fingerprint == row.fingerprint),
+                key=lambda r: r.seed,
+            ),
+        )
+        for row in resolved
+    ]
+
+
+def spread(values: Sequence[float], places: int = 1) -> str:
+    """Such as '77.0 ± 0.4'; without a deviation where there is one value."""
+    if not values:
+        return '–'
+    middle, deviation = mean_std(values)
+    text = f'{middle:.{places}f}'
+    return text if deviation is None else f'{text} ± {deviation:.{places}f}'
+
+
+def to_markdown(
+    table: Table,
+    rows: Sequence[tuple[Resolved, Sequence[Result]]],
+    notes: Sequence[str] = (),
+) -> str:
+    """A heading, the table, and what to know when reading it.
+
+    Args:
+        table (Table): Title, metrics, the paper's numbers.
+        rows (Sequence): Of :func:`rows_of`.
+        notes (Sequence[str]): More lines below.
+
+    Returns:
+        str: Markdown.
+    """
+    head = ['', 'graphs', 'seeds']
+    for metric in table.metrics:
+        head += [f'paper {metric}'] if table.paper_on else []
+        head += [metric]
+    head += [title for _, title, _ in _CLUSTERS]
+    lines = [head, ['---', '---'] + ['--:'] * (len(head) - 2)]
+    for experiment, (resolved, results) in zip(table.rows, rows):
+        cells = [experiment.label, resolved.graphs, str(len(results))]
+        for metric in table.metrics:
+            if table.paper_on:
+                number = experiment.paper.get(metric)
+                cells.append('–' if number is None else f'{number:.1f}')
+            values = [r.metrics[metric] for r in results if metric in r.metrics]
+            cells.append(spread(values) if results else NOT_RUN)
+        for key, _, places in _CLUSTERS:
+            values = [r.pseudo_labels[key] for r in results if key in r.pseudo_labels]
+            cells.append(spread(values, places))
+        lines.append(cells)
+    text = [f'### {table.title}', '']
+    text += [f'| {" | ".join(cells)} |' for cells in lines]
+    below = [
+        'mAP and CMC in %, mean ± sample standard deviation over seeds, after the last '
+        "epoch. ARI: agreement of the last epoch's pseudo-labels with the identities "
+        '(report only).'
+    ]
+    if table.paper_on:
+        below.append(f"The paper's numbers are on: {table.paper_on}.")
+    below += [table.note] if table.note else []
+    ran = [result for _, results in rows for result in results]
+    devices = sorted({r.device for r in ran if r.device})
+    if devices:
+        below.append(f'Ran on: {", ".join(devices)}.')
+    roots = sorted({r.data_root for r in ran if r.data_root})
+    if len(roots) > 1:
+        below.append(f'Beware: the data came from several folders: {", ".join(roots)}.')
+    return '\n'.join([*text, '', ' '.join([*below, *notes]), ''])
+
+
+def to_records(
+    table: Table, rows: Sequence[tuple[Resolved, Sequence[Result]]]
+) -> list[dict]:
+    """One flat record for each run, and one for each row that has none.
+
+    Args:
+        table (Table): The table.
+        rows (Sequence): Of :func:`rows_of`.
+
+    Returns:
+        list[dict]: Fit for JSON and CSV.
+    """
+    records = []
+    for experiment, (resolved, results) in zip(table.rows, rows):
+        common = dict(
+            table=table.name,
+            row=experiment.label,
+            value=experiment.value,
+            config=resolved.name,
+            fingerprint=resolved.fingerprint,
+            graphs=resolved.graphs,
+            **{f'paper_{k}': experiment.paper.get(k) for k in table.metrics},
+        )
+        for result in results or [None]:
+            record = dict(common, seed=result and result.seed)
+            for metric in table.metrics:
+                record[metric] = result and result.metrics.get(metric)
+            for key, _, _ in _CLUSTERS:
+                record[key] = result and result.pseudo_labels.get(key)
+            record['seconds'] = result and result.seconds
+            record['device'] = result and result.device
+            records.append(record)
+    return records
+
+
+def to_csv(records: Sequence[Mapping]) -> str:
+    """Records as CSV, with a line of headings; what is missing is empty."""
+    names = list(dict.fromkeys(name for record in records for name in record))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(records)
+    return out.getvalue()

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results of runs: read from a work dir, kept as JSON, averaged over seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import mean, stdev
+
+from mmreid_gcl.visualization.scalars import Scalars, read_scalars
+
+RESULT_FILE = 'result.json'
+_METRICS = 'reid/'
+_LABELS = 'pseudo_labels/'
+_CURVES = ('reid/mAP', 'reid/R1', 'pseudo_labels/ari', 'pseudo_labels/unrefined_ari',
+           'pseudo_labels/clusters', 'pseudo_labels/outliers')  # fmt: skip
+
+
+@dataclass
+class Result:
+    """One finished run.
+
+    Attributes:
+        name (str): Of the experiment.
+        fingerprint (str): Of its settings.
+        seed (int): Of the run.
+        epochs (int): Trained.
+        metrics (dict[str, float]): ``mAP``, ``R1``, ... in percent, of the last
+            epoch.
+        pseudo_labels (dict[str, float]): ``ari``, ``clusters``, ``outliers``,
+            ... of the last clustering.
+        curves (dict): Name to ``[epochs, values]``.
+        graphs (str): How the graphs are built, in words.
+        options (dict): Overrides of the config.
+        data_root (str): As it was given; '' is the config's own.
+        device (str): What it ran on.
+        seconds (float): From start to end, of all its starts together.
+    """
+
+    name: str
+    fingerprint: str
+    seed: int
+    epochs: int
+    metrics: dict[str, float]
+    pseudo_labels: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, list] = field(default_factory=dict)
+    graphs: str = ''
+    options: dict = field(default_factory=dict)
+    data_root: str = ''
+    device: str = ''
+    seconds: float = 0.0
+
+
+def last_values(scalars: Scalars, prefix: str, step: float) -> dict[str, float]:
+    """The values of a step.
+
+    Args:
+        scalars (Scalars): Of a run.
+        prefix (str): Such as 'reid/'; is cut off.
+        step (float): The epoch; a series without it is left out.
+
+    Returns:
+        dict[str, float]: Name to value, finite ones alone.
+    """
+    values = {}
+    for name, (steps, numbers) in scalars.series.items():
+        there = name.startswith(prefix) and len(steps) and steps[-1] == step
+        if there and math.isfinite(numbers[-1]):
+            values[name.removeprefix(prefix)] = float(numbers[-1])
+    return values
+
+
+def read_run(work_dir: Path, epochs: int) -> tuple[dict, dict, dict]:
+    """Metrics, clustering and curves of a run that has trained all its epochs.
+
+    Args:
+        work_dir (Path): Of the run.
+        epochs (int): It should have.
+
+    Returns:
+        tuple[dict, dict, dict]: Metrics after the last epoch; empty if there
+        are none, as in a run killed before its last validation. What the last
+        clustering reports. Curves.
+
+    Raises:
+        FileNotFoundError: If it never began.
+    """
+    scalars = read_scalars(work_dir)
+    curves = {}
+    for name in _CURVES:
+        if name in scalars.series:
+            steps, values = scalars.series[name]
+            curves[name] = [
+                [int(step) for step in steps],
+                [round(float(value), 4) for value in values],
+            ]
+    return (
+        last_values(scalars, _METRICS, epochs),
+        last_values(scalars, _LABELS, epochs),
+        curves,
+    )
+
+
+def epochs_begun(work_dir: Path) -> int:
+    """How many epochs a run has clustered so far; 0 if it has not begun."""
+    try:
+        series = read_scalars(work_dir).series
+    except (FileNotFoundError, ValueError):
+        return 0
+    steps = series.get(f'{_LABELS}clusters', ([],))[0]
+    return int(steps[-1]) if len(steps) else 0
+
+
+def write_json(path: Path, value) -> None:
+    """Write a JSON file in one stroke: it is whole, or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'.{path.name}.{os.getpid()}')
+    part.write_text(json.dumps(value, indent=1) + '\n', encoding='utf-8')
+    part.replace(path)
+
+
+def write_results(path: Path, results: Iterable[Result]) -> None:
+    """Keep results in one JSON file.
+
+    Args:
+        path (Path): The file.
+        results (Iterable[Result]): Sorted by name, fingerprint and seed.
+    """
+    rows = sorted(results, key=lambda r: (r.name, r.fingerprint, r.seed))
+    write_json(path, dict(results=[asdict(row) for row in rows]))
+
+
+def read_results(path: Path) -> list[Result]:
+    """Read what :func:`write_results`, or a finished run, has written.
+
+    Args:
+        path (Path): The file.
+
+    Returns:
+        list[Result]: One or more.
+
+    Raises:
+        ValueError: If the file holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        rows = content.get('results', [content])
+        return [Result(**row) for row in rows]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'{path}: these are no results of tools/experiments.py ({error}).'
+        ) from error
+
+
+def gather_results(work_dir: Path) -> list[Result]:
+    """The results of all finished runs below a folder.
+
+    Args:
+        work_dir (Path): ``<experiment>/seed<n>/result.json`` are below it.
+
+    Returns:
+        list[Result]: Sorted by path; empty if there are none.
+    """
+    found = []
+    for path in sorted(work_dir.glob(f'*/seed*/{RESULT_FILE}')):
+        found += read_results(path)
+    return found
+
+
+def merge(results: Iterable[Result]) -> list[Result]:
+    """One result for each fingerprint and seed, the last one given."""
+    return list({(r.fingerprint, r.seed): r for r in results}.values())
+
+
+def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean, and sample standard deviation where there are two values or more.
+
+    Args:
+        values (Sequence[float]): At least one.
+
+    Returns:
+        tuple[float, float | None]: Mean and deviation (divided by n - 1).
+    """
+    return mean(values), stdev(values) if len(values) > 1 else None

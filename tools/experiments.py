@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the paper's experiments, and print their tables beside its numbers.
+
+Examples::
+
+    python tools/experiments.py list
+    python tools/experiments.py run table2 table3 --seeds 1 2 3 --jobs 2
+    python tools/experiments.py table table2 --out table2.md
+    python tools/experiments.py collect --out results.json
+    python tools/experiments.py table table2 --results results.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from mmreid_gcl.experiments import (
+    DATASETS,
+    TABLES,
+    Experiment,
+    Table,
+    gather_results,
+    named_table,
+    read_results,
+    resolve,
+    write_results,
+)
+from mmreid_gcl.experiments.markdown import rows_of, to_csv, to_markdown, to_records
+from mmreid_gcl.experiments.results import merge
+from mmreid_gcl.experiments.running import Pool, Settings, plan
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        'what',
+        nargs='+',
+        metavar='TABLE|CONFIG',
+        help='a name that "list" shows, or a config file',
+    )
+    common.add_argument(
+        '--dataset',
+        choices=list(DATASETS),
+        help='default: synthetic; for table1 the three of the paper',
+    )
+    common.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='overrides for all of them, as key=value. "hook." stands for the '
+        'PseudoLabelHook: hook.graphs.size=8. Give the same to run and table',
+    )
+    folder = argparse.ArgumentParser(add_help=False)
+    folder.add_argument(
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs/experiments'),
+        help='folder of all runs (%(default)s)',
+    )
+    seeds = argparse.ArgumentParser(add_help=False)
+    seeds.add_argument(
+        '--seeds', nargs='+', type=int, help='run: default 1 2 3; table: all there are'
+    )
+
+    commands.add_parser('list', help='the tables and their rows')
+    run = commands.add_parser(
+        'run', parents=[common, folder, seeds], help='run what is not done yet'
+    )
+    run.add_argument('--jobs', type=int, help='runs at a time; default: one a GPU')
+    run.add_argument(
+        '--data-root', help="folder of the data; default: the configs' own"
+    )
+    run.add_argument(
+        '--checkpoints',
+        choices=['last', 'none'],
+        default='last',
+        help='what stays of a finished run (%(default)s)',
+    )
+    run.add_argument(
+        '--report-every', type=float, default=60, help='seconds between lines'
+    )
+    run.add_argument('--dry-run', action='store_true', help='only say what would run')
+    table = commands.add_parser(
+        'table', parents=[common, folder, seeds], help='print as Markdown'
+    )
+    table.add_argument(
+        '--results',
+        nargs='+',
+        type=Path,
+        help='files of "collect", in place of the work dir',
+    )
+    table.add_argument('--out', type=Path, help='also write the Markdown here')
+    table.add_argument('--json', type=Path, help='write all runs as JSON')
+    table.add_argument('--csv', type=Path, help='write all runs as CSV')
+    table.add_argument(
+        '--figure', type=Path, help='draw the table (one sweep, or bars)'
+    )
+    collect = commands.add_parser(
+        'collect', parents=[folder], help='all results in one file'
+    )
+    collect.add_argument('--out', type=Path, required=True, help='JSON file to write')
+    return parser.parse_args(argv)
+
+
+def tables_of(args: argparse.Namespace) -> list[Table]:
+    """The tables that the command line names; configs make one of their own."""
+    tables = [named_table(n, args.dataset) for n in args.what if n in TABLES]
+    configs = [name for name in args.what if name not in TABLES]
+    for name in configs:
+        if not name.endswith('.py'):
+            named_table(name)  # says which there are
+    if configs:
+        rows = [
+            Experiment(Path(name).stem, str(Path(name).resolve())) for name in configs
+        ]
+        tables.append(Table('configs', 'Configs', rows))
+    return tables
+
+
+def resolve_rows(table: Table, args: argparse.Namespace) -> list:
+    """The rows of a table with their configs read."""
+    return [resolve(row, ROOT, args.cfg_options) for row in table.rows]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run; 1 if something failed, 130 if interrupted."""
+    resolved = [row for table in tables_of(args) for row in resolve_rows(table, args)]
+    seeds = args.seeds or [1, 2, 3]
+    jobs = plan(resolved, seeds, args.work_dir.resolve())
+    device, gpus = devices()
+    settings = Settings(
+        root=ROOT,
+        jobs=args.jobs or max(1, len(gpus)),
+        data_root=str(Path(args.data_root).resolve()) if args.data_root else '',
+        device=device,
+        gpus=gpus if len(gpus) > 1 else (),
+        checkpoints=args.checkpoints,
+        report_every=args.report_every,
+    )
+    if settings.jobs < 1:
+        raise ValueError(f'--jobs must be at least 1, got {args.jobs}.')
+    if args.dry_run:
+        for job in jobs:
+            state = 'done' if job.result_file.is_file() else 'to run'
+            print(f'{state:7} {job.title}: {job.folder}')
+        return 0
+    print(f'{len(jobs)} runs, {settings.jobs} at a time, on {device}', flush=True)
+    outcome = Pool(settings, lambda line: print(line, flush=True)).run(jobs)
+    for job in outcome.busy:
+        print(f'left out, another process runs it: {job.title}: {job.folder}')
+    for job, log, reason in outcome.failed:
+        print(f'FAILED {job.title}: {reason}\n       log: {log}')
+    if outcome.interrupted:
+        print('Interrupted; the same command goes on from the last checkpoints.')
+        return 130
+    return 1 if outcome.failed else 0
+
+
+def devices() -> tuple[str, list[str]]:
+    """What this machine computes on, and the names of its GPUs."""
+    import torch
+
+    count = torch.cuda.device_count()
+    if not count:
+        return f'CPU ({platform.processor() or platform.machine()})', []
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+    names = visible.split(',') if visible else [str(n) for n in range(count)]
+    return torch.cuda.get_device_name(0), names[:count]
+
+
+def show(args: argparse.Namespace) -> int:
+    """Print tables."""
+    if args.results:
+        results = merge(r for path in args.results for r in read_results(path))
+    else:
+        results = gather_results(args.work_dir)
+    if args.seeds:
+        results = [r for r in results if r.seed in args.seeds]
+    texts, records = [], []
+    for table in tables_of(args):
+        resolved = resolve_rows(table, args)
+        rows = rows_of(table, resolved, results)
+        notes = []
+        others = {
+            r.name
+            for row, found in rows
+            for r in results
+            if not found and r.name == row.name
+        }
+        if others:
+            notes.append(
+                'There are results of other settings, which are left out, of: '
+                f'{", ".join(sorted(others))}. The config has changed since, or other '
+                '--cfg-options were given.'
+            )
+        texts.append(to_markdown(table, rows, notes))
+        records += to_records(table, rows)
+        if args.figure:
+            draw(table, rows, args.figure)
+    text = '\n'.join(texts)
+    print(text)
+    for path, content in (
+        (args.out, text),
+        (args.json, json.dumps(records, indent=1) + '\n'),
+        (args.csv, to_csv(records)),
+    ):
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, encoding='utf-8')
+    return 0
+
+
+def draw(table: Table, rows: list, path: Path) -> None:
+    """A sweep as figure 5, another table as bars."""
+    from mmreid_gcl.experiments.drawing import draw_table
+    from mmreid_gcl.visualization import save_figure
+
+    print(f'Written: {save_figure(draw_table(table, rows), path)}', file=sys.stderr)
+
+
+def collect(args: argparse.Namespace) -> int:
+    """All results in one file."""
+    results = gather_results(args.work_dir)
+    write_results(args.out, results)
+    print(f'{len(results)} results: {args.out}')
+    return 0
+
+
+def names() -> int:
+    """The tables and how many rows they have."""
+    for name in TABLES:
+        table = named_table(name)
+        print(f'{name:20} {len(table.rows)} rows  {table.title}')
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Do what the command line says; 2 if it makes no sense."""
+    args = parse_args(argv)
+    try:
+        if args.command == 'list':
+            return names()
+        if args.command == 'run':
+            return run(args)
+        return show(args) if args.command == 'table' else collect(args)
+    except (FileNotFoundError, ValueError) as error:
+        print(f'experiments: {error}', file=sys.stderr)
+        return 2
+
+
+if __name__ == '__main__':
+    sys.exit(main())
