@@ -144,6 +144,44 @@ def report(
     return scalars
 
 
+def describe(epoch: int, scalars: dict[str, float], count: int) -> str:
+    """The scalars of :func:`report` as one line of the log.
+
+    Args:
+        epoch (int): From 0.
+        scalars (dict[str, float]): What :func:`report` gave.
+        count (int): N images.
+    """
+    text = (
+        f'Epoch {epoch + 1} pseudo-labels: {scalars["clusters"]:.0f} clusters of '
+        f'{scalars["size_min"]:.0f}-{scalars["size_max"]:.0f} images (median '
+        f'{scalars["size_median"]:.0f}), {scalars["outliers"]:.0f} of {count} images '
+        'are outliers'
+    )
+    if 'stability' in scalars:
+        text += f'; ARI with the last epoch {scalars["stability"]:.3f}'
+    if 'silhouette' in scalars:
+        text += f'; silhouette {scalars["silhouette"]:.3f}'
+    for prefix, title in (('', ''), ('unrefined_', ' before refinement')):
+        if f'{prefix}ari' in scalars:
+            values = ', '.join(
+                f'{name} {scalars[prefix + key]:.3f}'
+                for name, key in (
+                    ('ARI', 'ari'),
+                    ('NMI', 'nmi'),
+                    ('precision', 'precision'),
+                    ('recall', 'recall'),
+                )
+            )
+            text += f'; against identities (report only){title}: {values}'
+    times = ', '.join(
+        f'{key.removeprefix("seconds_")} {value:.1f} s'
+        for key, value in scalars.items()
+        if key.startswith('seconds_')
+    )
+    return f'{text}; {times}'
+
+
 def _against(labels: np.ndarray, truth: Mapping | np.ndarray) -> dict[str, float]:
     precision, recall = pairwise_precision_recall(labels, truth)
     return dict(

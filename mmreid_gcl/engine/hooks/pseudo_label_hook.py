@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from mmreid_gcl.registry import HOOKS, TASK_UTILS
 
 from ..extraction import extract_features
-from ..pseudo_labels import PseudoLabels, cluster_embeddings, report
+from ..pseudo_labels import PseudoLabels, cluster_embeddings, describe, report
 from ..rank_zero import on_rank_zero
 from ..step_watch import StepWatch
 
@@ -94,8 +94,8 @@ class PseudoLabelHook(Hook):
             raise ValueError(
                 f'train_dataloader.batch_size is {loader.batch_size}, but a batch of '
                 f'{sampler.num_identities} identities x {sampler.num_instances} images '
-                f'on {dist.get_world_size()} process(es) is {sampler.batch_size} images '
-                f"for each. Set batch_size={sampler.batch_size}, or 'auto' with "
+                f'on {dist.get_world_size()} process(es) is {sampler.batch_size} '
+                f"images for each. Set batch_size={sampler.batch_size}, or 'auto' with "
                 'tools/train.py.'
             )
         if not hasattr(model, 'memory_heads'):
@@ -130,10 +130,8 @@ class PseudoLabelHook(Hook):
     def _make_labels(self, runner: Runner, model, loader) -> None:
         view = loader.dataset.with_pipeline(self.pipeline)
         title = f'epoch {runner.epoch + 1}: embed'
-        timer_features = extract_features(model, view, title=title, **self.extract)
-        outcome = on_rank_zero(
-            partial(self._cluster, runner, timer_features, loader.dataset)
-        )
+        features = extract_features(model, view, title=title, **self.extract)
+        outcome = on_rank_zero(partial(self._cluster, runner, features, loader.dataset))
         self._share_labels(outcome, len(loader.dataset))
         on_rank_zero(partial(self._init_memories, model, outcome))
         _share_memories(model)
@@ -209,7 +207,7 @@ class PseudoLabelHook(Hook):
         if not (outcome.labels >= 0).any():
             outcome.labels = self._fallback(runner)
         scalars = report(outcome, self.labels, truth)
-        runner.logger.info(_describe(runner.epoch, scalars, len(dataset)))
+        runner.logger.info(describe(runner.epoch, scalars, len(dataset)))
         runner.visualizer.add_scalars(
             {f'pseudo_labels/{name}': value for name, value in scalars.items()},
             step=runner.epoch + 1,
@@ -259,33 +257,3 @@ def _share_memories(model) -> None:
 
 def _unwrap(model):
     return model.module if is_model_wrapper(model) else model
-
-
-def _describe(epoch: int, scalars: dict[str, float], count: int) -> str:
-    """One line of the log."""
-    text = (
-        f'Epoch {epoch + 1} pseudo-labels: {scalars["clusters"]:.0f} clusters of '
-        f'{scalars["size_min"]:.0f}-{scalars["size_max"]:.0f} images (median '
-        f'{scalars["size_median"]:.0f}), {scalars["outliers"]:.0f} of {count} images '
-        'are outliers'
-    )
-    if 'stability' in scalars:
-        text += f'; ARI with the last epoch {scalars["stability"]:.3f}'
-    for prefix, title in (('', ''), ('unrefined_', ' before refinement')):
-        if f'{prefix}ari' in scalars:
-            values = ', '.join(
-                f'{name} {scalars[prefix + key]:.3f}'
-                for name, key in (
-                    ('ARI', 'ari'),
-                    ('NMI', 'nmi'),
-                    ('precision', 'precision'),
-                    ('recall', 'recall'),
-                )
-            )
-            text += f'; against identities (report only){title}: {values}'
-    times = ', '.join(
-        f'{key.removeprefix("seconds_")} {value:.1f} s'
-        for key, value in scalars.items()
-        if key.startswith('seconds_')
-    )
-    return f'{text}; {times}'
