@@ -110,9 +110,7 @@ def small_config(data_root: Path, work_dir: Path, **overrides) -> Config:
                         type='DBSCANClusterer', eps=0.5, min_samples=2, k1=8, k2=3
                     ),
                     graphs=dict(type='OrderedGraphs', order='camera_time', size=8),
-                    extract=dict(
-                        pipeline=test_pipeline, batch_size=64, num_workers=0
-                    ),
+                    extract=dict(pipeline=test_pipeline, batch_size=64, num_workers=0),
                 ),
             ],
             randomness=dict(seed=1),
