@@ -48,21 +48,38 @@ def config_of_checkpoint(path: str | Path) -> Config:
             'and this file as the weights.'
         )
     try:
-        settings = literal_config(text, _WANTED)
-        kept = {'model': settings['model']}
-        kept['test_pipeline'] = find_test_pipeline(Config(settings))
-        check_types(kept['model'], 'model')
-        check_types(kept['test_pipeline'], 'test_pipeline')
-        hook = find_pseudo_label_hook(Config(settings))
-        if hook:
-            hook.pop('extract', None)
-            check_types(hook, 'PseudoLabelHook')
-            kept['custom_hooks'] = [hook]
+        return usable_config(Config(literal_config(text, _WANTED)))
     except (SyntaxError, ValueError, KeyError, RecursionError) as error:
         raise ValueError(
             f'{path}: the config in this checkpoint cannot be used ({error}). Give the '
             'config file as the model and this file as the weights.'
         ) from error
+
+
+def usable_config(settings: Config) -> Config:
+    """What it takes to use a model, of a whole config.
+
+    Args:
+        settings (Config): The config.
+
+    Returns:
+        Config: With ``model`` and ``test_pipeline``, and how training clustered as
+        the ``PseudoLabelHook`` in ``custom_hooks``.
+
+    Raises:
+        ValueError: If model or transforms are missing, or a type is not
+            registered.
+    """
+    if not settings.get('model'):
+        raise ValueError('it has no model')
+    kept = dict(model=settings.model, test_pipeline=find_test_pipeline(settings))
+    check_types(kept['model'], 'model')
+    check_types(kept['test_pipeline'], 'test_pipeline')
+    hook = find_pseudo_label_hook(settings)
+    if hook:
+        hook.pop('extract', None)
+        check_types(hook, 'PseudoLabelHook')
+        kept['custom_hooks'] = [hook]
     return Config(kept)
 
 

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trained model as one file for other programs: ONNX, torch.export, TorchScript."""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmreid_gcl.version import __version__
+
+from .inferencer import ReIDInferencer
+
+INPUT_TYPES = ('uint8', 'float')
+#: Format to the ending of its files.
+FORMATS = {'onnx': '.onnx', 'torch_export': '.pt2', 'torchscript': '.pt'}
+
+
+class EmbeddingModule(nn.Module):
+    """Images to embeddings, with nothing of the training around it.
+
+    Args:
+        model (nn.Module): A model with ``extract_feat`` and a
+            ``data_preprocessor``; copied.
+        input_type (str): 'uint8': the module normalises. 'float': its input is
+            normalised.
+
+    Raises:
+        ValueError: If ``input_type`` is unknown, or there is no normalisation to
+            put inside.
+    """
+
+    def __init__(self, model: nn.Module, input_type: str = 'uint8') -> None:
+        super().__init__()
+        if input_type not in INPUT_TYPES:
+            raise ValueError(
+                f'input_type must be one of {INPUT_TYPES}, got {input_type!r}.'
+            )
+        self.input_type = input_type
+        mean, std = normalisation(model)
+        self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer('std', torch.tensor(std).view(-1, 1, 1))
+        model = copy.deepcopy(model).cpu().float().eval()
+        # What makes training fast is not part of what is computed.
+        if hasattr(model, 'channels_last'):
+            model.channels_last = False
+        model.to(memory_format=torch.contiguous_format)
+        for module in model.modules():
+            module._compiled_call_impl = None
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed images.
+
+        Args:
+            images (Tensor): (n, 3, H, W), uint8 or normalised float32.
+
+        Returns:
+            Tensor: (n, C) float32, unit length.
+        """
+        if self.input_type == 'uint8':
+            images = (images.float() - self.mean) / self.std
+        return self.model.extract_feat(images)
+
+
+def normalisation(model: nn.Module) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of a model's preprocessor, 0 and 1 if it has none."""
+    found = [getattr(model.data_preprocessor, name, None) for name in ('mean', 'std')]
+    if any(values is None for values in found):
+        return [0.0] * 3, [1.0] * 3
+    # the shortest decimals of the float32 numbers: 123.675, not 123.67500305
+    return tuple([float(str(v)) for v in x.flatten().cpu().numpy()] for x in found)
+
+
+def input_size(pipeline: list[dict]) -> tuple[int, int]:
+    """Height and width that test transforms make.
+
+    Args:
+        pipeline (list[dict]): The transforms.
+
+    Returns:
+        tuple[int, int]: (H, W).
+
+    Raises:
+        ValueError: If they do not name one size.
+    """
+    for step in reversed(pipeline):
+        if str(step.get('type')).rpartition('.')[2] == 'Resize':
+            scale = step.get('scale')
+            if isinstance(scale, int):
+                return scale, scale
+            if isinstance(scale, (list, tuple)) and len(scale) == 2:
+                return int(scale[1]), int(scale[0])
+    raise ValueError(
+        'The test transforms do not resize to one size, such as '
+        "dict(type='Resize', scale=(128, 256)) (width, height); give the size."
+    )
+
+
+def describe(
+    inferencer: ReIDInferencer, input_type: str, size: tuple[int, int]
+) -> dict[str, str]:
+    """What another program must know to use the file.
+
+    Args:
+        inferencer (ReIDInferencer): The model and its transforms.
+        input_type (str): 'uint8' or 'float'.
+        size (tuple[int, int]): (H, W).
+
+    Returns:
+        dict[str, str]: JSON texts and plain words.
+    """
+    model = inferencer.model
+    mean, std = normalisation(model)
+    order = 'RGB' if getattr(model.data_preprocessor, 'to_rgb', False) else 'BGR'
+    resizes = [step for step in inferencer.pipeline if 'interpolation' in step]
+    if input_type == 'uint8':
+        expects = 'uint8, 0 to 255; the model normalises'
+    else:
+        expects = 'float32, (pixel of 0 to 255 - mean) / std'
+    return dict(
+        producer=f'mmreid_gcl {__version__}',
+        input=f'images: (n, 3, {size[0]}, {size[1]}), n x channel x height x width, '
+        f'{order}, {expects}',
+        output='embeddings: (n, C) float32, unit length; compare by inner product',
+        input_type=input_type,
+        channel_order=order,
+        height=str(size[0]),
+        width=str(size[1]),
+        interpolation=resizes[-1]['interpolation'] if resizes else 'bilinear',
+        mean=json.dumps(mean),
+        std=json.dumps(std),
+        model_hash=inferencer.model_hash,
+    )
+
+
+def export_model(
+    inferencer: ReIDInferencer,
+    path: str | Path,
+    file_format: str | None = None,
+    input_type: str = 'uint8',
+    size: tuple[int, int] | None = None,
+) -> dict[str, str]:
+    """Write a model for other programs; the number of images stays free.
+
+    Args:
+        inferencer (ReIDInferencer): The model.
+        path (str | Path): File to write.
+        file_format (str, optional): 'onnx', 'torch_export' or 'torchscript'.
+            Defaults to what the ending says: .onnx, .pt2, .pt.
+        input_type (str): 'uint8': pixels go in, the file normalises. 'float':
+            normalised pixels go in; mean and std stand in the metadata. Defaults
+            to 'uint8'.
+        size (tuple[int, int], optional): (H, W). Defaults to that of the test
+            transforms.
+
+    Returns:
+        dict[str, str]: The metadata in the file: properties of an ONNX model, the
+        extra file ``metadata.json`` of the others.
+
+    Raises:
+        ImportError: If onnx or onnxscript is not installed.
+        ValueError: If the format is unknown or there is no size.
+    """
+    path = Path(path)
+    if file_format is None:
+        endings = {ending: name for name, ending in FORMATS.items()}
+        file_format = endings.get(path.suffix)
+    if file_format not in FORMATS:
+        raise ValueError(
+            f'{path}: the format must be one of {", ".join(FORMATS)}, or follow from '
+            f'the ending of the file: {", ".join(FORMATS.values())}.'
+        )
+    size = input_size(inferencer.pipeline) if size is None else size
+    module = EmbeddingModule(inferencer.model, input_type).eval()
+    metadata = describe(inferencer, input_type, size)
+    # two images: one would be taken for a constant
+    example = torch.zeros(2, 3, *size)
+    if input_type == 'uint8':
+        example = example.byte()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writers = dict(onnx=_onnx, torch_export=_torch_export, torchscript=_torchscript)
+    with torch.no_grad(), warnings.catch_warnings():
+        # tracing warns of what is constant here, and of its own age
+        warnings.simplefilter('ignore')
+        writers[file_format](module, example, path, metadata)
+    return metadata
+
+
+def _onnx(module: nn.Module, example: Tensor, path: Path, metadata: dict) -> None:
+    missing = [name for name in ('onnx', 'onnxscript') if find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f'Exporting to ONNX needs {" and ".join(missing)}: pip install '
+            '"mmreid_gcl[optional]" or pip install onnx onnxscript onnxruntime.'
+        )
+    import onnx
+
+    torch.onnx.export(
+        module,
+        (example,),
+        str(path),
+        input_names=['images'],
+        output_names=['embeddings'],
+        dynamic_shapes=({0: torch.export.Dim('n')},),
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def _torch_export(
+    module: nn.Module, example: Tensor, path: Path, metadata: dict
+) -> None:
+    program = torch.export.export(
+        module, (example,), dynamic_shapes=({0: torch.export.Dim('n')},)
+    )
+    torch.export.save(
+        program, str(path), extra_files={'metadata.json': json.dumps(metadata)}
+    )
+
+
+def _torchscript(
+    module: nn.Module, example: Tensor, path: Path, metadata: dict
+) -> None:
+    traced = torch.jit.trace(module, example, check_trace=False)
+    torch.jit.save(
+        traced, str(path), _extra_files={'metadata.json': json.dumps(metadata)}
+    )
+
+
+def run_exported(path: str | Path, images: np.ndarray) -> np.ndarray:
+    """Embed with an exported file, as another program would.
+
+    Args:
+        path (str | Path): Of :func:`export_model`.
+        images (np.ndarray): (n, 3, H, W), uint8 or float32 as the file expects.
+
+    Returns:
+        np.ndarray: (n, C) float32.
+
+    Raises:
+        ImportError: If it is ONNX and onnxruntime is not installed.
+    """
+    path = Path(path)
+    if path.suffix == '.onnx':
+        if find_spec('onnxruntime') is None:
+            raise ImportError(
+                'Running an ONNX model needs onnxruntime: pip install onnxruntime.'
+            )
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(
+            str(path), providers=['CPUExecutionProvider']
+        )
+        return session.run(None, {'images': images})[0]
+    if path.suffix == '.pt2':
+        module = torch.export.load(str(path)).module()
+    else:
+        module = torch.jit.load(str(path), map_location='cpu')
+    with torch.no_grad():
+        return module(torch.from_numpy(images)).numpy()
+
+
+def compare_exported(
+    inferencer: ReIDInferencer, path: str | Path, input_type: str, images: np.ndarray
+) -> float:
+    """Largest difference between an exported file and the model.
+
+    Args:
+        inferencer (ReIDInferencer): The model.
+        path (str | Path): The file.
+        input_type (str): What it expects.
+        images (np.ndarray): (n, 3, H, W) uint8, in the model's channel order.
+
+    Returns:
+        float: Of unit embeddings, absolute.
+    """
+    module = EmbeddingModule(inferencer.model, 'uint8').eval()
+    with torch.no_grad():
+        expected = module(torch.from_numpy(images)).numpy()
+    if input_type == 'float':
+        mean, std = normalisation(inferencer.model)
+        mean, std = (np.array(x, np.float32)[:, None, None] for x in (mean, std))
+        images = (images.astype(np.float32) - mean) / std
+    return float(np.abs(run_exported(path, images) - expected).max())

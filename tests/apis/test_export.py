@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mmreid_gcl.apis import ReIDInferencer
+from mmreid_gcl.apis.export import export_model, input_size
+from mmreid_gcl.registry import MODELS
+
+from .tiny import SIZE, TEST_PIPELINE, draw, make_model, tiny_cfg
+
+# people under two cameras, at odd sizes
+QUERIES = [draw(person, 0, 37 + person, 21) for person in range(5)]
+GALLERY = [draw(person, 10, 52, 19 + person) for person in range(7)]
+
+
+@pytest.fixture(scope='module')
+def inferencer():
+    """Two stages: what is exported is as varied, the graph is smaller."""
+    cfg = tiny_cfg(flip_test=True, channels_last=True)
+    cfg.model.backbone.update(
+        num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,)
+    )
+    cfg.model.neck.update(in_channels=16, pooling='gem')
+    cfg.model.head.in_channels = 16
+    return ReIDInferencer(make_model(cfg=cfg), pipeline=TEST_PIPELINE, progress=False)
+
+
+def pixels(images, metadata):
+    """What a program makes of images that knows nothing but the metadata."""
+    size = int(metadata['width']), int(metadata['height'])
+    how = dict(bicubic=cv2.INTER_CUBIC)[metadata['interpolation']]
+    batch = np.stack([cv2.resize(image, size, interpolation=how) for image in images])
+    if metadata['channel_order'] == 'RGB':
+        batch = batch[..., ::-1]
+    batch = np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
+    if metadata['input_type'] == 'uint8':
+        return batch
+    mean, std = (
+        np.array(json.loads(metadata[name]), np.float32)[:, None, None]
+        for name in ('mean', 'std')
+    )
+    return (batch.astype(np.float32) - mean) / std
+
+
+def same_as_the_model(inferencer, run, metadata):
+    """Unit embeddings within 1e-4, the same ranking; batches of any size."""
+    parts = []
+    for images in (QUERIES, GALLERY):
+        found = run(pixels(images, metadata))
+        assert found.dtype == np.float32
+        expected = inferencer(images)
+        assert np.abs(found - expected).max() <= 1e-4
+        parts.append((found, expected))
+        alone = run(pixels(images[:1], metadata))
+        assert np.abs(alone - expected[:1]).max() <= 1e-4
+    rankings = [
+        np.argsort(-(query @ gallery.T), axis=1, kind='stable')
+        for query, gallery in zip(*parts)
+    ]
+    assert np.array_equal(*rankings)
+    assert len(np.unique(rankings[0], axis=0)) > 1
+
+
+INPUTS = pytest.mark.parametrize(
+    'input_type', ['uint8', pytest.param('float', marks=pytest.mark.slow)]
+)
+
+
+@INPUTS
+def test_onnx(inferencer, tmp_path, input_type):
+    pytest.importorskip('onnx')
+    pytest.importorskip('onnxscript')
+    onnxruntime = pytest.importorskip('onnxruntime')
+    path = tmp_path / 'model.onnx'
+    metadata = export_model(inferencer, path, input_type=input_type)
+    assert [file.name for file in tmp_path.iterdir()] == ['model.onnx']
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        str(path), options, providers=['CPUExecutionProvider']
+    )
+    assert session.get_modelmeta().custom_metadata_map == metadata
+    (images,) = session.get_inputs()
+    assert images.name == 'images' and images.shape[1:] == [3, *SIZE]
+    assert isinstance(images.shape[0], str)
+    assert images.type == (
+        'tensor(uint8)' if input_type == 'uint8' else 'tensor(float)'
+    )
+
+    def run(batch):
+        return session.run(['embeddings'], {'images': batch})[0]
+
+    same_as_the_model(inferencer, run, metadata)
+
+
+@INPUTS
+def test_torch_export(inferencer, tmp_path, input_type):
+    path = tmp_path / 'model.pt2'
+    metadata = export_model(inferencer, path, input_type=input_type)
+    extra = {'metadata.json': ''}
+    module = torch.export.load(str(path), extra_files=extra).module()
+    assert json.loads(extra['metadata.json']) == metadata
+
+    def run(batch):
+        with torch.no_grad():
+            return module(torch.from_numpy(batch)).numpy()
+
+    same_as_the_model(inferencer, run, metadata)
+
+
+@pytest.mark.parametrize('input_type', ['uint8', 'float'])
+def test_torchscript(inferencer, tmp_path, input_type):
+    path = tmp_path / 'model.pt'
+    metadata = export_model(inferencer, path, input_type=input_type)
+    extra = {'metadata.json': ''}
+    module = torch.jit.load(str(path), _extra_files=extra)
+    assert json.loads(extra['metadata.json']) == metadata
+
+    def run(batch):
+        with torch.no_grad():
+            return module(torch.from_numpy(batch)).numpy()
+
+    same_as_the_model(inferencer, run, metadata)
+
+
+def test_metadata(inferencer, tmp_path):
+    metadata = export_model(inferencer, tmp_path / 'a.pt')
+    assert metadata['input'].startswith('images: (n, 3, 32, 16)')
+    assert (metadata['height'], metadata['width']) == ('32', '16')
+    assert json.loads(metadata['mean']) == [123.675, 116.28, 103.53]
+    assert json.loads(metadata['std']) == [58.395, 57.12, 57.375]
+    assert metadata['model_hash'] == inferencer.model_hash
+
+
+def test_the_model_stays_as_it_is(inferencer, tmp_path):
+    before = inferencer(QUERIES)
+    export_model(inferencer, tmp_path / 'a.pt')
+    assert inferencer.model.channels_last
+    assert np.array_equal(inferencer(QUERIES), before)
+
+
+def test_a_compiled_model(tmp_path):
+    cfg = tiny_cfg(compile=True)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model).eval()
+    inferencer = ReIDInferencer(model, pipeline=TEST_PIPELINE)
+    export_model(inferencer, tmp_path / 'a.pt')
+    assert model.backbone._compiled_call_impl is not None
+
+
+@pytest.mark.parametrize(
+    'steps,expected',
+    [
+        (TEST_PIPELINE, SIZE),
+        ([dict(type='mmpretrain.Resize', scale=128)], (128, 128)),
+        (
+            [dict(type='Resize', scale=(1, 2)), dict(type='Resize', scale=[3, 4])],
+            (4, 3),
+        ),
+    ],
+)
+def test_input_size(steps, expected):
+    assert input_size(steps) == expected
+
+
+def test_refused(inferencer, tmp_path):
+    with pytest.raises(ValueError, match=r'model\.bin.*\.onnx'):
+        export_model(inferencer, tmp_path / 'model.bin')
+    with pytest.raises(ValueError, match='input_type'):
+        export_model(inferencer, tmp_path / 'model.pt', input_type='int8')
+    with pytest.raises(ValueError, match='give the size'):
+        input_size([dict(type='PackInputs')])
+
+
+def test_without_onnx(inferencer, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmreid_gcl.apis.export.find_spec', lambda name: None)
+    with pytest.raises(ImportError, match='onnx and onnxscript'):
+        export_model(inferencer, tmp_path / 'model.onnx')

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+
+def test_export(load_tool, trained, tmp_path, capsys):
+    out = tmp_path / 'deep' / 'model.pt'
+    code = load_tool('export').main([trained[1], str(out), '--device=cpu'])
+    assert code == 0 and out.is_file()
+    printed = capsys.readouterr().out
+    assert '(n, 3, 32, 16)' in printed and 'largest difference to the model' in printed
+
+
+def test_another_size(load_tool, trained, tmp_path, capsys):
+    out = tmp_path / 'model.pt'
+    code = load_tool('export').main(
+        [trained[1], str(out), '--device=cpu', '--size', '64', '24', '--input=float']
+    )
+    assert code == 0
+    assert '(n, 3, 64, 24)' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('difference', [1.0, float('nan')])
+def test_a_difference_is_an_error(load_tool, trained, tmp_path, capsys, difference):
+    tool = load_tool('export')
+    tool.compare_exported = lambda *arguments: difference
+    assert tool.main([trained[1], str(tmp_path / 'a.pt'), '--device=cpu']) == 2
+    assert 'Do not use this file' in capsys.readouterr().err
+
+
+def test_unknown_ending(load_tool, trained, tmp_path, capsys):
+    assert load_tool('export').main([trained[1], str(tmp_path / 'a.bin')]) == 2
+    assert '.onnx' in capsys.readouterr().err

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write a model for other programs.
+
+``python tools/export.py CONFIG model.onnx --checkpoint epoch_60.pth``
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmreid_gcl.apis.command_line import (
+    add_model_arguments,
+    build_inferencer,
+    run_tool,
+)
+from mmreid_gcl.apis.export import (
+    FORMATS,
+    INPUT_TYPES,
+    compare_exported,
+    export_model,
+    input_size,
+)
+
+#: Unit embeddings may differ by this much; rankings of real crops stay the same.
+TOLERANCE = 1e-4
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description='Export a model to ONNX, torch.export or TorchScript, with a free '
+        'number of images, and compare the file with the model. Size, channel order '
+        'and normalisation stand in its metadata.'
+    )
+    add_model_arguments(parser)
+    parser.add_argument(
+        'out', help='file: .onnx, .pt2 (torch.export), .pt (TorchScript)'
+    )
+    parser.add_argument(
+        '--format', choices=list(FORMATS), help='default: by the ending'
+    )
+    parser.add_argument(
+        '--input',
+        choices=INPUT_TYPES,
+        default='uint8',
+        help='uint8: pixels, normalised inside; float: normalised by the caller',
+    )
+    parser.add_argument(
+        '--size', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'), help='of the images'
+    )
+    parser.add_argument(
+        '--no-check', action='store_true', help='do not compare with the model'
+    )
+    return parser.parse_args(argv)
+
+
+def export(argv: Sequence[str] | None) -> int:
+    """Export and compare."""
+    args = parse_args(argv)
+    inferencer = build_inferencer(args)
+    size = tuple(args.size) if args.size else input_size(inferencer.pipeline)
+    metadata = export_model(inferencer, args.out, args.format, args.input, size)
+    print(f'{args.out}\n  in   {metadata["input"]}\n  out  {metadata["output"]}')
+    if args.no_check:
+        return 0
+    # three images: not the number that was traced
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, *size), np.uint8)
+    difference = compare_exported(inferencer, args.out, args.input, images)
+    print(f'  largest difference to the model: {difference:.1e}')
+    if not difference <= TOLERANCE:
+        raise ValueError(
+            f'{args.out}: embeddings differ from those of the model by '
+            f'{difference:.1e}, more than {TOLERANCE:g}. Do not use this file.'
+        )
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Export; the exit code."""
+    return run_tool('export', export, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

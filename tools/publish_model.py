@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make a checkpoint fit to give away.
+
+``python tools/publish_model.py work_dirs/gcl_folder/epoch_60.pth my_model.pth`` writes
+``my_model-<hash>.pth`` with weights and config, without the optimiser.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmreid_gcl.apis.command_line import run_tool
+from mmreid_gcl.apis.publish import publish_checkpoint
+
+
+def publish(argv: Sequence[str] | None) -> int:
+    """Read, check, write."""
+    parser = argparse.ArgumentParser(
+        description='Keep of a checkpoint its weights and the part of its config that '
+        'using it needs; put the hash into the name.'
+    )
+    parser.add_argument('checkpoint', help='checkpoint of a training')
+    parser.add_argument('out', help='name of the file, to which the hash is added')
+    parser.add_argument('--config', help='config file, if the checkpoint has none')
+    args = parser.parse_args(argv)
+    config = Config.fromfile(args.config) if args.config else None
+    path = publish_checkpoint(args.checkpoint, args.out, config)
+    megabytes = [Path(name).stat().st_size / 2**20 for name in (args.checkpoint, path)]
+    print(f'{path}: {megabytes[1]:.1f} MiB (was {megabytes[0]:.1f})')
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Publish; the exit code."""
+    return run_tool('publish_model', publish, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
