@@ -1,0 +1,436 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tool with trainings that take no time: scripts that write what a run does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from mmreid_gcl.experiments import (
+    TABLES,
+    Experiment,
+    Result,
+    Table,
+    gather_results,
+    named_table,
+    read_results,
+    resolve,
+    write_results,
+)
+from mmreid_gcl.experiments.markdown import (
+    rows_of,
+    spread,
+    to_csv,
+    to_markdown,
+    to_records,
+)
+from mmreid_gcl.experiments.results import epochs_begun, merge, read_run
+from mmreid_gcl.experiments.running import Pool, Settings, duration, plan
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = """
+model = dict(type='UnsupervisedReID', head=dict(momentum=0.2), relation_neck={neck})
+train_dataloader = dict(num_workers=2, dataset=dict(type='X', data_root='here'))
+train_cfg = dict(max_epochs=3)
+custom_hooks = [dict(type='A'), dict(type='PseudoLabelHook', graphs=dict(
+    type='OrderedGraphs', order='filename', size=16), clusterer=dict(eps=0.5))]
+randomness = dict(seed=1)
+behaviour = 'good'
+"""
+#: Stands for tools/train.py: writes scalars as a run does.
+TRAIN = """
+import json, os, sys, time
+from pathlib import Path
+config, work_dir = sys.argv[1], Path(sys.argv[2].partition('=')[2])
+options = dict(o.split('=', 1) for o in sys.argv[sys.argv.index('--cfg-options') + 1:])
+seed = int(options['randomness.seed'])
+behaviour = options.get('behaviour', 'good')
+with open(work_dir / 'calls', 'a') as calls:
+    calls.write(' '.join(sys.argv[1:]) + '\\n')
+(work_dir / 'env').write_text(json.dumps(dict(os.environ)))
+out = work_dir / f'2026_{time.monotonic_ns()}' / 'vis_data'
+out.mkdir(parents=True)
+def line(**scalars):
+    with open(out / 'scalars.json', 'a') as file:
+        file.write(json.dumps({k.replace('__', '/'): v for k, v in scalars.items()}))
+        file.write('\\n')
+if behaviour == 'broken':
+    print('ValueError: this is wrong')
+    sys.exit(3)
+for epoch in (1, 2, 3):
+    line(pseudo_labels__clusters=10 * epoch, pseudo_labels__outliers=5,
+         pseudo_labels__ari=0.1 * epoch, step=epoch)
+    if behaviour == 'hangs':
+        import subprocess
+        child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)'])
+        (work_dir / 'child').write_text(str(child.pid))
+        time.sleep(99)
+    name = work_dir / f'epoch_{epoch}.pth'
+    name.write_text('weights')
+    (work_dir / 'last_checkpoint').write_text(str(name))
+    if behaviour == 'good':
+        line(reid__mAP=10.0 * epoch + seed, reid__R1=20.0 * epoch + seed, step=epoch)
+"""
+TEST = """
+import json, sys
+from pathlib import Path
+out = Path(sys.argv[3].partition('=')[2]) / '2026'
+out.mkdir(parents=True)
+(out / '2026.json').write_text(json.dumps({'reid/mAP': 77.5, 'time': 1}))
+"""
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A repository of stand-ins."""
+    for name, text in (
+        ('tools/train.py', TRAIN),
+        ('tools/test.py', TEST),
+        ('configs/ablation/a.py', CONFIG.format(neck="dict(type='GCLNeck')")),
+        ('configs/plain.py', CONFIG.format(neck=None)),
+    ):
+        path = tmp_path / 'root' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+    return tmp_path / 'root'
+
+
+def jobs_of(root, *experiments, seeds=(1,)):
+    rows = [resolve(experiment, root) for experiment in experiments]
+    return plan(rows, seeds, root / 'work')
+
+
+def test_equal_settings_have_equal_fingerprints(root):
+    a = Experiment('a', 'configs/ablation/a.py')
+    base = resolve(a, root)
+    assert base.name == 'ablation.a' and base.epochs == 3
+    same = [
+        {'train_dataloader.num_workers': 9},
+        {'train_dataloader.dataset.data_root': 'there'},
+        {'randomness.seed': 5},
+        {'hook.graphs.size': 16.0},
+    ]
+    other = [
+        {'hook.graphs.size': 8},
+        {'model.head.momentum': 0.1},
+        {'train_cfg.max_epochs': 4},
+    ]
+    for options in same:
+        assert resolve(a, root, options).fingerprint == base.fingerprint, options
+    different = {resolve(a, root, options).fingerprint for options in other}
+    assert len(different | {base.fingerprint}) == 4
+
+
+def test_hook_options_find_the_hook(root):
+    row = resolve(Experiment('', 'configs/plain.py', {'hook.clusterer.eps': 0.7}), root)
+    assert row.options == {'custom_hooks.1.clusterer.eps': 0.7}
+    assert row.name == 'plain,eps=0.7'
+    assert row.graphs == '–'  # there is no relation neck to need them
+    graphs = resolve(Experiment('', 'configs/ablation/a.py'), root).graphs
+    assert graphs == 'file name (leaks)'
+    (root / 'configs/none.py').write_text('model = dict()\n')
+    with pytest.raises(ValueError, match=r'none\.py.*PseudoLabelHook'):
+        resolve(Experiment('', 'configs/none.py', {'hook.refine_begin': 1}), root)
+    with pytest.raises(FileNotFoundError, match=r'gone\.py'):
+        resolve(Experiment('', 'configs/gone.py'), root)
+
+
+def test_runs_in_parallel_and_skips_what_is_done(root):
+    rows = (
+        Experiment('one', 'configs/ablation/a.py'),
+        Experiment('again', 'configs/ablation/a.py', {'hook.graphs.size': 16}),
+        Experiment('two', 'configs/plain.py', {'hook.clusterer.eps': 0.4}),
+    )
+    jobs = jobs_of(root, *rows, seeds=(1, 2))
+    # 'again' is 'one'; all of the first seed come first
+    assert [(j.resolved.config.stem, j.seed) for j in jobs] == [
+        ('a', 1),
+        ('plain', 1),
+        ('a', 2),
+        ('plain', 2),
+    ]
+    said = []
+    settings = Settings(root, jobs=2, data_root='/data', device='D', gpus=('7', '8'))
+    outcome = Pool(settings, said.append).run(jobs)
+    assert len(outcome.done) == 4 and not outcome.failed and not outcome.interrupted
+    assert sum(line.startswith('done') for line in said) == 4
+    found = {(r.name, r.seed): r for r in gather_results(root / 'work')}
+    result = found['plain,eps=0.4', 2]
+    assert result.metrics == {'mAP': 32.0, 'R1': 62.0}
+    assert result.pseudo_labels == pytest.approx(
+        {'clusters': 30, 'outliers': 5, 'ari': 0.3}
+    )
+    assert result.curves['reid/mAP'] == [[1, 2, 3], [12.0, 22.0, 32.0]]
+    assert (result.epochs, result.device, result.data_root) == (3, 'D', '/data')
+    call = (jobs[3].folder / 'calls').read_text()
+    assert '--resume' in call and 'data_root=/data' in call
+    assert 'custom_hooks.1.clusterer.eps=0.4' in call and 'randomness.seed=2' in call
+    env = [json.loads((job.folder / 'env').read_text()) for job in jobs]
+    threads = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert {e['OMP_NUM_THREADS'] for e in env} == {str(threads)}
+    assert {e['CUDA_VISIBLE_DEVICES'] for e in env} == {'7', '8'}
+    assert [p.name for p in jobs[0].folder.glob('*.pth')] == ['epoch_3.pth']
+
+    again = Pool(settings, said.append).run(jobs_of(root, *rows, seeds=(1, 2, 3)))
+    assert {(r.name, r.seed) for r in again.done} == {
+        ('ablation.a', 3),
+        ('plain,eps=0.4', 3),
+    }
+    assert len((jobs[0].folder / 'calls').read_text().splitlines()) == 1
+
+
+def test_a_failure_does_not_take_the_rest_along(root):
+    jobs = jobs_of(
+        root,
+        Experiment('bad', 'configs/ablation/a.py', {'behaviour': 'broken'}),
+        Experiment('good', 'configs/plain.py'),
+    )
+    outcome = Pool(Settings(root), lambda line: None).run(jobs)
+    assert [r.name for r in outcome.done] == ['plain']
+    ((job, log, reason),) = outcome.failed
+    assert job is jobs[0] and 'exit status 3' in reason
+    assert 'ValueError: this is wrong' in reason
+    assert 'ValueError: this is wrong' in log.read_text()
+    assert not job.result_file.exists()
+
+
+def test_a_run_killed_before_its_last_validation_is_evaluated(root):
+    (job,) = jobs_of(root, Experiment('', 'configs/plain.py', {'behaviour': 'mute'}))
+    settings = Settings(root, checkpoints='none')
+    outcome = Pool(settings, lambda line: None).run([job])
+    assert outcome.done[0].metrics == {'mAP': 77.5}
+    assert outcome.done[0].pseudo_labels['clusters'] == 30
+    assert not list(job.folder.glob('*.pth'))
+
+
+def test_a_run_that_another_process_has_is_left_out(root):
+    import fcntl
+
+    one, two = jobs_of(root, Experiment('', 'configs/plain.py'), seeds=(1, 2))
+    one.folder.mkdir(parents=True)
+    with (one.folder / '.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        outcome = Pool(Settings(root), lambda line: None).run([one, two])
+    assert outcome.busy == [one]
+    assert [r.seed for r in outcome.done] == [2]
+
+
+def alive(pid):
+    try:
+        state = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0]
+    except OSError:
+        return False
+    return state != 'Z'
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_children_and_theirs(root, number):
+    (job,) = jobs_of(root, Experiment('', 'configs/plain.py', {'behaviour': 'hangs'}))
+    code = (
+        'import sys; from pathlib import Path\n'
+        'from mmreid_gcl.experiments import Experiment, resolve\n'
+        'from mmreid_gcl.experiments.running import Pool, Settings, plan\n'
+        'root = Path(sys.argv[1])\n'
+        "e = Experiment('', 'configs/plain.py', {'behaviour': 'hangs'})\n"
+        "jobs = plan([resolve(e, root)], [1], root / 'work')\n"
+        'sys.exit(50 + Pool(Settings(root)).run(jobs).interrupted)\n'
+    )
+    parent = subprocess.Popen([sys.executable, '-c', code, str(root)], cwd=ROOT)
+    try:
+        deadline = time.monotonic() + 120
+        while (
+            not (job.folder / 'child').exists()
+            or not (job.folder / 'child').read_text()
+        ):
+            assert parent.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        child = int((job.folder / 'child').read_text())
+        assert alive(child)
+        parent.send_signal(number)
+        assert parent.wait(60) == 51
+    finally:
+        parent.kill()
+    while alive(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert float((job.folder / 'seconds.txt').read_text()) > 0
+    assert epochs_begun(job.folder) == 1
+    assert not job.result_file.exists()
+
+
+def result(fingerprint='f', seed=1, name='n', **metrics):
+    return Result(name, fingerprint, seed, 3, metrics, {'ari': 0.5, 'clusters': 7})
+
+
+def test_results_survive_a_file(tmp_path):
+    results = [result(seed=2, mAP=1.5), result(seed=1, mAP=2.5)]
+    write_results(tmp_path / 'r.json', results)
+    assert read_results(tmp_path / 'r.json') == results[::-1]
+    later = result(seed=1, mAP=9.0)
+    assert merge([*results, later]) == [results[0], later]
+    (tmp_path / 'x.json').write_text('[1]')
+    with pytest.raises(ValueError, match=r'x\.json'):
+        read_results(tmp_path / 'x.json')
+    assert gather_results(tmp_path / 'none') == []
+
+
+def test_metrics_of_an_earlier_epoch_do_not_count(tmp_path):
+    (tmp_path / '1/vis_data').mkdir(parents=True)
+    lines = [
+        {'pseudo_labels/clusters': 4, 'step': 1},
+        {'reid/mAP': 10.0, 'reid/R1': float('nan'), 'step': 1},
+        {'pseudo_labels/clusters': 5, 'step': 2},
+    ]
+    text = '\n'.join(map(json.dumps, lines))
+    (tmp_path / '1/vis_data/scalars.json').write_text(text)
+    assert read_run(tmp_path, 2)[:2] == ({}, {'clusters': 5})
+    assert read_run(tmp_path, 1)[0] == {'mAP': 10.0}
+
+
+def test_means_and_deviations_by_hand():
+    assert spread([]) == '–'
+    assert spread([3.14]) == '3.1'
+    assert spread([1.0, 2.0, 4.5]) == '2.5 ± 1.8'  # sqrt((2.25 + 0.25 + 4) / 2)
+    assert spread([0.25, 0.75], 3) == '0.500 ± 0.354'
+
+
+def test_markdown_beside_the_paper(root):
+    table = Table(
+        't',
+        'Title',
+        [
+            Experiment('done', 'configs/ablation/a.py', paper=dict(mAP=77.0)),
+            Experiment('open', 'configs/plain.py', paper=dict(mAP=60, R1=70)),
+        ],
+        paper_on='Duke',
+        note='A note.',
+    )
+    resolved = [resolve(row, root) for row in table.rows]
+    mark = resolved[0].fingerprint
+    results = [
+        result(mark, 2, mAP=50.0, R1=60.0),
+        result(mark, 1, mAP=52.0, R1=61.0),
+        result('else', 1, mAP=99.0),
+    ]
+    rows = rows_of(table, resolved, results)
+    lines = to_markdown(table, rows, ['More.']).splitlines()
+    cells = [[cell.strip() for cell in line.split('|')[1:-1]] for line in lines[2:6]]
+    assert cells[0][:7] == ['', 'graphs', 'seeds', 'paper mAP', 'mAP', 'paper R1', 'R1']
+    assert cells[2][:8] == [
+        'done', 'file name (leaks)', '2', '77.0', '51.0 ± 1.4', '–', '60.5 ± 0.7',
+        '0.500 ± 0.000',
+    ]  # fmt: skip
+    assert cells[3][:7] == ['open', '–', '0', '60.0', 'not run', '70.0', 'not run']
+    assert {len(row) for row in cells} == {len(cells[0])}
+    assert 'Duke' in lines[-1] and lines[-1].endswith('A note. More.')
+    records = to_records(table, rows)
+    assert [(r['row'], r['seed'], r['mAP']) for r in records] == [
+        ('done', 1, 52.0),
+        ('done', 2, 50.0),
+        ('open', None, None),
+    ]
+    first, *_, last = to_csv(records).splitlines()
+    assert first.startswith('table,row,') and last.startswith('t,open,')
+
+
+def test_durations():
+    assert [duration(s) for s in (45, 600, 9000)] == ['45 s', '10 min', '2.5 h']
+
+
+@pytest.mark.parametrize('name', list(TABLES))
+def test_named_tables_resolve(name):
+    for dataset in (None, 'synthetic', 'market', 'duke', 'msmt17'):
+        try:
+            table = named_table(name, dataset)
+        except ValueError as error:
+            # only data sets without configs are refused
+            assert 'configs for' in str(error) and dataset in (
+                'market',
+                'duke',
+                'msmt17',
+            )
+            continue
+        assert table.name == name
+        labels = [row.label for row in table.rows]
+        assert len(set(labels)) == len(labels)
+        rows = [resolve(row, ROOT) for row in table.rows]
+        assert all(row.epochs for row in rows)
+        if name == 'table1' and dataset in (None, 'market', 'duke', 'msmt17'):
+            assert any(row.graphs == 'file name (leaks)' for row in rows)
+
+
+def test_tables_share_runs():
+    def marks(name):
+        return [resolve(row, ROOT).fingerprint for row in named_table(name).rows]
+
+    two, three = marks('table2'), marks('table3')
+    assert len(set(two)) == 6 and len(set(three)) == 5
+    assert two[0] == three[0] and two[2] == three[3]  # models 1, 3: average, k = 2
+    graphs = marks('graphs')
+    assert len(set(graphs)) == len(graphs)
+    assert graphs[0] == two[3] and graphs[2] == two[5]
+    assert two == marks('table2-camera_time')
+    assert [a == b for a, b in zip(two, marks('table2-filename'))] == [
+        True, False, True, False, False, False,
+    ]  # fmt: skip
+    for sweep in ('sweep-B', 'sweep-T', 'sweep-eta', 'refine_begin'):
+        assert two[5] in marks(sweep), sweep
+    for sweep in ('sweep-eps', 'sweep-min_samples'):
+        assert two[3] in marks(sweep), sweep
+
+
+def test_paper_numbers():
+    duke = named_table('table2', 'duke')
+    assert [row.paper['mAP'] for row in duke.rows] == [69.4, 70.6, 71.4, 72.1, 76.1, 77]
+    market = named_table('table2', 'market')
+    assert [row.paper['R1'] for row in market.rows] == [
+        91.4, 92.1, 92.5, 92.8, 94.2, 94.8,
+    ]  # fmt: skip
+    k2 = named_table('table3').rows[3]
+    assert k2.paper == dict(mAP=71.4, R1=84.3, R5=91.6, R10=93.4)
+    with pytest.raises(ValueError, match='table9: no such table'):
+        named_table('table9')
+    with pytest.raises(ValueError, match='cuhk: no such data set'):
+        named_table('table2', 'cuhk')
+
+
+def test_command_line(root, capsys, tmp_path, monkeypatch):
+    from tools import experiments
+
+    def main(*words):
+        return experiments.main(list(words)), capsys.readouterr()
+
+    assert main('list')[0] == 0
+    status, said = main('table', 'table9', f'--work-dir={tmp_path}')
+    assert status == 2 and 'no such table' in said.err
+    status, said = main(
+        'run', 'table3', '--seeds', '4', '--dry-run', f'--work-dir={tmp_path}'
+    )
+    assert status == 0 and said.out.count('to run') == 5
+    # the stand-ins in place of the repository
+    monkeypatch.setattr(experiments, 'ROOT', root)
+    config = str(root / 'configs/plain.py')
+    work = f'--work-dir={root / "work"}'
+    status, said = main('run', config, '--seeds', '1', '2', work)
+    assert status == 0 and said.out.count('\ndone') == 2
+    status, said = main('run', config, '--seeds', '1', work, '--cfg-options',
+                        'behaviour=broken', 'train_cfg.max_epochs=4')  # fmt: skip
+    assert status == 1 and 'train.out' in said.out
+    assert main('collect', work, f'--out={tmp_path}/all.json')[0] == 0
+    status, said = main(
+        'table', config, f'--results={tmp_path}/all.json', f'--out={tmp_path}/t.md',
+        f'--csv={tmp_path}/t.csv', f'--figure={tmp_path}/t.png',
+    )  # fmt: skip
+    assert status == 0 and '31.5 ± 0.7' in said.out
+    assert '31.5 ± 0.7' in (tmp_path / 't.md').read_text()
+    assert (tmp_path / 't.png').stat().st_size > 1000
+    status, said = main(
+        'table', config, work, '--cfg-options', 'train_cfg.max_epochs=9'
+    )
+    assert 'not run' in said.out and 'other settings' in said.out
