@@ -12,11 +12,9 @@ from mmengine.runner import Runner
 
 from mmreid_gcl.apis import ReIDInferencer, load_config
 from mmreid_gcl.evaluation import evaluate_ranking
-from tests.apis.tiny import CHANNELS, TEST_PIPELINE, draw, tiny_cfg, write
+from tests.apis.tiny import CHANNELS, draw, write
 
-from .conftest import TOOLS
-
-FOLDER = TOOLS.parent / 'configs' / 'gcl_folder.py'
+from .small import write_small_config
 
 
 @pytest.fixture(autouse=True)
@@ -45,28 +43,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory):
-    """gcl_folder.py with a small model, few batches and small images."""
-    path = tmp_path_factory.mktemp('config') / 'small.py'
-    path.write_text(
-        f'_base_ = {str(FOLDER)!r}\n'
-        f'model = {{**{tiny_cfg(relation=True).model.to_dict()!r}, "_delete_": True}}\n'
-        f'test_pipeline = {TEST_PIPELINE!r}\n'
-        "test_pipeline[-1]['meta_keys'] += ('is_query',)\n"
-        'train_pipeline = [*test_pipeline[:2], dict(type="RandomFlip", prob=0.5),\n'
-        '    dict(type="PackInputs", meta_keys=("sample_idx", "img_path"))]\n'
-        'train_dataloader = dict(num_workers=0, persistent_workers=False,\n'
-        '    sampler=dict(num_identities=4, num_instances=4, num_batches=3),\n'
-        '    dataset=dict(pipeline=train_pipeline))\n'
-        'test_dataloader = dict(num_workers=0, persistent_workers=False,\n'
-        '    dataset=dict(pipeline=test_pipeline))\n'
-        'train_cfg = dict(max_epochs=2)\n'
-        'custom_hooks = [dict(type="PositionSeedHook"), dict(type="PseudoLabelHook",\n'
-        '    clusterer=dict(type="DBSCANClusterer", eps=0.7, min_samples=2, k1=8,'
-        ' k2=3),\n'
-        '    graphs=dict(type="OrderedGraphs", order="camera_time", size=8),\n'
-        '    extract=dict(pipeline=test_pipeline, batch_size=16, num_workers=0))]\n'
-    )
-    return path
+    return write_small_config(tmp_path_factory.mktemp('config') / 'small.py')
 
 
 @pytest.fixture(scope='module')
