@@ -17,8 +17,8 @@ def seeded_features(
     """Unit-length features that behave like those of a re-ID network.
 
     - easy: identities far apart, as after training.
-    - ambiguous: images lie farther from their identity's centre than centres
-      from each other's mean: a third of the nearest fifteen are strangers.
+    - ambiguous: images lie farther from their centre than centres from each
+      other; neighbourhoods are dense and hold many strangers.
     - untrained: no identities to be seen; a spectrum that falls off like that of
       a random network's features, all in one narrow cone.
 
@@ -43,9 +43,10 @@ def seeded_features(
         spectrum = (np.arange(1, rank + 1) ** -0.7).astype(np.float32)
         mean = rng.standard_normal(c, dtype=np.float32) / c**0.5 * 3
     else:
-        spread = dict(easy=0.8, ambiguous=1.5)[difficulty]
+        # Directions at right angles: as hard in 256 dimensions as in 2048.
+        spread = dict(easy=0.8, ambiguous=1.8)[difficulty]
         rank = min(c, 256)
-        basis = rng.standard_normal((rank, c), dtype=np.float32) / c**0.5
+        basis = np.linalg.qr(rng.standard_normal((c, rank), dtype=np.float32))[0].T
         centres = rng.standard_normal((count, rank), dtype=np.float32)
     step = 65536
     for a in range(0, n, step):
