@@ -115,17 +115,18 @@ def hint_of_good(path: str | Path | None) -> str:
 
 
 def _why(error: Exception) -> str:
-    if not isinstance(error, OSError):
-        what = r'(Unsupported|Trying to (?:call|load))[^.\n]*(\.\w[^.\n]*)*'
-        found = re.search(what, str(error))
-        if found:
-            return (
-                f'this file holds Python objects besides tensors, or is no checkpoint '
-                f'({found.group()}). Loading them could execute code and is refused. '
-                'If you trust it, keep its weights alone: torch.save(torch.load(path, '
-                "weights_only=False)['state_dict'], 'weights.pth')."
-            )
-    reason = (str(error).splitlines() or [''])[0].partition('. ')[0][:120]
+    text = str(error)
+    foreign = r'(Unsupported|Trying to (?:call|load)|Can only)[^.\n]*(\.\w[^.\n]*)*'
+    found = re.search(foreign, text)
+    if found and not isinstance(error, OSError):
+        return (
+            'this file holds Python objects besides tensors, or is no checkpoint '
+            f'({found.group()}). Loading them could execute code and is refused. '
+            'If you trust it, keep its weights alone: torch.save(torch.load(path, '
+            "weights_only=False)['state_dict'], 'weights.pth')."
+        )
+    reason = text.partition('WeightsUnpickler error:')[2] or text
+    reason = reason.strip().partition('\n')[0].partition('. ')[0][:150]
     return (
         'this file is no checkpoint, or it is damaged, for example by a copy that was '
         f'cut off ({type(error).__name__}: {reason}).'
@@ -147,7 +148,7 @@ def _harmless() -> list:
     core = getattr(np, '_core', None) or np.core
     names = ('core', '_core')  # of numpy 1 and of numpy 2
     functions = ('_reconstruct', 'scalar')
-    kinds = '?bBhHiIlLqQefd'
+    kinds = '?bBhHiIlLqQefdUS'
     return [
         (_History, 'mmengine.logging.history_buffer.HistoryBuffer'),
         (_no_getattr, 'builtins.getattr'),
