@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import zlib
 from functools import partial
 
 import numpy as np
@@ -108,6 +110,7 @@ class PseudoLabelHook(Hook):
                 'The model has a relation_neck, so PseudoLabelHook needs graphs, for '
                 "example graphs=dict(type='OrderedGraphs', order='camera_time')."
             )
+        _check_same_images(loader.dataset)
         self._watch = StepWatch(runner.optim_wrapper)
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -253,6 +256,23 @@ def _share_memories(model) -> None:
         if not dist.is_main_process():
             head.memory = head.memory.new_empty(*shape.tolist())
         dist.broadcast(head.memory, src=0)
+
+
+def _check_same_images(dataset) -> None:
+    """The ranks embed a part each, so they must mean the same list."""
+    if not dist.is_distributed():
+        return
+    names = [os.path.basename(path) for path in dataset.column('img_path')]
+    seen = dist.all_gather_object((len(names), zlib.crc32('\n'.join(names).encode())))
+    if len(set(seen)) > 1:
+        ranks = '; '.join(
+            f'rank {rank}: {count} images, checksum of their names {checksum:08x}'
+            for rank, (count, checksum) in enumerate(seen)
+        )
+        raise ValueError(
+            f'The processes see different training images ({ranks}). data_root must '
+            'hold the same files on all machines.'
+        )
 
 
 def _unwrap(model):
