@@ -3,6 +3,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -320,19 +321,28 @@ def test_two_launches_with_one_rendezvous(images, tmp_path):
             NODE_RANK=str(node),
             MASTER_ADDR='127.0.0.1',
             PORT=str(port),
+            OMP_NUM_THREADS='1',
             PATH=f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}',
         )
         script = str(ROOT / 'tools' / 'dist_train.sh')
         command = ['bash', script, str(path), '1', '--work-dir', str(tmp_path / 'work')]
         with open(tmp_path / f'node{node}.txt', 'w') as log:
             launches.append(
-                subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=tmp_path)
+                subprocess.Popen(
+                    command,
+                    env=env,
+                    stdout=log,
+                    stderr=log,
+                    cwd=tmp_path,
+                    start_new_session=True,
+                )
             )
     try:
         codes = [launch.wait(500) for launch in launches]
     finally:
         for launch in launches:
-            launch.kill()
+            if launch.poll() is None:  # torchrun then ends its processes
+                os.killpg(launch.pid, signal.SIGTERM)
     logs = [(tmp_path / f'node{node}.txt').read_text() for node in range(2)]
     assert codes == [0, 0], '\n'.join(log[-3000:] for log in logs)
 
