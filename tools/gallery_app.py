@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A web page for looking at a gallery: search with a crop, browse clusters.
+
+``python tools/gallery_app.py MODEL gallery/ --clusters clusters/clusters.csv``
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+
+from mmreid_gcl.apis.command_line import (
+    add_folder_arguments,
+    add_model_arguments,
+    build_inferencer,
+    folder_options,
+    run_tool,
+)
+from mmreid_gcl.apis.gallery_index import is_gallery
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description='Serve a page on which to drop or pick a query crop, see what it '
+        'finds, and browse clusters. It listens on this machine only unless --host '
+        'says otherwise, and serves thumbnails of the gallery and nothing else.'
+    )
+    add_model_arguments(parser)
+    parser.add_argument('gallery', help='folder of crops, or of a saved index')
+    parser.add_argument('--clusters', help='clusters.csv of tools/cluster.py')
+    parser.add_argument('--host', default='127.0.0.1', help='address to listen on')
+    parser.add_argument('--port', type=int, help='default: a free one from 7860 on')
+    add_folder_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def serve(argv: Sequence[str] | None) -> int:
+    """Build the gallery if need be, and serve until the program is stopped."""
+    args = parse_args(argv)
+    # ends as Ctrl-C does: the thumbnails are deleted
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
+    with tempfile.TemporaryDirectory(prefix='gallery_app_') as cache:
+        # thumbnails and uploads are gone when the program ends
+        os.environ['GRADIO_TEMP_DIR'] = cache
+        try:
+            from mmreid_gcl.apis.gallery_page import GalleryPage, launch, read_clusters
+        except ModuleNotFoundError as error:
+            if error.name != 'gradio':
+                raise
+            raise ImportError(
+                'The page needs Gradio, which is not installed: pip install gradio'
+            ) from error
+
+        inferencer = build_inferencer(args)
+        if is_gallery(args.gallery):
+            gallery = inferencer.load_gallery(args.gallery)
+        else:
+            gallery = inferencer.build_gallery(args.gallery, **folder_options(args))
+        clusters = read_clusters(args.clusters, gallery) if args.clusters else None
+        if args.host not in ('127.0.0.1', 'localhost', '::1'):
+            print(
+                f'The page listens on {args.host}: whoever reaches this machine sees '
+                'the crops. There is no password.',
+                file=sys.stderr,
+            )
+        page = GalleryPage(inferencer, gallery, clusters).build()
+        launch(page, args.host, args.port)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve; the exit code."""
+    return run_tool('gallery_app', serve, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
