@@ -258,6 +258,37 @@ def _controls(dataset: str | None) -> Table:
     )
 
 
+def _baselines(dataset: str | None) -> Table:
+    dataset = dataset or 'synthetic'
+    variants = [
+        ('model 1 of table 2', f'configs/ablation/{dataset}_model1.py'),
+        ('Cluster Contrast, average', 'cluster_contrast'),
+        ('Cluster Contrast, hardest', 'cluster_contrast_hardest'),
+        ('Cluster Contrast, Infomap', 'cluster_contrast_infomap'),
+        ('the method', f'configs/ablation/{dataset}_model6.py'),
+        ('the method, GeM pooling', 'gcl_gem'),
+    ]
+    if dataset == 'market':
+        variants += [
+            ('the method, IBN-ResNet-50-a', 'gcl_ibn'),
+            ('the method, DeiT-small', 'gcl_vit'),
+        ]
+    if dataset not in ('synthetic', 'market'):
+        raise ValueError(f'baselines has configs for synthetic, market, not {dataset}.')
+    return Table(
+        'baselines',
+        f'Relatives on the {DATASETS[dataset]}',
+        [
+            Experiment(
+                label,
+                name if '/' in name else f'configs/baselines/{dataset}_{name}.py',
+            )
+            for label, name in variants
+        ],
+        note='Cluster Contrast has batches of 16 x 16, which take longer.',
+    )
+
+
 _BETA = 'hook.clusterer.min_samples'
 #: Name to a function from a data set, or None for the default, to the table.
 TABLES: dict[str, Callable[[str | None], Table]] = {
@@ -280,6 +311,7 @@ TABLES: dict[str, Callable[[str | None], Table]] = {
     'refine_begin': _refine_begin,
     'graphs': _graphs,
     'controls': _controls,
+    'baselines': _baselines,
 }
 
 
