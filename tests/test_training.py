@@ -166,15 +166,3 @@ def test_models_without_refinement(people, tmp_path, relation):
     assert clusters > 1
     if relation:
         assert runner.model.relation_head.memory.shape == (clusters, 256)
-
-
-def test_labels_shuffled_among_the_images_teach_less(trained, people, tmp_path):
-    runner, _ = trained
-    cfg = small_config(
-        people, tmp_path, **{'train_cfg.max_epochs': 6, 'train_cfg.val_interval': 6}
-    )
-    hook = cfg.custom_hooks[1]
-    hook.clusterer = dict(type='ShuffledLabels', clusterer=hook.clusterer)
-    other = Runner.from_cfg(cfg)
-    other.train()
-    assert other.test()['reid/mAP'] < scalars(runner, 'reid/mAP')[-1] - 2

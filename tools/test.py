@@ -4,12 +4,12 @@
 import argparse
 import os
 
-from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmreid_gcl.apis import load_config
+from mmreid_gcl.apis.command_line import add_config_options
 from mmreid_gcl.apis.evaluation_output import KeepEvaluation
 
 
@@ -25,13 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--flip', action='store_true', help='average with the mirror image'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value; data_root=FOLDER sets '
-        'the folder of all its data sets',
-    )
+    add_config_options(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],

@@ -42,9 +42,9 @@ def load_config(
         raise FileNotFoundError(f'{path}: there is no such config file.')
     cfg = Config.fromfile(path)
     if options:
-        cfg.merge_from_dict(dict(options))
-        if 'data_root' in options:
+        if 'data_root' in options:  # before what an option says of one data set
             set_data_root(cfg, options['data_root'])
+        cfg.merge_from_dict(dict(options))
     cfg.launcher = launcher
     if work_dir is not None:
         cfg.work_dir = work_dir

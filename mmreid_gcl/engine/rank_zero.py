@@ -38,3 +38,20 @@ def on_rank_zero(work: Callable[[], T]) -> T | None:
     if message[0] is not None:
         raise RuntimeError(f'Rank 0 failed and all ranks stop: {message[0]}')
     return result
+
+
+def shared_seed(seed: int) -> int:
+    """Rank 0's seed on every rank.
+
+    What is drawn must be the same everywhere, also with mmengine's
+    ``diff_rank_seed``, which adds the rank to each one's seed.
+
+    Args:
+        seed (int): This rank's seed.
+
+    Returns:
+        int: That of rank 0.
+    """
+    shared = [seed]
+    dist.broadcast_object_list(shared, src=0)
+    return shared[0]

@@ -10,6 +10,8 @@ from mmengine.runner import Runner
 from mmreid_gcl.datasets.seeding import derive_seed
 from mmreid_gcl.registry import HOOKS
 
+from ..rank_zero import shared_seed
+
 
 @HOOKS.register_module()
 class PositionSeedHook(Hook):
@@ -20,8 +22,12 @@ class PositionSeedHook(Hook):
     have their own seed, in its :class:`~mmreid_gcl.datasets.SampleIndex`.
     """
 
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Agree on the seed, which a resumed run has from its checkpoint."""
+        self._seed = shared_seed(runner.seed)
+
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
         """Seed the generators of all devices."""
-        torch.manual_seed(derive_seed(runner.seed, runner.iter))
+        torch.manual_seed(derive_seed(self._seed, runner.iter))

@@ -18,7 +18,7 @@ from mmreid_gcl.registry import HOOKS, TASK_UTILS
 
 from ..extraction import extract_features
 from ..pseudo_labels import PseudoLabels, cluster_embeddings, describe, report
-from ..rank_zero import on_rank_zero
+from ..rank_zero import on_rank_zero, shared_seed
 from ..step_watch import StepWatch
 
 _CHECKPOINT_KEY = 'pseudo_labels'
@@ -126,7 +126,7 @@ class PseudoLabelHook(Hook):
         else:
             self._make_labels(runner, model, loader)
         # a resumed run has the seed of its checkpoint by now
-        loader.sampler.seed = runner.seed
+        loader.sampler.seed = shared_seed(runner.seed)
         loader.sampler.set_epoch(runner.epoch)
         loader.sampler.set_labels(self.labels)
 
@@ -207,7 +207,7 @@ class PseudoLabelHook(Hook):
             refine=self.refine and runner.epoch >= self.refine_begin,
             compare_unrefined=self.compare_unrefined and truth is not None,
         )
-        if not (outcome.labels >= 0).any():
+        if outcome.labels.max(initial=-1) < 1:  # one cluster has nothing to tell apart
             outcome.labels = self._fallback(runner)
         scalars = report(outcome, self.labels, truth)
         runner.logger.info(describe(runner.epoch, scalars, len(dataset)))
@@ -220,13 +220,14 @@ class PseudoLabelHook(Hook):
     def _fallback(self, runner: Runner) -> np.ndarray:
         if self.labels is None:
             raise RuntimeError(
-                'Clustering found no cluster in the first epoch: every image is an '
-                f'outlier to {self.clusterer}. Raise eps, lower min_samples, or raise '
-                'k1, and check that the backbone has pretrained weights.'
+                'Clustering found no cluster in the first epoch, or one alone, which '
+                'leaves nothing to tell apart. With no cluster raise eps, lower '
+                'min_samples, or raise k1; with one lower eps; and check that the '
+                f'backbone has pretrained weights. The clusterer: {self.clusterer}.'
             )
         runner.logger.warning(
-            f'Epoch {runner.epoch + 1}: clustering found no cluster; the labels of '
-            'the epoch before are kept.'
+            f'Epoch {runner.epoch + 1}: clustering found fewer than two clusters; the '
+            'labels of the epoch before are kept.'
         )
         return self.labels
 
@@ -251,6 +252,7 @@ def _share_memories(model) -> None:
     if not dist.is_distributed():
         return
     for head in model.memory_heads:
+        head.discard_update()  # rank 0 has none since init_memory
         shape = torch.tensor(head.memory.shape)
         dist.broadcast(shape, src=0)
         if not dist.is_main_process():

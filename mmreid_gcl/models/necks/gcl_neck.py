@@ -46,7 +46,9 @@ class GCLNeck(KeepsOwnNorm):
     Every node attends to all nodes of its graph, itself included, and is
     concatenated with the attention's mean of them. There is one set of weights:
     in training a batch is one graph (noise suppression), before clustering the
-    training set is cut into small ones (cluster refinement).
+    training set is cut into small ones (cluster refinement). Evaluation of the
+    method does without it; in a classifier of another project, which calls it in
+    evaluation too, the features depend on what else is in the batch.
 
     Args:
         in_channels (int): C, width of a node.
