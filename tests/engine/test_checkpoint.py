@@ -140,7 +140,7 @@ def test_malicious_file_is_refused_by_the_tools(images, tmp_path, malicious, too
     options = [*options[:-1], options[-1] + str(malicious)] if joined else options
     command = [sys.executable, TOOLS / name, tmp_path / 'config.py', *options]
     command += [] if joined else [malicious]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode != 0
     assert 'could execute code' in done.stderr
 

@@ -268,6 +268,7 @@ def _child(config, log, rank, world_size):
             'gloo', f'file://{rendezvous}', rank=rank, world_size=world_size
         )
         config.launcher = 'pytorch'
+        os.environ['LOCAL_RANK'] = str(rank)
         config.model_wrapper_cfg = dict(
             type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
         )

@@ -22,6 +22,8 @@ class PositionSeedHook(Hook):
     have their own seed, in its :class:`~mmreid_gcl.datasets.SampleIndex`.
     """
 
+    _seed: int | None = None
+
     def before_train_epoch(self, runner: Runner) -> None:
         """Agree on the seed, which a resumed run has from its checkpoint."""
         self._seed = shared_seed(runner.seed)
@@ -30,4 +32,5 @@ class PositionSeedHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
         """Seed the generators of all devices."""
-        torch.manual_seed(derive_seed(self._seed, runner.iter))
+        seed = runner.seed if self._seed is None else self._seed
+        torch.manual_seed(derive_seed(seed, runner.iter))
