@@ -52,6 +52,7 @@ _ROOMS = {
     'models': (
         'EmbeddingNeck',
         'GCLNeck',
+        'IBNResNet',
         'SelectiveMemoryHead',
         'UnsupervisedReID',
     ),
