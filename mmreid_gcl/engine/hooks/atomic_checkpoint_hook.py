@@ -59,6 +59,8 @@ class AtomicCheckpointHook(CheckpointHook):
             raise ValueError(f'{path}: {problem}{good}')
 
     def _save_checkpoint(self, runner: Runner) -> None:
+        if hasattr(runner.train_loop, 'collect'):
+            runner.train_loop.collect()
         together(partial(super()._save_checkpoint, runner))
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:

@@ -14,6 +14,7 @@ from ..position import Position
 
 _POSITION = 'position'
 _GRADIENTS = 'gradients'
+_BUFFERS = 'buffers_of_ranks'
 
 
 @HOOKS.register_module()
@@ -31,6 +32,9 @@ class PositionHook(Hook):
             checkpoint['meta'], resumable='optimizer' in checkpoint
         )
         checkpoint[_POSITION] = position.to_dict()
+        buffers = runner.train_loop.take_buffers()
+        if buffers:
+            checkpoint[_BUFFERS] = buffers
         wrapper = runner.optim_wrapper
         if isinstance(wrapper, OptimWrapper) and not wrapper.should_update():
             checkpoint[_GRADIENTS] = {
@@ -45,7 +49,9 @@ class PositionHook(Hook):
             return
         if _POSITION in checkpoint:
             position = Position(**checkpoint[_POSITION])
-            runner.train_loop.resume_at(position, checkpoint['meta'])
+            runner.train_loop.resume_at(
+                position, checkpoint['meta'], checkpoint.get(_BUFFERS, [])
+            )
         gradients = checkpoint.get(_GRADIENTS, {})
         for name, parameter in _parameters(runner):
             if name in gradients:

@@ -8,6 +8,8 @@ import os.path as osp
 from collections.abc import Iterator, Sequence
 
 from mmengine import dist
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
 
@@ -70,6 +72,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._inside_epoch = False
         self._validation_owed = False
         self._on_disk: tuple[int, int] | None = (0, 0)  # nothing to lose yet
+        self._buffers: list[dict] = []
         runner.register_hook(PositionHook(), priority='VERY_HIGH')
 
     @property
@@ -100,12 +103,38 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         batch = meta['iter'] - self._epoch_start
         return Position(batch, True, len(self.dataloader))
 
-    def resume_at(self, position: Position, meta: dict) -> None:
+    def collect(self) -> None:
+        """Bring together what the processes do not share, for a checkpoint.
+
+        To be called on all of them before rank 0 writes one. Inside an epoch
+        each has its own running statistics of the backbone, and between two
+        steps of the optimiser its own gradients, which are averaged: what DDP
+        does with them in the end.
+        """
+        if not dist.is_distributed():
+            return
+        wrapper = self.runner.optim_wrapper
+        if isinstance(wrapper, OptimWrapper) and not wrapper.should_update():
+            parameters = self._model().parameters()
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            dist.all_reduce_params(gradients, op='mean')
+        if self._inside_epoch:
+            own = {name: value.cpu() for name, value in self._model().named_buffers()}
+            self._buffers = dist.all_gather_object(own)
+
+    def take_buffers(self) -> list[dict]:
+        """What :meth:`collect` found, a dict of buffers for each rank."""
+        buffers, self._buffers = self._buffers, []
+        return buffers
+
+    def resume_at(self, position: Position, meta: dict, buffers: list[dict]) -> None:
         """Continue from a checkpoint.
 
         Args:
             position (Position): Its position.
             meta (dict): Its ``meta``.
+            buffers (list[dict]): Buffers of the ranks, if there were several;
+                with another number of processes now, those of rank 0 serve.
 
         Raises:
             ValueError: If it is inside an epoch of another length.
@@ -119,6 +148,11 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             )
         self._resumed = position
         self._on_disk = (meta['epoch'], meta['iter'])
+        self._buffers = buffers if len(buffers) == dist.get_world_size() else []
+
+    def _model(self):
+        model = self.runner.model
+        return model.module if is_model_wrapper(model) else model
 
     def run(self):
         """Launch training.
@@ -165,6 +199,10 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         first = self._resumed.batch if self.resumes_inside_epoch else 0
         self._epoch_start = self._iter - first
         self._skip(first)
+        if self._buffers:
+            own = self.take_buffers()[dist.get_rank()]
+            for name, value in self._model().named_buffers():
+                value.copy_(own[name])
         try:
             with self._interruptible():
                 self.runner.call_hook('before_train_epoch')
@@ -249,6 +287,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         runner = self.runner
         path = osp.join(runner.work_dir, INTERRUPTED)
         meta = dict(epoch=self._epoch, iter=self._iter)
+        self.collect()
 
         def save() -> None:
             runner.save_checkpoint(
