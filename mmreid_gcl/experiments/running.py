@@ -155,7 +155,11 @@ def eval_command(job: Job, checkpoint: str, settings: Settings) -> list[str]:
 def _cfg_options(options: Mapping, data_root: str) -> list[str]:
     if data_root:
         options = {**options, 'data_root': data_root}
-    return [f'{key}={value}' for key, value in options.items()]
+    # DictAction knows lists, but no spaces in them
+    return [
+        f'{key}={str(value).replace(" ", "") if isinstance(value, list) else value}'
+        for key, value in options.items()
+    ]
 
 
 class Pool:

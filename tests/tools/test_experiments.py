@@ -4,9 +4,8 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -232,33 +231,30 @@ def alive(pid):
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_children_and_theirs(root, number):
     (job,) = jobs_of(root, Experiment('', 'configs/plain.py', {'behaviour': 'hangs'}))
-    code = (
-        'import sys; from pathlib import Path\n'
-        'from mmreid_gcl.experiments import Experiment, resolve\n'
-        'from mmreid_gcl.experiments.running import Pool, Settings, plan\n'
-        'root = Path(sys.argv[1])\n'
-        "e = Experiment('', 'configs/plain.py', {'behaviour': 'hangs'})\n"
-        "jobs = plan([resolve(e, root)], [1], root / 'work')\n"
-        'sys.exit(50 + Pool(Settings(root)).run(jobs).interrupted)\n'
-    )
-    parent = subprocess.Popen([sys.executable, '-c', code, str(root)], cwd=ROOT)
-    try:
-        deadline = time.monotonic() + 120
-        while (
-            not (job.folder / 'child').exists()
-            or not (job.folder / 'child').read_text()
-        ):
-            assert parent.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
-        child = int((job.folder / 'child').read_text())
-        assert alive(child)
-        parent.send_signal(number)
-        assert parent.wait(60) == 51
-    finally:
-        parent.kill()
+    note, children = job.folder / 'child', []
+
+    def interrupt():
+        deadline = time.monotonic() + 60
+        while not note.exists() or not note.read_text():
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        else:
+            children.append(int(note.read_text()))
+        os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    outcome = Pool(Settings(root), lambda line: None).run([job])
+    thread.join()
+    assert outcome.interrupted and not outcome.done and not outcome.failed
+    assert signal.getsignal(number) is before
+    (child,) = children
+    deadline = time.monotonic() + 30
     while alive(child):
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(0.05)
     assert float((job.folder / 'seconds.txt').read_text()) > 0
     assert epochs_begun(job.folder) == 1
     assert not job.result_file.exists()
