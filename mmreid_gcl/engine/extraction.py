@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .agreement import share_failure
-from .signals import make_patient
+from .signals import end_workers, make_patient
 
 
 def shard(count: int, rank: int, world_size: int) -> range:
@@ -85,12 +85,13 @@ def extract_features(
     was_training = model.training
     model.eval()
     done, error = 0, None
+    batches = iter(loader)
     # a bar that reports at most every second keeps log files short
     bar = tqdm(
         total=len(mine), desc=title, unit='img', mininterval=1, disable=rank != 0
     )
     try:
-        for batch in loader:
+        for batch in batches:
             data = model.data_preprocessor(batch, False)
             inputs = data['inputs']
             with torch.autocast(
@@ -106,6 +107,7 @@ def extract_features(
         error = raised
     finally:
         bar.close()
+        end_workers(batches)
         model.train(was_training)
     share_failure(error)  # the others would wait for this rank's part
     return features if world_size == 1 else _gather(features, len(dataset))

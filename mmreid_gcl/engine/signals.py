@@ -171,3 +171,14 @@ def make_patient(loader) -> None:
     """Give a ``DataLoader`` that has not started workers patient ones."""
     if loader.num_workers and not isinstance(loader.worker_init_fn, PatientWorker):
         loader.worker_init_fn = PatientWorker(loader.worker_init_fn)
+
+
+def end_workers(batches: Iterator) -> None:
+    """End the workers behind an iterator of a ``DataLoader``, if it has any.
+
+    When an error ends the iteration, they are otherwise left to the garbage
+    collector, and torch then waits five seconds for each.
+    """
+    shut_down = getattr(batches, '_shutdown_workers', None)
+    if shut_down is not None:
+        shut_down()

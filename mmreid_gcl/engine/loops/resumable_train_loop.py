@@ -24,6 +24,7 @@ from ..signals import (
     DeferredDeaths,
     Preempted,
     StopSignals,
+    end_workers,
     make_patient,
 )
 
@@ -214,6 +215,18 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._inside_epoch = True
         self.runner.model.train()
         batches = self._batches(first)
+        try:
+            self._run_batches(batches, first)
+        except BaseException:
+            end_workers(batches)
+            raise
+        self._skip(0)
+        self._inside_epoch = False
+        self._validation_owed = self._is_validation_due(self._epoch + 1)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def _run_batches(self, batches: Iterator, first: int) -> None:
         with DeferredDeaths() as deaths:
             for idx in range(first, len(self.dataloader)):
                 error = None
@@ -224,11 +237,6 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                     error = raised
                 self._go_on_or_end(idx, error)
                 self.run_iter(idx, data_batch)
-        self._skip(0)
-        self._inside_epoch = False
-        self._validation_owed = self._is_validation_due(self._epoch + 1)
-        self.runner.call_hook('after_train_epoch')
-        self._epoch += 1
 
     def _batches(self, first: int) -> Iterator:
         batches = iter(self.dataloader)
