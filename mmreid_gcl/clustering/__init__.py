@@ -8,6 +8,7 @@ from .agreement import (
     normalized_mutual_info,
     pairwise_precision_recall,
 )
+from .camera_normalization import normalize_by_camera
 from .clusterers import (
     DBSCANClusterer,
     HDBSCANClusterer,
@@ -16,6 +17,7 @@ from .clusterers import (
 )
 from .components import dbscan_on_graph
 from .controls import FrozenLabels, ShuffledLabels
+from .graph_audit import GraphAudit, audit_graphs
 from .graphs import NeighbourGraphs, OrderedGraphs
 from .k_reciprocal import k_reciprocal_jaccard
 from .knn import knn_search
@@ -23,6 +25,7 @@ from .knn import knn_search
 __all__ = [
     'DBSCANClusterer',
     'FrozenLabels',
+    'GraphAudit',
     'HDBSCANClusterer',
     'InfomapClusterer',
     'KMeansClusterer',
@@ -30,11 +33,13 @@ __all__ = [
     'OrderedGraphs',
     'ShuffledLabels',
     'adjusted_rand_index',
+    'audit_graphs',
     'cluster_summary',
     'dbscan_on_graph',
     'graph_silhouette',
     'k_reciprocal_jaccard',
     'knn_search',
+    'normalize_by_camera',
     'normalized_mutual_info',
     'pairwise_precision_recall',
 ]

@@ -7,15 +7,14 @@ cleared between rows. All sums run in a fixed order whatever the ranges are:
 the same input gives the same bits on any number of cores.
 """
 
-import numba as nb
 import numpy as np
+
+from mmreid_gcl.compiled import jit
 
 from .features import dot
 
-_jit = nb.njit(nogil=True, cache=True)
 
-
-@_jit
+@jit
 def grow(array, used, needed):
     """The array itself, or a copy with room for ``used + needed`` entries."""
     if used + needed <= len(array):
@@ -25,7 +24,7 @@ def grow(array, used, needed):
     return larger
 
 
-@_jit
+@jit
 def _contains(values, wanted):
     found = np.int32(0)
     for p in range(values.shape[0]):
@@ -33,7 +32,7 @@ def _contains(values, wanted):
     return found != 0
 
 
-@_jit
+@jit
 def reciprocal_rows(neighbours, half, start, stop, flags):
     """Which neighbours have the row among theirs.
 
@@ -59,7 +58,7 @@ def reciprocal_rows(neighbours, half, start, stop, flags):
             flags[i, p] = flag
 
 
-@_jit
+@jit
 def expanded_weight_rows(neighbours, squared, flags, half, x, scale, start, stop):
     """Rows of V before query expansion: softmax of -d2 over R*(i).
 
@@ -145,7 +144,7 @@ def expanded_weight_rows(neighbours, squared, flags, half, x, scale, start, stop
     return lengths, columns[:used].copy(), values[:used].copy()
 
 
-@_jit
+@jit
 def mean_rows(neighbours, k2, indptr, columns, values, start, stop):
     """Rows of V after query expansion: means over the k2 nearest rows.
 
@@ -195,7 +194,7 @@ def mean_rows(neighbours, k2, indptr, columns, values, start, stop):
     return lengths, out_columns[:used].copy(), out_values[:used].copy()
 
 
-@_jit
+@jit
 def invert(indptr, columns, values, inverse_indptr, rows, inverse_values, place):
     """Inverted lists of a matrix, rows ascending in every list.
 
@@ -225,7 +224,7 @@ def invert(indptr, columns, values, inverse_indptr, rows, inverse_values, place)
             place[e] = q
 
 
-@_jit
+@jit
 def plus_min_rows(
     indptr, columns, values, place, inv_indptr, inv_rows, inv_values, least, start, stop
 ):
@@ -289,7 +288,7 @@ def plus_min_rows(
     return lengths, out_columns[:used].copy(), out_sums[:used].copy()
 
 
-@_jit
+@jit
 def mirror(upper_indptr, upper_columns, upper_values, indptr, columns, values):
     """A symmetric matrix with zero diagonal from its strict upper triangle.
 

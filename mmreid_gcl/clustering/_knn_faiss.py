@@ -3,7 +3,8 @@
 
 import numpy as np
 
-from ._parallel import Progress
+from mmreid_gcl.parallel import Progress
+
 from .features import Features
 from .recall import log_recall
 

@@ -6,12 +6,13 @@ are compared, so recall does not depend on how the data lie; what can be lost is
 a neighbour whose rounded product falls behind ``extra`` others.
 """
 
-import numba as nb
 import numpy as np
 import torch
 
+from mmreid_gcl.compiled import jit
+from mmreid_gcl.parallel import map_row_ranges
+
 from ._knn_symmetric import sweep
-from ._parallel import map_row_ranges
 from .features import Features, dot
 from .recall import log_recall
 
@@ -104,7 +105,7 @@ def _encode(features: Features, seed: int) -> tuple[torch.Tensor, float, np.ndar
     return codes, step, offset
 
 
-@nb.njit(nogil=True, cache=True)
+@jit
 def _exact_rows(x, scale, offset, candidates, squared, start, stop):
     for i in range(start, stop):
         for p in range(candidates.shape[1]):

@@ -10,16 +10,17 @@ the products of a general search, which are nearly all of its time.
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import numba as nb
 import numpy as np
 
-from ._parallel import Progress, num_threads
+from mmreid_gcl.compiled import jit
+from mmreid_gcl.parallel import Progress, num_threads
+
 from .features import Features
 
 _LANES = 64
 
 
-@nb.njit(nogil=True, cache=True, inline='always')
+@jit(inline='always')
 def _before(distance, index, other_distance, other_index):
     """Whether a neighbour stands before another one: by distance, then index."""
     return distance < other_distance or (
@@ -27,7 +28,7 @@ def _before(distance, index, other_distance, other_index):
     )
 
 
-@nb.njit(nogil=True, cache=True)
+@jit
 def _insert(distances, indices, distance, index):
     """Insert into one sorted list; its last entry falls out."""
     p = len(distances) - 1
@@ -39,7 +40,7 @@ def _insert(distances, indices, distance, index):
     indices[p] = index
 
 
-@nb.njit(nogil=True, cache=True, fastmath={'contract'}, inline='always')
+@jit(fastmath={'contract'}, inline='always')
 def _squared(two, off, product, scale, offset):
     return offset + off - two * scale * np.float32(product)
 
@@ -47,7 +48,7 @@ def _squared(two, off, product, scale, offset):
 # The two counts run over whole slices from 0: only such loops become vector code.
 
 
-@nb.njit(nogil=True, cache=True, fastmath={'contract'})
+@jit(fastmath={'contract'})
 def _count_within(products, two, off, scale, offset, worst):
     hits = np.int32(0)
     for c in range(products.shape[0]):
@@ -56,7 +57,7 @@ def _count_within(products, two, off, scale, offset, worst):
     return hits
 
 
-@nb.njit(nogil=True, cache=True, fastmath={'contract'})
+@jit(fastmath={'contract'})
 def _count_within_each(products, two, off, scale, offset, worst):
     hits = np.int32(0)
     for c in range(products.shape[0]):
@@ -65,7 +66,7 @@ def _count_within_each(products, two, off, scale, offset, worst):
     return hits
 
 
-@nb.njit(nogil=True, cache=True, fastmath={'contract'})
+@jit(fastmath={'contract'})
 def _bound_rows(s, i0, j0, begin, end, scale, offset, distances):
     """Start lists with a distance that no neighbour can be beyond.
 
@@ -84,7 +85,7 @@ def _bound_rows(s, i0, j0, begin, end, scale, offset, distances):
         distances[i, :] = np.nextafter(max(bound, np.float32(0)), np.float32(np.inf))
 
 
-@nb.njit(nogil=True, cache=True, fastmath={'contract'})
+@jit(fastmath={'contract'})
 def scan_rows(s, i0, j0, begin, end, scale, offset, distances, indices):
     """Offer columns of a block of products to the lists of its rows.
 
@@ -128,7 +129,7 @@ def scan_rows(s, i0, j0, begin, end, scale, offset, distances, indices):
                     worst = distances[i, k - 1]
 
 
-@nb.njit(nogil=True, cache=True, fastmath={'contract'})
+@jit(fastmath={'contract'})
 def scan_columns(s, i0, j0, begin, end, scale, offset, distances, indices, worst):
     """Offer rows of a block of products to the lists of its columns.
 

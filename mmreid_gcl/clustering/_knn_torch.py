@@ -6,7 +6,8 @@ import warnings
 import numpy as np
 import torch
 
-from ._parallel import Progress
+from mmreid_gcl.parallel import Progress
+
 from .features import Features
 
 _DTYPES = dict(

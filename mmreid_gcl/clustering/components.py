@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """DBSCAN on a graph of distances, as a question of connected components."""
 
-import numba as nb
 import numpy as np
 import scipy.sparse as sp
+
+from mmreid_gcl.compiled import jit
 
 
 def dbscan_on_graph(
@@ -39,7 +40,7 @@ def dbscan_on_graph(
     return labels
 
 
-@nb.njit(cache=True, nogil=True)
+@jit
 def _find(parent, i):
     while parent[i] != i:
         parent[i] = parent[parent[i]]
@@ -47,7 +48,7 @@ def _find(parent, i):
     return i
 
 
-@nb.njit(cache=True, nogil=True)
+@jit
 def _dbscan(indptr, indices, data, eps, min_samples, labels):
     n = len(labels)
     core = np.zeros(n, np.bool_)

@@ -3,11 +3,11 @@
 
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 import torch
 
-from ._parallel import map_row_ranges
+from mmreid_gcl.compiled import jit
+from mmreid_gcl.parallel import map_row_ranges
 
 # Products of rows with norms in this range neither overflow nor lose digits in
 # float32, so such rows are scaled after the product instead of being copied.
@@ -46,7 +46,7 @@ class Features:
         return self.x[index] * scale[:, None]
 
 
-@nb.njit(nogil=True, cache=True, fastmath={'reassoc', 'contract'})
+@jit(fastmath={'reassoc', 'contract'})
 def dot(a, b):
     """Product of two rows of equal length, float32, in compiled code."""
     total = np.float32(0)
@@ -55,7 +55,7 @@ def dot(a, b):
     return total
 
 
-@nb.njit(nogil=True, cache=True, fastmath={'reassoc', 'contract'})
+@jit(fastmath={'reassoc', 'contract'})
 def _squared_norms(x, start, stop, out):
     for i in range(start, stop):
         total = 0.0

@@ -12,8 +12,9 @@ from functools import partial
 import numpy as np
 import scipy.sparse as sp
 
+from mmreid_gcl.parallel import map_row_ranges
+
 from . import _kernels
-from ._parallel import map_row_ranges
 from .features import Features, prepare_features
 from .knn import squared_knn
 

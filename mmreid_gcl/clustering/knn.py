@@ -5,11 +5,12 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
+from mmreid_gcl.parallel import all_cores, num_threads
+
 from . import _knn_faiss
 from ._knn_int8 import int8_search
 from ._knn_symmetric import symmetric_search
 from ._knn_torch import torch_search
-from ._parallel import all_cores, num_threads
 from .features import Features, prepare_features
 
 # Products of two numbers a second and core that 'auto' reckons with, and how long

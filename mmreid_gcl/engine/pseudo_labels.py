@@ -51,6 +51,7 @@ def cluster_embeddings(
     build_graphs: Callable[[np.ndarray], np.ndarray] | None = None,
     refine: bool = True,
     compare_unrefined: bool = False,
+    normalize: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> PseudoLabels:
     """Refine embeddings with GCL and cluster them.
 
@@ -63,26 +64,30 @@ def cluster_embeddings(
         refine (bool): Cluster the relation-aware embeddings (CR), not x.
             Defaults to True.
         compare_unrefined (bool): Cluster x too, for the report.
+        normalize (Callable, optional): (N, D) array to (N, D), applied to what is
+            clustered and to what the graphs are built from, to nothing else; see
+            :func:`~mmreid_gcl.clustering.normalize_by_camera`.
 
     Returns:
         PseudoLabels: The labels and what they were made from.
     """
+    normalize = normalize or (lambda array: array)
     timer = Timer()
     seconds = {}
     refined = None
     if relation_neck is not None:
-        neighbours = build_graphs(features.numpy())
+        neighbours = build_graphs(normalize(features.numpy()))
         refined = refine_embeddings(features, relation_neck, neighbours)
         seconds['refine'] = timer.since_last_check()
     clustered = features if refined is None or not refine else refined
-    labels = clusterer(clustered.numpy())
+    labels = clusterer(normalize(clustered.numpy()))
     seconds['cluster'] = timer.since_last_check()
     # before a second clustering replaces the distances
     distances = getattr(clusterer, 'distances_', None)
     silhouette = None if distances is None else graph_silhouette(distances, labels)
     unrefined_labels = None
     if compare_unrefined and clustered is refined:
-        unrefined_labels = clusterer(features.numpy())
+        unrefined_labels = clusterer(normalize(features.numpy()))
         seconds['compare'] = timer.since_last_check()
     return PseudoLabels(
         labels, features, refined, unrefined_labels, silhouette, seconds

@@ -3,23 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numba
 import numpy as np
 
-
-def _jit(function: Callable) -> Callable:
-    """Compile for use in threads, keeping the result on disk where possible."""
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # neither the package's folder nor a home is writable
-        return numba.njit(nogil=True)(function)
+from mmreid_gcl.compiled import jit
 
 
 # These two are the whole cost. Each is one loop over one slice with a 32-bit
 # counter because in that form alone the compiler fills whole vectors with it.
-@_jit
+@jit
 def _count_greater_equal(values, threshold):
     count = np.int32(0)
     for i in range(values.size):
@@ -27,7 +18,7 @@ def _count_greater_equal(values, threshold):
     return count
 
 
-@_jit
+@jit
 def _count_greater(values, threshold):
     count = np.int32(0)
     for i in range(values.size):
@@ -35,7 +26,7 @@ def _count_greater(values, threshold):
     return count
 
 
-@_jit
+@jit
 def rank_rows(similarity, order, bounds, offsets, ranks, first, step):
     """Ranks of the matches of rows ``first``, ``first + step``, ...
 
@@ -70,7 +61,7 @@ def rank_rows(similarity, order, bounds, offsets, ranks, first, step):
             out += 1
 
 
-@_jit
+@jit
 def plus_min_rows(
     rows,
     row_starts,

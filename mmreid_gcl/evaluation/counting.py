@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..clustering._parallel import num_threads
+from mmreid_gcl.parallel import num_threads
+
 from .ground_truth import match_positions, num_matches
 
 

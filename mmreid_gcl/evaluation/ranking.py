@@ -12,7 +12,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..clustering._parallel import all_cores
+from mmreid_gcl.parallel import all_cores
+
 from .counting import match_ranks
 from .features import as_matrix, feature_dtype, unit_rows
 from .ground_truth import JUNK_PID, GalleryIndex, as_ids, num_matches

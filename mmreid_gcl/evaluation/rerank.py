@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..clustering._parallel import num_threads
+from mmreid_gcl.parallel import num_threads
+
 from ..clustering.features import prepare_features
 from ..clustering.k_reciprocal import check_parameters, encode
 from ..clustering.knn import squared_knn

@@ -212,11 +212,8 @@ def _graphs(dataset: str | None) -> Table:
     _ablated(dataset, 'graphs')
     ordered = f'configs/ablation/{dataset}_model6.py'
     near = f'configs/gcl_{dataset}_neighbours.py'
-    order, mutual, begin = (
-        'hook.graphs.order',
-        'hook.graphs.mutual',
-        'hook.refine_begin',
-    )
+    order, mutual = 'hook.graphs.order', 'hook.graphs.mutual'
+    begin, norm = 'hook.refine_begin', 'hook.camera_norm'
     variants = (
         ('file name (the paper; leaks identities)', ordered, {order: 'filename'}),
         ('camera and time', ordered, {order: 'camera_time'}),
@@ -226,15 +223,19 @@ def _graphs(dataset: str | None) -> Table:
         ('neighbours, epoch 3 on', near, {mutual: False}),
         ('mutual neighbours', near, {begin: 0}),
         ('mutual neighbours, epoch 3 on', near, {}),
+        ('mutual neighbours, epoch 3 on; camera means', near, {norm: 'mean'}),
     )
+    plain = f'configs/ablation/{dataset}_model4.py'
     rows = [
-        Experiment('no refinement (model 4)', f'configs/ablation/{dataset}_model4.py')
+        Experiment('no refinement (model 4)', plain),
+        Experiment('no refinement; camera means', plain, {norm: 'mean'}),
     ]
     return Table(
         'graphs',
         f'Graphs of the clustering on the {DATASETS[dataset]}: model 6',
         rows + [Experiment(*variant) for variant in variants],
-        note='Only the graphs by file name see identities.',
+        note='Only the graphs by file name see identities. Camera means: the mean of '
+        "each camera's features is subtracted before clustering (camera_norm).",
     )
 
 

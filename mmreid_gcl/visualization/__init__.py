@@ -7,6 +7,7 @@ from .cluster_sheet import cluster_sheet, describe_clusters
 from .comparison import comparison
 from .curves import training_curves
 from .embedding_map import embedding_map
+from .graph_audit import AuditPanel, graph_audit
 from .html_report import HtmlReport
 from .projection import project
 from .ranking_sheet import ranking_sheet
@@ -14,6 +15,7 @@ from .scalars import Scalars, read_scalars
 from .sweep import sweep
 
 __all__ = [
+    'AuditPanel',
     'HtmlReport',
     'Scalars',
     'attention_map',
@@ -23,6 +25,7 @@ __all__ = [
     'embedding_map',
     'figure_to_data_uri',
     'figure_to_image',
+    'graph_audit',
     'project',
     'ranking_sheet',
     'read_scalars',

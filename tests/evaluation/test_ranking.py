@@ -408,20 +408,6 @@ def test_rank_from_bad_similarity():
         rank_from_similarity(torch.from_numpy(similarity), *ids)
 
 
-def test_kernels_compile_where_nothing_is_writable(monkeypatch):
-    import numba
-
-    from mmreid_gcl.evaluation import _rank_kernels
-
-    def njit(cache=False, **kwargs):
-        if cache:
-            raise RuntimeError('cannot cache function: no locator available')
-        return lambda function: function
-
-    monkeypatch.setattr(numba, 'njit', njit)
-    assert _rank_kernels._jit(abs) is abs
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_gpu():
     problem = list(random_problem(np.random.default_rng(12), 50, 300))

@@ -25,11 +25,11 @@ from common import DIFFICULTIES, Measured, machine, seeded_features
 from mmengine.logging import MMLogger
 
 from mmreid_gcl.clustering import adjusted_rand_index, dbscan_on_graph
-from mmreid_gcl.clustering._parallel import all_cores
 from mmreid_gcl.clustering.features import Features, prepare_features
 from mmreid_gcl.clustering.k_reciprocal import encode, jaccard_graph
 from mmreid_gcl.clustering.knn import squared_knn
 from mmreid_gcl.clustering.recall import true_neighbours
+from mmreid_gcl.parallel import all_cores
 
 K1, K2, EPS, MIN_SAMPLES = 30, 6, 0.6, 4
 

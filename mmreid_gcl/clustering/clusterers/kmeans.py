@@ -3,8 +3,9 @@
 
 import numpy as np
 
+from mmreid_gcl.parallel import all_cores
+
 from ...registry import TASK_UTILS
-from .._parallel import all_cores
 from ..features import prepare_features
 from .labels import by_first_member
 

@@ -14,6 +14,8 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from mmreid_gcl.clustering import normalize_by_camera
+from mmreid_gcl.clustering.camera_normalization import MODES as CAMERA_NORMS
 from mmreid_gcl.registry import HOOKS, TASK_UTILS
 
 from ..extraction import extract_features
@@ -50,9 +52,14 @@ class PseudoLabelHook(Hook):
         compare_unrefined (bool): Where identities are known, cluster x too and
             report both, at the price of a second clustering. Identities only
             reach the report. Defaults to True.
+        camera_norm (str, optional): 'mean' subtracts every camera's mean from
+            what is clustered and from what the graphs are built from,
+            'standardize' also divides by its standard deviation
+            (:func:`~mmreid_gcl.clustering.normalize_by_camera`). Cameras are no
+            labels. Defaults to None, as in the paper.
 
     Raises:
-        ValueError: If ``extract`` has no pipeline.
+        ValueError: If ``extract`` has no pipeline or ``camera_norm`` is unknown.
     """
 
     priority = 'NORMAL'
@@ -65,7 +72,13 @@ class PseudoLabelHook(Hook):
         refine: bool = True,
         refine_begin: int = 0,
         compare_unrefined: bool = True,
+        camera_norm: str | None = None,
     ) -> None:
+        if camera_norm not in (None, *CAMERA_NORMS):
+            raise ValueError(
+                f'PseudoLabelHook: camera_norm must be one of {CAMERA_NORMS} or None, '
+                f'got {camera_norm!r}.'
+            )
         if not extract.get('pipeline'):
             raise ValueError(
                 'PseudoLabelHook: extract needs a pipeline, the test transforms: '
@@ -78,6 +91,7 @@ class PseudoLabelHook(Hook):
         self.refine = refine
         self.refine_begin = refine_begin
         self.compare_unrefined = compare_unrefined
+        self.camera_norm = camera_norm
         self.labels: np.ndarray | None = None
         self._memories: list[dict] | None = None  # of an interrupted epoch
         self._watch: StepWatch | None = None
@@ -199,6 +213,13 @@ class PseudoLabelHook(Hook):
         if self.graphs is not None:
             records = {name: dataset.column(name) for name in _RECORDS}
             graphs = partial(self.graphs, records=records, epoch=runner.epoch)
+        normalize = None
+        if self.camera_norm is not None:
+            normalize = partial(
+                normalize_by_camera,
+                camids=dataset.column('camid'),
+                mode=self.camera_norm,
+            )
         outcome = cluster_embeddings(
             features,
             self.clusterer,
@@ -206,6 +227,7 @@ class PseudoLabelHook(Hook):
             graphs,
             refine=self.refine and runner.epoch >= self.refine_begin,
             compare_unrefined=self.compare_unrefined and truth is not None,
+            normalize=normalize,
         )
         if outcome.labels.max(initial=-1) < 1:  # one cluster has nothing to tell apart
             outcome.labels = self._fallback(runner)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Take the camera out of features before they are clustered.
+
+Backgrounds, light and colours shift all features of a camera together, so that
+two people in one camera can be nearer than one person in two. Subtracting every
+camera's mean removes the shift without any label. The statistics are those that
+Song et al., "Exploring the Camera Bias of Person Re-identification" (ICLR 2025),
+normalise by; the paper of GCL does nothing of the kind.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+MODES = ('mean', 'standardize')
+
+
+def normalize_by_camera(
+    features: np.ndarray,
+    camids: np.ndarray,
+    mode: str = 'mean',
+    min_images: int = 16,
+) -> np.ndarray:
+    """Subtract each camera's mean, in float64, from its features.
+
+    Args:
+        features (np.ndarray): (N, C) floating point.
+        camids (np.ndarray): (N,) camera of each row; any integers.
+        mode (str): 'mean' subtracts the mean, 'standardize' also divides every
+            channel by its standard deviation in the camera. Defaults to 'mean'.
+        min_images (int): A camera with fewer images, whose mean would be made of
+            a few people, takes the statistics of all images. Defaults to 16.
+
+    Returns:
+        np.ndarray: (N, C) float32. Not of unit length.
+
+    Raises:
+        ValueError: If the shapes differ or ``mode`` is unknown.
+    """
+    if mode not in MODES:
+        raise ValueError(f'camera_norm must be one of {MODES} or None, got {mode!r}.')
+    features, camids = np.asarray(features), np.asarray(camids)
+    if features.ndim != 2 or camids.shape != (len(features),):
+        raise ValueError(
+            f'normalize_by_camera: features {features.shape} and camids '
+            f'{camids.shape} must be (N, C) and (N,).'
+        )
+    cameras, counts = np.unique(camids, return_counts=True)
+    groups = [np.flatnonzero(camids == c) for c in cameras[counts >= min_images]]
+    few = np.flatnonzero(np.isin(camids, cameras[counts < min_images]))
+    out = np.empty(features.shape, np.float32)
+    if len(few):
+        out[few] = _normalized(features[few], *_statistics(features), mode)
+    for rows in groups:
+        own = features[rows]
+        out[rows] = _normalized(own, *_statistics(own), mode)
+    return out
+
+
+def _statistics(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
+
+
+def _normalized(
+    rows: np.ndarray, mean: np.ndarray, deviation: np.ndarray, mode: str
+) -> np.ndarray:
+    centred = rows - mean
+    if mode == 'mean':
+        return centred
+    # a channel that is constant in a camera says nothing there
+    safe = np.where(deviation > 1e-12, deviation, 1.0)
+    return np.where(deviation > 1e-12, centred / safe, 0.0)

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels that numba compiles at their first call; nothing is built to install."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numba
+
+
+def jit(function: Callable | None = None, **options) -> Callable:
+    """Compile for use in threads, keeping the result on disk where possible.
+
+    Args:
+        function (Callable): In numba's nopython subset. None makes a decorator.
+        **options: More arguments of ``numba.njit``, such as ``inline``.
+
+    Returns:
+        Callable: Releases the GIL while it runs.
+    """
+    if function is None:
+        return lambda wrapped: jit(wrapped, **options)
+    try:
+        return numba.njit(nogil=True, cache=True, **options)(function)
+    except RuntimeError:  # neither the package's folder nor a home is writable
+        return numba.njit(nogil=True, **options)(function)

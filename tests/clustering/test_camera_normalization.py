@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmreid_gcl.clustering import DBSCANClusterer, normalize_by_camera
+from mmreid_gcl.clustering.agreement import adjusted_rand_index
+
+
+def reference(features, camids, mode, min_images):
+    """Row by row, from the definition."""
+    out = []
+    for row, camera in zip(features.astype(np.float64), camids):
+        own = [x for x, c in zip(features, camids) if c == camera]
+        if len(own) < min_images:
+            own = list(features)
+        own = np.array(own, np.float64)
+        mean = own.sum(0) / len(own)
+        variance = ((own - mean) ** 2).sum(0) / len(own)
+        centred = row - mean
+        if mode == 'standardize':
+            centred = [
+                d / v**0.5 if v > 1e-24 else 0.0 for d, v in zip(centred, variance)
+            ]
+        out.append(centred)
+    return np.array(out).reshape(features.shape)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    n=st.integers(1, 40),
+    c=st.integers(1, 7),
+    cameras=st.integers(1, 5),
+    mode=st.sampled_from(['mean', 'standardize']),
+    min_images=st.integers(1, 12),
+    dtype=st.sampled_from([np.float16, np.float32, np.float64]),
+    seed=st.integers(0, 2**16),
+)
+def test_is_the_definition(n, c, cameras, mode, min_images, dtype, seed):
+    rng = np.random.default_rng(seed)
+    features = (rng.normal(size=(n, c)) + 3).astype(dtype)
+    features[:, 0] = 1  # a constant channel
+    camids = rng.integers(cameras, size=n) * 7 - 3
+    out = normalize_by_camera(features, camids, mode, min_images)
+    assert out.dtype == np.float32 and out.shape == (n, c)
+    expected = reference(features, camids, mode, min_images)
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_shift_by_the_camera_no_longer_splits_a_person():
+    rng = np.random.default_rng(0)
+    people = rng.normal(size=(20, 32)).repeat(12, axis=0)
+    camids = np.tile(np.arange(3), 80)
+    shift = 6 * rng.normal(size=(3, 32))[camids]
+    features = people + shift + 0.3 * rng.normal(size=people.shape)
+    pids = np.repeat(np.arange(20), 12)
+    clusterer = DBSCANClusterer(eps=0.6, min_samples=4, k1=11, k2=3)
+    before = adjusted_rand_index(clusterer(features), pids)
+    after = adjusted_rand_index(clusterer(normalize_by_camera(features, camids)), pids)
+    assert before < 0.5 and after > 0.95
+
+
+def test_does_not_write_to_its_input():
+    features = np.arange(12.0).reshape(6, 2)
+    copy = features.copy()
+    normalize_by_camera(features, np.zeros(6, int), 'standardize', 1)
+    np.testing.assert_array_equal(features, copy)
+
+
+@pytest.mark.parametrize(
+    ('features', 'camids', 'mode', 'message'),
+    [
+        (np.ones((3, 2)), np.zeros(2), 'mean', r'\(3, 2\) and camids \(2,\)'),
+        (np.ones(3), np.zeros(3), 'mean', 'must be'),
+        (np.ones((3, 2)), np.zeros(3), 'median', "'median'"),
+    ],
+)
+def test_bad_input(features, camids, mode, message):
+    with pytest.raises(ValueError, match=message):
+        normalize_by_camera(features, camids, mode)
