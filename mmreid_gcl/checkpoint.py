@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlparse
@@ -212,7 +213,8 @@ def _download(url: str, file: str) -> None:
     if not os.path.exists(file):
         os.makedirs(os.path.dirname(file), exist_ok=True)
         print_log(f'Downloading {url} to {file}', logger='current')
-        torch.hub.download_url_to_file(url, file, progress=os.isatty(0))
+        # the bar goes to stderr; a log file needs none
+        torch.hub.download_url_to_file(url, file, progress=sys.stderr.isatty())
 
 
 def load_from_torchvision(filename: str, map_location=None) -> dict:

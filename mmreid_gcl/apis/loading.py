@@ -5,21 +5,17 @@ from __future__ import annotations
 
 import copy
 import logging
-import pickle
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
+from mmreid_gcl.checkpoint import read_checkpoint
 from mmreid_gcl.registry import MODELS
-
-_CORE = ('core', '_core')  # of numpy 1 and of numpy 2
 
 
 def load_checkpoint_file(path: str | Path) -> dict:
@@ -38,74 +34,7 @@ def load_checkpoint_file(path: str | Path) -> dict:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no checkpoint, is damaged, or holds Python objects.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: there is no such checkpoint.')
-    try:
-        content = _safe_load(path)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f'{path}: this file holds Python objects besides tensors, or is no '
-            'checkpoint. Loading it could execute code and is refused. If you trust '
-            "it, keep its weights alone: torch.save(torch.load('old.pth', "
-            "weights_only=False)['state_dict'], 'new.pth'). What was found: "
-            f'{_reason(error)}'
-        ) from error
-    except Exception as error:  # torch raises almost anything on such bytes
-        raise ValueError(
-            f'{path}: this file is no checkpoint, or it is damaged, for example by a '
-            'copy that was cut off. Copy or train it again. What was found: '
-            f'{_reason(error)}'
-        ) from error
-    if not isinstance(content, dict):
-        raise ValueError(
-            f'{path}: expected a dict of weights, got a {type(content).__name__}.'
-        )
-    return content
-
-
-def _reason(error: Exception) -> str:
-    """The line of torch's long message that says what is wrong."""
-    telling = re.search(
-        r'(Unsupported|Trying to (?:call|load))[^.\n]*(\.\w[^.\n]*)*', str(error)
-    )
-    text = telling.group() if telling else str(error).strip().partition('\n')[0]
-    return f'{type(error).__name__}: {text[:200]}'
-
-
-class _History:
-    """Stands for mmengine's ``HistoryBuffer``, which loading has no use for."""
-
-
-def _no_getattr(*_: object) -> None:
-    """Stands for ``getattr``, with which a ``HistoryBuffer`` is pickled."""
-
-
-def _safe_load(path: Path) -> dict:
-    core = getattr(np, '_core', None) or np.core
-    dtypes = {type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u1', 'u8')}
-    # mmengine keeps histories of scalars beside the weights
-    harmless = [
-        (_History, 'mmengine.logging.history_buffer.HistoryBuffer'),
-        (_no_getattr, 'builtins.getattr'),
-        *(
-            (core.multiarray._reconstruct, f'numpy.{c}.multiarray._reconstruct')
-            for c in _CORE
-        ),
-        *((core.multiarray.scalar, f'numpy.{c}.multiarray.scalar') for c in _CORE),
-        np.ndarray,
-        np.dtype,
-        *dtypes,
-    ]
-    options = dict(map_location='cpu', weights_only=True)
-    with torch.serialization.safe_globals(harmless):
-        try:
-            return torch.load(path, mmap=True, **options)
-        except RuntimeError as error:
-            if 'mmap' not in str(error):
-                raise
-            # files of before torch 1.6 cannot be mapped
-            return torch.load(path, **options)
+    return read_checkpoint(path, mmap=True)
 
 
 def load_state(model: nn.Module, path: str | Path) -> dict:

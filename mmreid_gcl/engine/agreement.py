@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 from mmengine import dist
+from torch import distributed as torch_dist
 
 T = TypeVar('T')
 
@@ -19,6 +20,43 @@ def highest(value: int) -> int:
     shared = torch.tensor([value])
     dist.all_reduce(shared, op='max')
     return int(shared)
+
+
+class Vote:
+    """The largest of the processes' values, exchanged while they go on working.
+
+    :meth:`cast` starts the exchange and :meth:`result` waits for it; what is
+    done in between hides it. The values travel over gloo between processors, so
+    no device is waited for. To be made by all processes together.
+    """
+
+    def __init__(self) -> None:
+        self._group = None
+        self._value = torch.zeros(1, dtype=torch.int64)
+        self._pending = None
+        if dist.is_distributed() and torch_dist.is_gloo_available():
+            self._group = torch_dist.new_group(backend='gloo')
+
+    def cast(self, value: int) -> None:
+        """Give this process's value.
+
+        Args:
+            value (int): At most one until :meth:`result` is called.
+        """
+        self._value.fill_(value)
+        if self._group is not None:
+            self._pending = torch_dist.all_reduce(
+                self._value, torch_dist.ReduceOp.MAX, self._group, async_op=True
+            )
+        elif dist.is_distributed():  # a torch without gloo
+            dist.all_reduce(self._value, op='max')
+
+    def result(self) -> int:
+        """The largest value that was given; the same in all processes."""
+        if self._pending is not None:
+            self._pending.wait()
+            self._pending = None
+        return int(self._value)
 
 
 def together(work: Callable[[], T]) -> T:

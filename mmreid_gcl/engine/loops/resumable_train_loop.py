@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from mmreid_gcl.registry import LOOPS
 
-from ..agreement import highest, together
+from ..agreement import Vote, highest, together
 from ..checkpoint_files import ATOMIC, INTERRUPTED, point_to
 from ..hooks.position_hook import PositionHook
 from ..position import Position, ValidationRecord
@@ -35,9 +35,11 @@ _GO, _STOP, _FAILED = 0, 1, 2
 class ResumableTrainLoop(EpochBasedTrainLoop):
     """mmengine's ``EpochBasedTrainLoop``, safe against interruption.
 
-    - Asked to stop (SIGTERM), all processes finish the step, rank 0 writes
-      ``interrupted.pth`` and points ``last_checkpoint`` to it, and the process
-      ends with code 75. ``--resume`` goes on with the next batch.
+    - Asked to stop (SIGTERM), the process finishes the step, writes
+      ``interrupted.pth``, points ``last_checkpoint`` to it, and ends with code 75.
+      ``--resume`` goes on with the next batch. Several processes finish the next
+      step too: they agree on where to stop while that one runs, so that the
+      exchange costs no time.
     - The same file is written when a batch cannot be loaded: an image is gone, a
       worker was killed.
     - A validation that a killed run owed is run first after a resume.
@@ -74,6 +76,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._validation_owed = False
         self._on_disk: tuple[int, int] | None = (0, 0)  # nothing to lose yet
         self._buffers: list[dict] = []
+        self._vote: Vote | None = None
         runner.register_hook(PositionHook(), priority='VERY_HIGH')
 
     @property
@@ -165,6 +168,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             Preempted: If a signal asked to stop. It is a ``SystemExit``.
             RuntimeError: If data cannot be loaded; the state is saved.
         """
+        self._vote = Vote()
         make_patient(self.dataloader)
         if self.runner.val_loop is not None:
             make_patient(self.runner.val_loop.dataloader)
@@ -227,15 +231,29 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._epoch += 1
 
     def _run_batches(self, batches: Iterator, first: int) -> None:
+        """Run each batch while the processes agree about the one after it."""
         with DeferredDeaths() as deaths:
-            for idx in range(first, len(self.dataloader)):
-                error = None
+
+            def fetch() -> tuple[object, Exception | None]:
+                data_batch, error = None, None
                 try:
                     with deaths.delivered():
                         data_batch = next(batches)
                 except Exception as raised:
                     error = raised
+                stop = self._signals.received is not None
+                self._vote.cast(
+                    _FAILED if error is not None else _STOP if stop else _GO
+                )
+                return data_batch, error
+
+            last = len(self.dataloader) - 1
+            upcoming = fetch() if first <= last else None
+            for idx in range(first, last + 1):
+                data_batch, error = upcoming
                 self._go_on_or_end(idx, error)
+                if idx < last:
+                    upcoming = fetch()
                 self.run_iter(idx, data_batch)
 
     def _batches(self, first: int) -> Iterator:
@@ -271,9 +289,10 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             raise Preempted(self._signals.received or 'a signal to another process')
 
     def _go_on_or_end(self, idx: int, error: Exception | None) -> None:
-        """Agree with the other processes on whether to take the next step."""
-        stop = self._signals.received is not None
-        verdict = highest(_FAILED if error is not None else _STOP if stop else _GO)
+        """Take the next step, or end as the processes agreed."""
+        verdict = self._vote.result()
+        if not dist.is_distributed() and self._signals.received is not None:
+            verdict = max(verdict, _STOP)  # nobody has to be waited for
         if verdict == _GO:
             return
         path = self._save()
