@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
+
 import numpy as np
 import torch
 from mmengine import dist
@@ -38,7 +41,7 @@ def extract_features(
     batch_size: int = 256,
     num_workers: int = 4,
     amp_dtype: str | torch.dtype | None = None,
-    out: np.ndarray | None = None,
+    out: np.ndarray | str | os.PathLike | None = None,
     title: str = 'embed',
 ) -> Tensor | None:
     """Embed all images, shared among the ranks, in the order of the data set.
@@ -51,15 +54,18 @@ def extract_features(
         num_workers (int): Loading processes a rank. Defaults to 4.
         amp_dtype (str | torch.dtype, optional): 'float16' or 'bfloat16' runs
             the model under autocast. Defaults to None.
-        out (np.ndarray, optional): (N, C) float32 array to stream into, for
-            example an ``np.memmap``. Only with one process.
+        out (np.ndarray | str, optional): Where the features go: an (N, C) float32
+            array, or the name of a .npy file, which is written as a memory map
+            so that N * C * 4 bytes need not fit into memory. What rank 0 gives
+            counts; the others keep their own part in memory. Defaults to
+            memory.
         title (str): Title of the progress bar.
 
     Returns:
         Tensor | None: (N, C) float32 on the CPU on rank 0, None on the others.
 
     Raises:
-        ValueError: If ``out`` is given and there are several processes.
+        ValueError: If ``out`` is an array of another shape or type.
         RuntimeError: If images cannot be read here, or on another rank.
     """
     if is_model_wrapper(model):
@@ -67,11 +73,6 @@ def extract_features(
     if isinstance(amp_dtype, str):
         amp_dtype = getattr(torch, amp_dtype)
     rank, world_size = dist.get_dist_info()
-    if out is not None and world_size > 1:
-        raise ValueError(
-            f'extract_features: out needs one process, there are {world_size}; '
-            'each embeds a part of the images.'
-        )
     mine = shard(len(dataset), rank, world_size)
     loader = DataLoader(
         dataset,
@@ -81,7 +82,10 @@ def extract_features(
         collate_fn=pseudo_collate,
     )
     make_patient(loader)
-    features = None if out is None else torch.from_numpy(out)
+    count = len(dataset)
+    # rank 0 has room for all, and its own part stands first
+    room = None if rank else partial(_room, out, count)
+    features = None
     was_training = model.training
     model.eval()
     done, error = 0, None
@@ -99,7 +103,8 @@ def extract_features(
             ):
                 part = model(inputs, mode='tensor').float().cpu()
             if features is None:
-                features = torch.empty(len(mine), part.shape[1])
+                width = part.shape[1]
+                features = room(width) if room else torch.empty(len(mine), width)
             features[done : done + len(part)] = part
             done += len(part)
             bar.update(len(part))
@@ -110,15 +115,39 @@ def extract_features(
         end_workers(batches)
         model.train(was_training)
     share_failure(error)  # the others would wait for this rank's part
-    return features if world_size == 1 else _gather(features, len(dataset))
+    return _gather(features, count)
+
+
+def _room(out: np.ndarray | str | os.PathLike | None, count: int, width: int) -> Tensor:
+    """Where the features of all images will stand: (N, C), not yet written."""
+    if out is None:
+        return torch.empty(count, width)
+    if isinstance(out, (str, os.PathLike)):
+        out = np.lib.format.open_memmap(out, 'w+', np.float32, (count, width))
+    if out.shape != (count, width) or out.dtype != np.float32:
+        raise ValueError(
+            f'extract_features: out is {out.dtype} {out.shape}; {count} features of '
+            f'width {width} need float32 {(count, width)}.'
+        )
+    return torch.from_numpy(out)
 
 
 def _gather(features: Tensor | None, count: int) -> Tensor | None:
-    """Put the ranks' contiguous shards together on rank 0."""
+    """Put the ranks' contiguous shards together on rank 0.
+
+    One shard after the other, so that rank 0 holds one beside the result.
+    """
+    rank, world_size = dist.get_dist_info()
+    if world_size == 1:
+        return features
     width = torch.tensor([0 if features is None else features.shape[1]])
     dist.all_reduce(width, op='max')  # a rank without images does not know it
-    padded = torch.zeros(len(shard(count, 0, dist.get_world_size())), int(width))
-    if features is not None:
-        padded[: len(features)] = features
-    parts = dist.gather(padded, dst=0)
-    return torch.cat(parts)[:count] if dist.is_main_process() else None
+    for source in range(1, world_size):
+        rows = shard(count, source, world_size)
+        if not rows:
+            break
+        part = features if rank == source else torch.empty(len(rows), int(width))
+        dist.broadcast(part, src=source)
+        if rank == 0:
+            features[rows.start : rows.stop] = part
+    return features if rank == 0 else None

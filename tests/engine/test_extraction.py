@@ -136,13 +136,26 @@ def test_three_processes(tmp_path, count, wrap):
     assert others == [None, None]
 
 
-def _embed_into_an_array(rank):
-    try:
-        extract_features(Toy(), Images(4), 2, 0, out=np.zeros((4, 4), np.float32))
-    except ValueError as error:
-        return str(error)
+def _embed_into_a_file(rank, path):
+    features = extract_features(Toy(), Images(7), 2, 0, out=path)
+    return None if features is None else features.clone()
 
 
-def test_no_array_with_several_processes(tmp_path):
-    for message in run(_embed_into_an_array, tmp_path, 2):
-        assert 'one process' in message
+@pytest.mark.parametrize('world_size', [1, 3])
+def test_into_a_file(tmp_path, world_size):
+    path = str(tmp_path / 'x.npy')
+    if world_size == 1:
+        _embed_into_a_file(0, path)
+    else:
+        first, *others = run(_embed_into_a_file, tmp_path, 3, path)
+        assert torch.equal(first, expected(7)) and others == [None, None]
+    assert np.array_equal(np.load(path), expected(7).numpy())
+
+
+@pytest.mark.parametrize(
+    'out',
+    [np.zeros((4, 3), np.float32), np.zeros((5, 4), np.float32), np.zeros((4, 4))],
+)
+def test_an_array_of_another_kind(out):
+    with pytest.raises(ValueError, match=r'need float32 \(4, 4\)'):
+        extract_features(Toy(), Images(4), 2, 0, out=out)

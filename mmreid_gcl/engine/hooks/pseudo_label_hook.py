@@ -41,7 +41,8 @@ class PseudoLabelHook(Hook):
     Args:
         clusterer (dict): Config of a clusterer.
         extract (dict): ``pipeline`` (the test transforms), and optionally
-            ``batch_size``, ``num_workers`` and ``amp_dtype`` of
+            ``batch_size``, ``num_workers``, ``amp_dtype`` and ``out`` (a file for
+            features that do not fit into memory) of
             :func:`~mmreid_gcl.engine.extract_features`.
         graphs (dict, optional): Config of a graph builder. Needed if the model
             has a relation neck.
