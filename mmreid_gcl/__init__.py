@@ -13,10 +13,11 @@ from .version import __version__
 
 check_stack()
 
-from . import registry  # noqa: E402  (needs the stack)
+from . import packaged, registry  # noqa: E402  (needs the stack)
 from .checkpoint import use_safe_loaders  # noqa: E402
 
 use_safe_loaders()
+packaged.register()
 
 _ROOMS = {
     'apis': ('ReIDInferencer', 'load_config', 'load_model'),

@@ -6,11 +6,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.config import Config, DictAction
 
+from ..packaged import find_config
 from .images import read_image
 
 #: Exit codes: all good; nothing done, a message says why; done, but some
@@ -56,7 +58,8 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model, its weights, and how it runs."""
     parser.add_argument(
-        'model', help='config file, or a checkpoint that carries its config'
+        'model',
+        help='config file or name, or a checkpoint that carries its config',
     )
     parser.add_argument('--checkpoint', help='weights, where the model is a config')
     parser.add_argument('--device', help="for example 'cuda:1'; default: the GPU")
@@ -118,6 +121,8 @@ def build_inferencer(args: argparse.Namespace):
     from .inferencer import ReIDInferencer
 
     model = args.model
+    if args.checkpoint and not Path(model).is_file():
+        model = str(find_config(model))
     if args.cfg_options:
         if not model.endswith('.py'):
             raise ValueError('--cfg-options needs a config file as the model.')
