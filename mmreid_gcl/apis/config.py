@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict
 
+from ..packaged import find_config
+
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -23,7 +25,7 @@ def load_config(
     """Read a config file, with overrides, ready for ``Runner.from_cfg``.
 
     Args:
-        path (str): The config file.
+        path (str): The config file, or the name of a packaged one: 'gcl_duke'.
         options (Mapping, optional): ``--cfg-options``. ``data_root`` on its own
             sets the folder of all data sets of the config.
         work_dir (str, optional): Goes before the config's; without either it
@@ -35,11 +37,10 @@ def load_config(
         a GPU with gloo as backend.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If there is no such file and no such name.
         ValueError: If P * K cannot be shared among the processes.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'{path}: there is no such config file.')
+    path = str(find_config(path))
     cfg = Config.fromfile(path)
     if options:
         if 'data_root' in options:  # before what an option says of one data set
