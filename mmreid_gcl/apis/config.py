@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -33,8 +34,8 @@ def load_config(
         launcher (str): 'none', 'pytorch', 'slurm' or 'mpi'.
 
     Returns:
-        Config: With ``batch_size='auto'`` filled in, and on a machine without
-        a GPU with gloo as backend.
+        Config: With ``batch_size='auto'`` filled in, with ``image_cache`` put into
+        the pipelines, and on a machine without a GPU with gloo as backend.
 
     Raises:
         FileNotFoundError: If there is no such file and no such name.
@@ -53,6 +54,8 @@ def load_config(
         cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
     world_size = _world_size(launcher)
     fill_batch_size(cfg, world_size)
+    if cfg.get('image_cache'):
+        cache_images(cfg)
     if not torch.cuda.is_available():
         _for_cpu(cfg, launcher)
     return cfg
@@ -98,14 +101,61 @@ def fill_batch_size(cfg: Config, world_size: int) -> None:
     loader.batch_size = identities * instances // world_size
 
 
+#: What each launcher calls the number of processes, a process's number among all
+#: and among those of its machine.
+_PLACE = {
+    'pytorch': ('WORLD_SIZE', 'RANK', 'LOCAL_RANK'),
+    'slurm': ('SLURM_NTASKS', 'SLURM_PROCID', 'SLURM_LOCALID'),
+    'mpi': (
+        'OMPI_COMM_WORLD_SIZE',
+        'OMPI_COMM_WORLD_RANK',
+        'OMPI_COMM_WORLD_LOCAL_RANK',
+    ),
+}
+
+
+def cache_images(cfg: Config) -> None:
+    """Keep decoded training images in shared memory, as ``cfg.image_cache`` says.
+
+    Training, and embedding before every epoch, take their images from one
+    :class:`~mmreid_gcl.datasets.image_cache.CachedTransforms`.
+
+    Args:
+        cfg (Config): With ``image_cache=dict(limit_gb=..., folder=...)``, both
+            optional. Changed in place.
+
+    Raises:
+        ValueError: If ``image_cache`` has another key, or the training pipeline does
+            not begin with ``LoadImageFromFile``.
+    """
+    from mmreid_gcl.datasets.image_cache import cache_pipeline
+
+    settings = dict(cfg.image_cache)
+    unknown = set(settings) - {'limit_gb', 'folder'}
+    if unknown:
+        raise ValueError(
+            f'image_cache has {sorted(unknown)[0]!r}; expected limit_gb and folder.'
+        )
+    dataset = cfg.train_dataloader.dataset
+    cached = cache_pipeline(dataset.pipeline, **settings)
+    if len(cached) == len(dataset.pipeline) and cached == list(dataset.pipeline):
+        raise ValueError(
+            'image_cache: train_dataloader.dataset.pipeline does not begin with a '
+            "dict(type='LoadImageFromFile')."
+        )
+    dataset.pipeline = cached
+    for hook in cfg.get('custom_hooks') or []:
+        if 'pipeline' in (hook.get('extract') or {}):
+            hook.extract.pipeline = cache_pipeline(hook.extract.pipeline, **settings)
+    # so that the transform is known wherever this config is read
+    imports = dict(cfg.get('custom_imports') or dict(imports=[]))
+    imports['imports'] = [*imports['imports'], 'mmreid_gcl.datasets.image_cache']
+    cfg.custom_imports = imports
+
+
 def _world_size(launcher: str) -> int:
     """How many processes the launcher has started, before any is connected."""
-    variable = {
-        'pytorch': 'WORLD_SIZE',
-        'slurm': 'SLURM_NTASKS',
-        'mpi': 'OMPI_COMM_WORLD_SIZE',
-    }.get(launcher)
-    return int(os.environ.get(variable, 1)) if variable else 1
+    return int(os.environ.get(_PLACE[launcher][0], 1)) if launcher in _PLACE else 1
 
 
 def _for_cpu(cfg: Config, launcher: str) -> None:
@@ -121,8 +171,34 @@ def _for_cpu(cfg: Config, launcher: str) -> None:
     cfg.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
     )
-    # mmengine's launcher asks CUDA for a device whatever the backend
-    if launcher == 'pytorch' and not torch.distributed.is_initialized():
+    # mmengine's launchers ask CUDA for a device whatever the backend
+    if launcher in _PLACE and not torch.distributed.is_initialized():
+        _name_meeting_place(launcher)
         # ranks wait for rank 0 while it clusters
         timeout = timedelta(seconds=dist_cfg.get('timeout', 1800))
         torch.distributed.init_process_group('gloo', timeout=timeout)
+
+
+def _name_meeting_place(launcher: str) -> None:
+    """Tell torch in its own variables where it is and where rank 0 is."""
+    if launcher == 'pytorch':
+        return
+    for name, given in zip(_PLACE['pytorch'], _PLACE[launcher]):
+        if given not in os.environ:
+            raise ValueError(
+                f'--launcher {launcher} needs the variable {given}, which '
+                f'{"srun" if launcher == "slurm" else "mpirun"} sets. Without it use '
+                'tools/dist_train.sh.'
+            )
+        os.environ[name] = os.environ[given]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' in os.environ:
+        return
+    if launcher == 'mpi':
+        raise ValueError(
+            '--launcher mpi needs the variable MASTER_ADDR, the address of the machine '
+            'of rank 0.'
+        )
+    nodes = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+    hosts = subprocess.run(nodes, capture_output=True, text=True, check=True)
+    os.environ['MASTER_ADDR'] = hosts.stdout.split()[0]

@@ -11,10 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine import dist
 
 from mmreid_gcl.checkpoint import read_checkpoint
 from mmreid_gcl.engine import EXIT_PREEMPTED, FiniteLossHook, Preempted, PseudoLabelHook
-from mmreid_gcl.engine.agreement import highest, share_failure, together
+from mmreid_gcl.engine.agreement import Vote, highest, share_failure, together
 from mmreid_gcl.engine.signals import StopSignals
 
 from . import processes
@@ -121,7 +122,7 @@ def test_epoch_of_another_length_is_refused(images, tmp_path):
 
 
 @pytest.mark.parametrize('action', ['nan_loss', 'infinite_loss'])
-def test_loss_that_is_not_finite(images, tmp_path, action):
+def test_loss_that_is_not_finite(images, reference, tmp_path, action):
     config = disturbed(make_config(images, tmp_path), 'before_train_iter', 6, action)
     with pytest.raises(FloatingPointError, match=r'epoch 2, iteration 6 .* (nan|inf)'):
         train(config)
@@ -129,6 +130,34 @@ def test_loss_that_is_not_finite(images, tmp_path, action):
     assert content['meta']['iter'] == 5
     assert all(value.isfinite().all() for value in content['state_dict'].values())
     assert (tmp_path / 'last_checkpoint').read_text().endswith('epoch_1.pth')
+    # the step can be repeated: statistics and memories are as before it
+    config = make_config(images, tmp_path, resume=True)
+    config.load_from = str(tmp_path / 'before_nonfinite_loss.pth')
+    train(config)
+    assert differences(outcome(tmp_path), reference) == []
+
+
+def test_loss_that_is_not_finite_inside_an_accumulated_gradient(images, tmp_path):
+    options = {'optim_wrapper.accumulative_counts': 3}
+    train(make_config(images, tmp_path / 'whole', **options))
+    config = make_config(images, tmp_path / 'parts', **options)
+    with pytest.raises(FloatingPointError, match='iteration 6'):
+        train(disturbed(config, 'before_train_iter', 6, 'nan_loss'))
+    config = make_config(images, tmp_path / 'parts', resume=True, **options)
+    config.load_from = str(tmp_path / 'parts' / 'before_nonfinite_loss.pth')
+    train(config)
+    assert not differences(outcome(tmp_path / 'parts'), outcome(tmp_path / 'whole'))
+
+
+def test_a_batch_with_values_that_are_not_finite(images, tmp_path):
+    """It spoils running statistics too; what is saved has those from before."""
+    config = disturbed(
+        make_config(images, tmp_path), 'before_train_iter', 6, 'spoil_inputs'
+    )
+    with pytest.raises(FloatingPointError, match=r'The weights before this step'):
+        train(config)
+    content = read_checkpoint(tmp_path / 'before_nonfinite_loss.pth')
+    assert all(value.isfinite().all() for value in content['state_dict'].values())
 
 
 def test_weights_that_are_not_finite(images, tmp_path):
@@ -252,6 +281,10 @@ def test_signals_in_another_thread():
 
 def test_one_process_agrees_with_itself():
     assert highest(2) == 2
+    vote = Vote()
+    for value in (2, 0, 1):
+        vote.cast(value)
+        assert vote.result() == vote.result() == value
     assert together(lambda: 'done') == 'done'
     with pytest.raises(KeyError):
         together(lambda: {}['missing'])
@@ -265,6 +298,20 @@ def _agree(rank):
         seen.append(f'{type(error).__name__}: {error}')
     share_failure(None)
     return seen
+
+
+def _vote(rank):
+    vote, seen = Vote(), []
+    for turn in range(4):
+        vote.cast(int(rank == 1 and turn == 2))
+        # something else that the processes do together in the meantime
+        dist.all_reduce(torch.ones(1))
+        seen.append(vote.result())
+    return seen
+
+
+def test_processes_vote(tmp_path):
+    assert processes.run(_vote, tmp_path, 2) == [[0, 0, 1, 0]] * 2
 
 
 def test_processes_agree(tmp_path):
@@ -295,6 +342,6 @@ def test_processes_stop_at_the_same_step(images, tmp_path):
     assert train_pair('whole') == [0, 0]
     assert train_pair('parts', stop=True) == [75, 75]
     content = read_checkpoint(tmp_path / 'parts' / 'interrupted.pth')
-    assert content['meta']['iter'] == 6
+    assert content['meta']['iter'] == 7  # they agree during the step that follows
     assert train_pair('parts', resume=True) == [0, 0]
     assert not differences(outcome(tmp_path / 'parts'), outcome(tmp_path / 'whole'))

@@ -241,6 +241,12 @@ def infinite_loss(runner):
     _unwrapped(runner).relation_head.loss_weight = float('inf')
 
 
+def spoil_inputs(runner):
+    """An image of the batch becomes NaN on its way to the model."""
+    preprocessor = _unwrapped(runner).data_preprocessor
+    preprocessor.mean = preprocessor.mean * float('nan')
+
+
 def spoil_weights(runner):
     next(_unwrapped(runner).parameters()).data.fill_(float('nan'))
 

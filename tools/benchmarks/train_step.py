@@ -3,7 +3,9 @@
 
 ``python tools/benchmarks/train_step.py [--depth 50 --amp bfloat16 --channels-last]``
 prints a Markdown table: forward and backward of backbone with pooling, of neck,
-GCL and heads, the optimiser, and the update of the memories.
+GCL and heads, the optimiser, and the update of the memories. ``--count`` prints how
+many operations neck, GCL, heads and memories dispatch instead: on a GPU each is a
+kernel or more, and launching them is what most of them cost.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Callable
 
 import torch
 from mmpretrain.structures import DataSample
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmreid_gcl.models import UnsupervisedReID
 
@@ -34,6 +37,7 @@ def build(args: argparse.Namespace, device: torch.device) -> UnsupervisedReID:
         ),
         channels_last=args.channels_last,
         compile=args.compile,
+        compile_heads=args.compile_heads,
     ).to(device)
     labels = torch.arange(args.clusters)
     for head in model.memory_heads:
@@ -58,6 +62,30 @@ def seconds(work: Callable[[], None], repeats: int, device: torch.device) -> flo
     return statistics.median(times[3:])
 
 
+class _Operations(TorchDispatchMode):
+    """Counts what is dispatched, without views, which do nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None) -> object:
+        self.count += not func.is_view and func.name() not in _FREE
+        return func(*args, **(kwargs or {}))
+
+
+#: Views by another name, and memory that is only reserved.
+_FREE = {f'aten::{name}' for name in ('_unsafe_view', 'detach', 'empty', 'empty_like')}
+
+
+def operations(work: Callable[[], None]) -> int:
+    """How many operations ``work`` dispatches; the second time it is run."""
+    work()
+    with _Operations() as counted:
+        work()
+    return counted.count
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -70,7 +98,9 @@ def main() -> None:
     parser.add_argument('--tf32', action='store_true')
     parser.add_argument('--channels-last', action='store_true')
     parser.add_argument('--compile', action='store_true')
+    parser.add_argument('--compile-heads', action='store_true')
     parser.add_argument('--repeats', type=int, default=10)
+    parser.add_argument('--count', action='store_true', help='operations, not time')
     args = parser.parse_args()
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     torch.manual_seed(0)
@@ -115,7 +145,7 @@ def main() -> None:
         model.zero_grad()
         x = pooled.clone().requires_grad_()
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            x = model.neck.embed(x)
+            x = model.neck(x)
             total = model.head.loss(x, labels)['loss_scl']
             relation = model.relation_head.loss(model.relation_neck(x), labels)
         (total + relation['loss_scl']).backward()
@@ -126,6 +156,13 @@ def main() -> None:
         for head in model.memory_heads:
             x = torch.randn(count, head.in_channels, device=device)
             head._recorded.append((x, labels, torch.tensor(True, device=device)))
+
+    if args.count:
+        print('| part | operations |\n|---|---:|')
+        print(f'| neck, GCL, losses, their backward | {operations(heads)} |')
+        record()
+        print(f'| memory update | {operations(lambda: (record(), update()))} |')
+        return
 
     whole = seconds(step, args.repeats, device)
     optimise = seconds(optimizer.step, args.repeats, device)
@@ -142,7 +179,8 @@ def main() -> None:
             [
                 args.amp or ('TF32' if args.tf32 else 'float32'),
                 args.channels_last and 'channels last',
-                args.compile and 'compiled backbone',
+                args.compile and 'compiled backbone and necks',
+                args.compile_heads and 'compiled heads',
             ],
         )
     )

@@ -8,9 +8,10 @@ from functools import wraps
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmreid_gcl.checkpoint import BEFORE_FAILURE, hint_of_good
 from mmreid_gcl.registry import HOOKS
@@ -23,9 +24,11 @@ class FiniteLossHook(Hook):
     """End training at a loss that is NaN or infinite, before its backward pass.
 
     The weights are still good then: they go to ``before_nonfinite_loss.pth`` in
-    the work dir, and resuming from that file repeats the step. Where a
-    gradient scaler is at work (float16), it skips such steps, and only
-    ``patience`` of them in a row end the training.
+    the work dir, and resuming from that file repeats the step, bit by bit on a
+    CPU: running statistics and memories are those from before its forward pass
+    (of rank 0, where there are several processes). Where a gradient scaler is at
+    work (float16), it skips such steps, and only ``patience`` of them in a row
+    end the training.
 
     Args:
         patience (int): Losses in a row that a gradient scaler may skip.
@@ -42,6 +45,7 @@ class FiniteLossHook(Hook):
             raise ValueError(f'patience must not be negative, got {patience}.')
         self.patience = patience
         self._in_a_row = 0
+        self._buffers: list[Tensor] = []
 
     def before_train(self, runner: Runner) -> None:
         """Look at every loss on its way to the optimiser."""
@@ -56,6 +60,16 @@ class FiniteLossHook(Hook):
             update_params(loss, *args, **kwargs)
 
         wrapper.update_params = checked
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Keep the running statistics, which the forward pass changes."""
+        buffers = list(_unwrap(runner.model).buffers())
+        if [b.shape for b in buffers] != [b.shape for b in self._buffers]:
+            self._buffers = [buffer.clone() for buffer in buffers]
+        elif buffers:
+            torch._foreach_copy_(self._buffers, buffers)  # a few kernels in all
 
     def after_train(self, runner: Runner) -> None:
         """Let go of the optimiser."""
@@ -78,10 +92,10 @@ class FiniteLossHook(Hook):
             f'is too low, float16. {self._save(runner)}'
         )
 
-    @staticmethod
-    def _save(runner: Runner) -> str:
+    def _save(self, runner: Runner) -> str:
         path = osp.join(runner.work_dir, BEFORE_FAILURE)
         meta = dict(epoch=runner.epoch, iter=runner.iter)
+        self._undo_forward(_unwrap(runner.model))
         if not all(
             bool(torch.isfinite(value).all())
             for value in runner.model.state_dict().values()
@@ -99,3 +113,14 @@ class FiniteLossHook(Hook):
         except OSError as error:
             return f'The state could not be saved: {error}'
         return f'The weights before this step are in {path}.{hint_of_good(path)}'
+
+    def _undo_forward(self, model: nn.Module) -> None:
+        """Take back what the forward pass left behind, so that it can be repeated."""
+        for buffer, before in zip(model.buffers(), self._buffers):
+            buffer.copy_(before)
+        for head in getattr(model, 'memory_heads', ()):
+            head.forget_last()
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .memory import hardness_order
+from .groups import rank_in_group
 from .numerics import at_least_float32, no_autocast
 
 
@@ -39,11 +39,11 @@ def selective_contrastive_loss(
     with no_autocast(queries):
         queries = F.normalize(at_least_float32(queries))
         memory = memory.detach().to(queries.dtype)
-        losses = F.cross_entropy(
-            queries @ memory.T / temperature, labels, reduction='none'
-        )
+        similarity = queries @ memory.T
+        losses = F.cross_entropy(similarity / temperature, labels, reduction='none')
         if topk is None:
             return losses.mean()
-        order = hardness_order(queries.detach(), labels, memory)
+        own = similarity.detach().gather(1, labels[:, None]).squeeze(1)
+        order = rank_in_group(own, labels)
         clusters = (order == 0).sum()
         return torch.where(order < topk, losses, 0).sum() / clusters

@@ -7,6 +7,8 @@ many groups there are, so nothing waits for the device.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -33,11 +35,39 @@ def rank_in_group(keys: Tensor, labels: Tensor) -> Tensor:
     Returns:
         Tensor: (Q,) int64, 0 for the smallest key of a group.
     """
-    position = torch.arange(len(keys), device=keys.device)
-    before = (keys[None, :] < keys[:, None]) | (
-        (keys[None, :] == keys[:, None]) & (position[None, :] < position[:, None])
-    )
+    row, column = keys[:, None], keys[None, :]
+    mask = _earlier if torch.compiler.is_compiling() else _kept_earlier
+    earlier = mask(len(keys), keys.device)
+    before = torch.where(earlier, column <= row, column < row)
     return (before & same_group(labels)).sum(dim=1)
+
+
+def _earlier(count: int, device: torch.device) -> Tensor:
+    """(Q, Q) whether the column comes before the row."""
+    return torch.ones(count, count, dtype=torch.bool, device=device).tril(-1)
+
+
+#: It is the same in every step.
+_kept_earlier = lru_cache(maxsize=4)(_earlier)
+
+
+def smallest_in_group(
+    keys: Tensor, labels: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """The queries of each query's label with the smallest keys, in their order.
+
+    Args:
+        keys (Tensor): (Q,) finite numbers to rank by. Equal ones go by position.
+        labels (Tensor): (Q,) integer labels.
+        count (int): k.
+
+    Returns:
+        tuple[Tensor, Tensor]: (Q, min(k, Q)) int64 queries, the same in all rows of a
+        label, and (Q, min(k, Q)) bool, False where the label has no such query.
+    """
+    candidates = torch.where(same_group(labels), keys[None, :], torch.inf)
+    values, queries = candidates.sort(dim=1, stable=True)
+    return queries[:, :count], values[:, :count] < torch.inf
 
 
 def mean_in_group(x: Tensor, labels: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .groups import mean_in_group, rank_in_group, same_group
+from .groups import mean_in_group, smallest_in_group
 from .numerics import at_least_float32, no_autocast
 
 POLICIES = ('selective', 'average', 'random')
@@ -41,21 +41,6 @@ def cluster_centroids(features: Tensor, labels: Tensor) -> Tensor:
     sums = features.new_zeros(len(counts), features.shape[1])
     sums.index_add_(0, labels, features[kept])
     return F.normalize(sums / counts[:, None].to(sums.dtype))
-
-
-def hardness_order(queries: Tensor, labels: Tensor, memory: Tensor) -> Tensor:
-    """Rank the queries of each cluster, the least similar to it first.
-
-    Args:
-        queries (Tensor): (Q, C), unit length.
-        labels (Tensor): (Q,) clusters of the queries.
-        memory (Tensor): (U, C).
-
-    Returns:
-        Tensor: (Q,) int64, 0 for the hardest query of its cluster.
-    """
-    similarity = (queries * memory[labels]).sum(dim=1)
-    return rank_in_group(similarity, labels)
 
 
 @torch.no_grad()
@@ -103,30 +88,22 @@ def _update(
     policy: str,
 ) -> Tensor:
     queries = F.normalize(at_least_float32(queries)).to(memory.dtype)
-    if policy == 'selective':
-        order = hardness_order(queries, labels, memory)
-        steps = topk
-    elif policy == 'average':
-        queries = F.normalize(mean_in_group(queries, labels))
-        order = torch.zeros_like(labels)
-        steps = 1
-    elif policy == 'random':
-        keys = torch.rand(len(labels), device=labels.device)
-        order = rank_in_group(keys, labels)
-        steps = 1
-    else:
-        raise ValueError(f'policy must be one of {POLICIES}, got {policy!r}.')
-
     # Every query computes the new row of its cluster: no shape depends on how
     # many clusters the batch has, and nothing waits for the device.
     rows = memory[labels]
-    group = same_group(labels)
-    for step in range(steps):
-        chosen = group & (order == step)[None, :]
-        exists = chosen.any(dim=1, keepdim=True)
-        query = queries[chosen.to(torch.uint8).argmax(dim=1)]
-        moved = F.normalize(momentum * rows + (1 - momentum) * query)
-        rows = torch.where(exists, moved, rows)
-    # All queries of a cluster write its first query's row, to the bit.
-    rows = rows[group.to(torch.uint8).argmax(dim=1)]
-    return memory.index_copy(0, labels, rows)
+    if policy == 'selective':
+        keys, steps = (queries * rows).sum(dim=1), topk
+    elif policy == 'average':
+        queries = F.normalize(mean_in_group(queries, labels))
+        keys, steps = rows.new_zeros(len(rows)), 1
+    elif policy == 'random':
+        keys, steps = torch.rand(len(labels), device=labels.device), 1
+    else:
+        raise ValueError(f'policy must be one of {POLICIES}, got {policy!r}.')
+
+    chosen, exists = smallest_in_group(keys, labels, steps)
+    for query, there in zip(chosen.T, exists.T):
+        moved = F.normalize(torch.lerp(rows, queries[query], 1 - momentum))
+        rows = torch.where(there[:, None], moved, rows)
+    # All queries of a cluster write the row of one of them, to the bit.
+    return memory.index_copy(0, labels, rows[chosen[:, 0]])

@@ -83,6 +83,27 @@ class SelectiveMemoryHead(nn.Module):
         # from model to model and fails where shapes differ.
         self.memory = torch.empty(0, in_channels)
         self._recorded: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._compiled = False
+        self._contrastive_loss = selective_contrastive_loss
+        self._update_memory = update_memory
+
+    def compile_functions(self, **options) -> None:
+        """Compile loss and update, which are many small operations.
+
+        The number of clusters is dynamic: a new epoch needs no new compilation.
+        The policy 'random' keeps its update, whose draws would be others.
+
+        Args:
+            **options: Of ``torch.compile``.
+        """
+        self._compiled = True
+        self._contrastive_loss = torch.compile(selective_contrastive_loss, **options)
+        if self.policy != 'random':
+            self._update_memory = torch.compile(update_memory, **options)
+
+    def _allow_any_count(self) -> None:
+        if self._compiled:
+            torch._dynamo.maybe_mark_dynamic(self.memory, 0)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True):
         """Take the memory along to another device or dtype."""
@@ -149,14 +170,18 @@ class SelectiveMemoryHead(nn.Module):
                 "put dict(type='PseudoLabelHook', ...) into custom_hooks: it does "
                 'so at the start of every epoch.'
             )
-        loss = self.loss_weight * selective_contrastive_loss(
+        self._allow_any_count()
+        loss = self._contrastive_loss(
             features,
             labels,
             self.memory,
             self.temperature,
             self.topk if self.loss_queries == 'selected' else None,
         )
-        self._recorded.append((features.detach(), labels, loss.detach().isfinite()))
+        if self.loss_weight != 1:
+            loss = self.loss_weight * loss
+        finite = loss.detach().abs() < torch.inf
+        self._recorded.append((features.detach(), labels, finite))
         return dict(loss_scl=loss)
 
     def apply_update(self) -> None:
@@ -170,16 +195,23 @@ class SelectiveMemoryHead(nn.Module):
             return
         features, labels, finite = map(list, zip(*self._recorded))
         self._recorded.clear()
-        updated = update_memory(
+        self._allow_any_count()
+        updated = self._update_memory(
             self.memory,
-            torch.cat(features),
-            torch.cat(labels),
+            torch.cat(features) if len(features) > 1 else features[0],
+            torch.cat(labels) if len(labels) > 1 else labels[0],
             self.momentum,
             self.topk,
             self.policy,
         )
-        self.memory = torch.where(torch.stack(finite).all(), updated, self.memory)
+        good = torch.stack(finite).all() if len(finite) > 1 else finite[0]
+        self.memory = torch.where(good, updated, self.memory)
 
     def discard_update(self) -> None:
         """Forget what ``loss`` recorded: the optimiser skipped the step."""
         self._recorded.clear()
+
+    def forget_last(self) -> None:
+        """Forget the last batch alone: its step will be repeated."""
+        if self._recorded:
+            self._recorded.pop()

@@ -110,7 +110,9 @@ class GCLNeck(KeepsOwnNorm):
                 ``chunk_size * B * C`` numbers. Defaults to 1024.
 
         Returns:
-            Tensor: (N, 2C).
+            Tensor: (N, 2C), where ``x`` is. With ``x`` and ``neighbours`` on the CPU
+            and the module on a GPU, the chunks go there one by one, and what is as
+            long as N stays on the CPU.
         """
         self._check(x)
         theta = self._by_chunks(self.theta, x, chunk_size)
@@ -118,14 +120,23 @@ class GCLNeck(KeepsOwnNorm):
         out = []
         for rows in torch.arange(len(x), device=x.device).split(chunk_size):
             near = neighbours[rows].long()
-            weights = neighbour_correlation(theta[rows], phi, near, self.temperature)
-            out.append(neighbour_relation_aware(x[rows], x, near, weights))
+            # the images of these neighbourhoods, once each
+            used, near = _compact(near)
+            here = (part.to(self._device) for part in (theta[rows], phi[used], near))
+            weights = neighbour_correlation(*here, self.temperature)
+            here = (part.to(self._device) for part in (x[rows], x[used], near))
+            out.append(neighbour_relation_aware(*here, weights).to(x.device))
         return torch.cat(out)
 
     def _by_chunks(self, project: nn.Module, x: Tensor, size: int) -> Tensor:
         if self.training:  # the norm's statistics are those of all nodes
-            return project(x)
-        return torch.cat([project(part) for part in x.split(size)])
+            return project(x.to(self._device)).to(x.device)
+        parts = x.split(size)
+        return torch.cat([project(p.to(self._device)).to(x.device) for p in parts])
+
+    @property
+    def _device(self) -> torch.device:
+        return self.theta.linear.weight.device
 
     def _check(self, x: Tensor) -> None:
         if x.shape[-1] != self.in_channels:
@@ -133,3 +144,16 @@ class GCLNeck(KeepsOwnNorm):
                 f'GCLNeck has in_channels={self.in_channels}, but the nodes have '
                 f'{x.shape[-1]} channels (shape {tuple(x.shape)}).'
             )
+
+
+def _compact(indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Distinct rows that an index names, and the index into those.
+
+    Args:
+        indices (Tensor): (n, B) int64; -1 names none.
+
+    Returns:
+        tuple[Tensor, Tensor]: (m,) rows, and (n, B) places in them, -1 kept.
+    """
+    rows, places = indices.clamp(min=0).unique(return_inverse=True)
+    return rows, places.masked_fill(indices < 0, -1)

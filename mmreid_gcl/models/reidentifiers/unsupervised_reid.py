@@ -33,8 +33,10 @@ class UnsupervisedReID(BaseModel):
             image in evaluation. Defaults to False.
         channels_last (bool): Run the backbone in channels-last memory format,
             which is faster. Defaults to False.
-        compile (bool | dict): Compile the backbone; a dict holds arguments of
+        compile (bool | dict): Compile backbone and necks; a dict holds arguments of
             ``torch.compile``. Defaults to False.
+        compile_heads (bool | dict): Compile losses and memory updates, likewise.
+            Defaults to False.
         data_preprocessor (dict, optional): Defaults to mmpretrain's
             ``ClsDataPreprocessor``.
         init_cfg (dict, optional): As everywhere in mmengine.
@@ -54,6 +56,7 @@ class UnsupervisedReID(BaseModel):
         flip_test: bool = False,
         channels_last: bool = False,
         compile: bool | dict = False,
+        compile_heads: bool | dict = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -79,7 +82,14 @@ class UnsupervisedReID(BaseModel):
         if channels_last:
             self.backbone.to(memory_format=torch.channels_last)
         if compile:
-            self.backbone.compile(**(compile if isinstance(compile, dict) else {}))
+            options = compile if isinstance(compile, dict) else {}
+            for part in (self.backbone, self.neck, self.relation_neck):
+                if part is not None:
+                    part.compile(**options)
+        if compile_heads:
+            options = compile_heads if isinstance(compile_heads, dict) else {}
+            for head in self.memory_heads:
+                head.compile_functions(**options)
 
     @property
     def memory_heads(self) -> list:
@@ -127,7 +137,7 @@ class UnsupervisedReID(BaseModel):
         """
         pooled = gather_batch(self.neck.pool(self._maps(inputs)))
         labels = gather_batch(self._labels(data_samples).to(pooled.device))
-        x = self.neck.embed(pooled)
+        x = self.neck(pooled)
         losses = self.head.loss(x, labels)
         if self.relation_neck is not None:
             relation = self.relation_head.loss(self.relation_neck(x), labels)
