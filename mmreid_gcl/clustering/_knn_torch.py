@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from mmreid_gcl.parallel import Progress
+from mmreid_gcl.precision import float32_products
 
 from .features import Features
 
@@ -65,7 +66,7 @@ def torch_search(
     distances = np.empty((n, k), np.float32)
     indices = np.empty((n, k), np.int32)
     progress = Progress('Neighbours by torch', n)
-    with _matmul_precision('high' if precision == 'tf32' else 'highest'):
+    with float32_products(device.type, tf32=precision == 'tf32'):
         for start in range(0, n, chunk):
             stop = min(start + chunk, n)
             d2 = (low[start:stop] @ low.T).float()
@@ -85,17 +86,3 @@ def torch_search(
             indices[start:stop] = near.gather(1, order)[:, :k].cpu().numpy()
             progress.update(stop - start)
     return distances, indices
-
-
-class _matmul_precision:
-    """Sets torch's float32 product precision and puts it back."""
-
-    def __init__(self, precision: str):
-        self.precision = precision
-
-    def __enter__(self):
-        self.before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision(self.precision)
-
-    def __exit__(self, *args):
-        torch.set_float32_matmul_precision(self.before)

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from mmreid_gcl.parallel import all_cores
+from mmreid_gcl.precision import float32_products
 
 from .counting import match_ranks
 from .features import as_matrix, feature_dtype, unit_rows
@@ -193,7 +193,7 @@ def cosine_similarity(query: Tensor, gallery: Tensor) -> Callable[[np.ndarray], 
             # numpy's BLAS was twice as fast as torch's on the CPUs tried.
             out = out.numpy()
             return np.matmul(query.numpy()[rows], gallery.numpy().T, out=out)
-        with _full_precision(query.device.type):
+        with float32_products(query.device.type):
             index = torch.from_numpy(rows).to(query.device)
             return torch.mm(query[index], gallery.T, out=out)
 
@@ -293,21 +293,3 @@ def default_chunk(columns: int, itemsize: int, device: torch.device) -> int:
     row = max(1, columns) * itemsize
     budget = _CPU_BYTES if device.type == 'cpu' else _GPU_BYTES
     return max(1, budget // row, min(_MIN_ROWS, _MAX_BYTES // row))
-
-
-@contextmanager
-def _full_precision(device_type: str) -> Iterator[None]:
-    """Without TF32 or autocast, whose rounding would make ties of near misses."""
-    matmul = torch.backends.cuda.matmul
-    # Newer torch refuses the old switch once the new one has been used.
-    if hasattr(matmul, 'fp32_precision'):
-        switch, full = 'fp32_precision', 'ieee'
-    else:
-        switch, full = 'allow_tf32', False
-    before = getattr(matmul, switch)
-    setattr(matmul, switch, full)
-    try:
-        with torch.autocast(device_type, enabled=False):
-            yield
-    finally:
-        setattr(matmul, switch, before)

@@ -126,9 +126,6 @@ def test_torch_in_small_chunks():
     expected = knn_search(x, 12, 'torch')
     found = knn_search(x, 12, 'torch', chunk_bytes=4 * 130 * 17)
     np.testing.assert_array_equal(found[1], expected[1])
-    before = torch.get_float32_matmul_precision()
-    knn_search(x, 5, 'torch', precision='tf32')
-    assert torch.get_float32_matmul_precision() == before
 
 
 @pytest.mark.parametrize(
