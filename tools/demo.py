@@ -7,6 +7,7 @@ Run again, it takes what is there: the images, and a training that is complete.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -29,6 +30,47 @@ def run(title: str, *command: str) -> None:
     status = subprocess.run([sys.executable, *command]).returncode
     if status:
         raise SystemExit(f'The step "{title}" failed; its message is above.')
+
+
+def claim(work_dir: Path) -> None:
+    """Refuse a folder whose results are of another config, data or weights."""
+    from mmreid_gcl.apis import load_config
+    from mmreid_gcl.experiments.experiment import settings_of
+
+    settings = settings_of(load_config(CONFIG))
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in (DATA / 'synthetic.json', WEIGHTS):
+        digest.update(path.read_bytes())
+    key = digest.hexdigest()
+    claimed = work_dir / 'demo.key'
+    if not claimed.is_file():
+        claimed.write_text(key)
+    elif claimed.read_text() != key:
+        raise SystemExit(
+            f'{work_dir} holds results of another state of {CONFIG}, {DATA} or '
+            f'{WEIGHTS}. Remove that folder, or name another one: --work-dir DIR.'
+        )
+
+
+def train(work_dir: Path) -> None:
+    """Train, or go on with a training; keep the seconds of all attempts."""
+    complete, spent = work_dir / 'complete', work_dir / 'seconds'
+    if complete.is_file() and last_checkpoint(work_dir):
+        print(f'\n== Training is complete; to train again, remove {work_dir}')
+        return
+    before = float(spent.read_text()) if spent.is_file() else 0.0
+    started = time.time()
+    try:
+        run(
+            'Train without labels',
+            'tools/train.py',
+            CONFIG,
+            f'--work-dir={work_dir}',
+            '--resume',
+        )
+        complete.touch()
+    finally:
+        spent.write_text(f'{before + time.time() - started:.0f}\n')
 
 
 def prepare_weights() -> None:
@@ -95,6 +137,7 @@ def main() -> None:
 
     run('Render people', 'tools/data/make_synthetic.py', str(DATA))
     prepare_weights()
+    claim(work_dir)
     before = untrained(work_dir)
     histogram = work_dir / 'histogram.json'
     if not histogram.is_file():
@@ -104,19 +147,7 @@ def main() -> None:
             str(DATA),
             f'--out={histogram}',
         )
-    started = time.time()
-    complete = work_dir / 'complete'
-    if complete.is_file() and last_checkpoint(work_dir):
-        print(f'\n== Training is complete; to train again, remove {work_dir}')
-    else:
-        run(
-            'Train without labels',
-            'tools/train.py',
-            CONFIG,
-            f'--work-dir={work_dir}',
-            '--resume',
-        )
-        complete.write_text(f'{time.time() - started:.0f}\n')
+    train(work_dir)
     checkpoint = last_checkpoint(work_dir)
     test_dir = work_dir / 'test'
     run(
@@ -150,7 +181,7 @@ def report(work_dir, before, histogram, metrics, checkpoint, sheet) -> None:
     }
     gain = rows['trained network']['mAP'] - pick(before)['mAP']
     logs = sorted(work_dir.glob('*/*.log'))
-    seconds = float((work_dir / 'complete').read_text())
+    seconds = float((work_dir / 'seconds').read_text())
     verdict = 'reached' if gain >= AIM else 'MISSED'
     print(f'\n{table(rows)}\n')
     print(
