@@ -21,7 +21,7 @@ def normalize_by_camera(
     mode: str = 'mean',
     min_images: int = 16,
 ) -> np.ndarray:
-    """Subtract each camera's mean, in float64, from its features.
+    """Subtract each camera's mean from its features; unit length again.
 
     Args:
         features (np.ndarray): (N, C) floating point.
@@ -32,7 +32,8 @@ def normalize_by_camera(
             a few people, takes the statistics of all images. Defaults to 16.
 
     Returns:
-        np.ndarray: (N, C) float32. Not of unit length.
+        np.ndarray: (N, C) float32, rows of unit length; a row that equals its
+        camera's mean is zero.
 
     Raises:
         ValueError: If the shapes differ or ``mode`` is unknown.
@@ -65,8 +66,10 @@ def _normalized(
     rows: np.ndarray, mean: np.ndarray, deviation: np.ndarray, mode: str
 ) -> np.ndarray:
     centred = rows - mean
-    if mode == 'mean':
-        return centred
-    # a channel that is constant in a camera says nothing there
-    safe = np.where(deviation > 1e-12, deviation, 1.0)
-    return np.where(deviation > 1e-12, centred / safe, 0.0)
+    if mode == 'standardize':
+        # a channel that is constant in a camera says nothing there
+        varies = deviation > 1e-12
+        centred = np.where(varies, centred / np.where(varies, deviation, 1.0), 0.0)
+    length = np.linalg.norm(centred, axis=1, keepdims=True)
+    # rounding of the mean is no direction
+    return np.where(length > 1e-9, centred / np.maximum(length, 1e-9), 0.0)

@@ -23,7 +23,8 @@ def reference(features, camids, mode, min_images):
             centred = [
                 d / v**0.5 if v > 1e-24 else 0.0 for d, v in zip(centred, variance)
             ]
-        out.append(centred)
+        length = sum(d * d for d in centred) ** 0.5
+        out.append([d / length if length > 1e-9 else 0.0 for d in centred])
     return np.array(out).reshape(features.shape)
 
 
