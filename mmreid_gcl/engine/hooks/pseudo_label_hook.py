@@ -19,6 +19,7 @@ from mmreid_gcl.clustering.camera_normalization import MODES as CAMERA_NORMS
 from mmreid_gcl.registry import HOOKS, TASK_UTILS
 
 from ..extraction import extract_features
+from ..precision import exact_float32
 from ..pseudo_labels import PseudoLabels, cluster_embeddings, describe, report
 from ..rank_zero import on_rank_zero, shared_seed
 from ..step_watch import StepWatch
@@ -43,7 +44,8 @@ class PseudoLabelHook(Hook):
         extract (dict): ``pipeline`` (the test transforms), and optionally
             ``batch_size``, ``num_workers``, ``amp_dtype`` and ``out`` (a file for
             features that do not fit into memory) of
-            :func:`~mmreid_gcl.engine.extract_features`.
+            :func:`~mmreid_gcl.engine.extract_features`; ``tf32=True`` lets a GPU
+            round to TF32 there, which changes neighbours (docs/precision.md).
         graphs (dict, optional): Config of a graph builder. Needed if the model
             has a relation neck.
         refine (bool): Cluster the refined embeddings (cluster refinement, CR);
@@ -88,6 +90,7 @@ class PseudoLabelHook(Hook):
         self.clusterer = TASK_UTILS.build(clusterer)
         self.graphs = graphs and TASK_UTILS.build(graphs)
         self.extract = {k: v for k, v in extract.items() if k != 'pipeline'}
+        self.tf32 = self.extract.pop('tf32', False)
         self.pipeline = extract['pipeline']
         self.refine = refine
         self.refine_begin = refine_begin
@@ -148,7 +151,8 @@ class PseudoLabelHook(Hook):
     def _make_labels(self, runner: Runner, model, loader) -> None:
         view = loader.dataset.with_pipeline(self.pipeline)
         title = f'epoch {runner.epoch + 1}: embed'
-        features = extract_features(model, view, title=title, **self.extract)
+        with exact_float32(not self.tf32):
+            features = extract_features(model, view, title=title, **self.extract)
         outcome = on_rank_zero(partial(self._cluster, runner, features, loader.dataset))
         self._share_labels(outcome, len(loader.dataset))
         on_rank_zero(partial(self._init_memories, model, outcome))
