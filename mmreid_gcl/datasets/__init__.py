@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets of people, what a sample is, and the sampler."""
 
+from .concat_dataset import ConcatDataset
+from .cuhk03 import CUHK03
 from .dukemtmc import DukeMTMCreID
 from .market1501 import Market1501
 from .msmt17 import MSMT17
@@ -8,15 +10,19 @@ from .person_folder import UNLABELLED, PersonFolder
 from .reid_dataset import UNKNOWN, ReIDDataset
 from .samplers.pk_sampler import PKSampler
 from .samplers.sample_index import SampleIndex
+from .veri776 import VeRi776
 
 __all__ = [
+    'CUHK03',
     'MSMT17',
     'UNKNOWN',
     'UNLABELLED',
+    'ConcatDataset',
     'DukeMTMCreID',
     'Market1501',
     'PKSampler',
     'PersonFolder',
     'ReIDDataset',
     'SampleIndex',
+    'VeRi776',
 ]

@@ -149,7 +149,21 @@ class ReIDDataset(BaseDataset):
         Raises:
             RuntimeError: If the image cannot be read; the message names it.
         """
-        data = self.get_data_info(int(idx))
+        return self.transform_sample(self.get_data_info(int(idx)), idx)
+
+    def transform_sample(self, data: dict, idx: int) -> dict:
+        """Run the pipeline on a sample, with the label and seed of its draw.
+
+        Args:
+            data (dict): The sample.
+            idx (int): A :class:`SampleIndex` while training, else an int.
+
+        Returns:
+            dict: What the pipeline makes of it.
+
+        Raises:
+            RuntimeError: If the image cannot be read; the message names it.
+        """
         label = getattr(idx, 'label', None)
         seed = getattr(idx, 'seed', None)
         if label is not None:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+import importlib.util
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -27,3 +29,19 @@ def log_lines():
     logger.addHandler(keep)
     yield lines
     logger.removeHandler(keep)
+
+
+@pytest.fixture(scope='session')
+def load_converter():
+    """A tool of tools/dataset_converters as a module."""
+
+    def load(name):
+        folder = Path(__file__).parents[2] / 'tools' / 'dataset_converters'
+        spec = importlib.util.spec_from_file_location(
+            f'converter_{name}', folder / f'{name}.py'
+        )
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load

@@ -50,7 +50,7 @@ def draw_instances(
     Args:
         members (np.ndarray): (n,) image indices of the cluster.
         count (int): K. With fewer images than K they are drawn with
-            replacement.
+            replacement, without regard to cameras.
         rng (np.random.Generator): Source of randomness.
         camids (np.ndarray, optional): (n,) cameras of the members; given, the
             images spread over as many cameras as possible, as public

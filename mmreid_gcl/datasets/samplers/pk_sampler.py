@@ -11,6 +11,8 @@ from torch.utils.data import Sampler
 
 from mmreid_gcl.registry import DATA_SAMPLERS
 
+from ..concat_dataset import require_reid_dataset
+from ..image_folder import log
 from ..seeding import derive_seeds
 from .pk_draw import draw_clusters, draw_instances
 from .sample_index import SampleIndex
@@ -36,13 +38,21 @@ class PKSampler(Sampler):
             known before any label is. Defaults to as many as the data set
             fills, at least one.
         spread_cameras (bool): Draw the images of a cluster from as many cameras
-            as it has. Defaults to False.
-        seed (int, optional): Defaults to one that the processes agree on.
+            as it has. A cluster of fewer than K images is drawn from with
+            replacement, each image as likely as another whatever its camera.
+            Defaults to False.
+        seed (int, optional): Defaults to one that the processes agree on. In a
+            training with :class:`~mmreid_gcl.engine.PseudoLabelHook` the seed of the
+            run (``randomness=dict(seed=...)``) takes its place before every epoch,
+            because a resumed run gets that one back from its checkpoint; the log
+            says so if the two differ.
 
     Raises:
         ValueError: If P * K cannot be shared among the processes, or an
             argument is less than 1.
-        TypeError: If ``spread_cameras`` is asked of a data set without cameras.
+        TypeError: If ``spread_cameras`` is asked of a data set without cameras, or
+            a data set of this package is inside a wrapper, which would drop the
+            labels.
     """
 
     def __init__(
@@ -61,6 +71,10 @@ class PKSampler(Sampler):
         ):
             if value is not None and value < 1:
                 raise ValueError(f'PKSampler: {name} must be at least 1, got {value}.')
+        inside = getattr(dataset, 'dataset', None)
+        inside = [inside, *getattr(dataset, 'datasets', ())]
+        if not hasattr(dataset, 'column') and any(hasattr(d, 'column') for d in inside):
+            require_reid_dataset(dataset, 'PKSampler: the data set')
         if num_batches is None:
             num_batches = max(1, len(dataset) // (num_identities * num_instances))
         if spread_cameras and not hasattr(dataset, 'column'):
@@ -82,9 +96,10 @@ class PKSampler(Sampler):
         self.num_instances = num_instances
         self.num_batches = num_batches
         self.spread_cameras = spread_cameras
-        self.seed = dist.sync_random_seed() if seed is None else seed
+        self._seed = dist.sync_random_seed() if seed is None else seed
         self.epoch = 0
         #: Batches at the start of the epoch to leave out, for a resume inside it.
+        #: The length stays that of a whole epoch, which the training loop counts by.
         self.skip_batches = 0
         self._labels: np.ndarray | None = None
 
@@ -92,6 +107,20 @@ class PKSampler(Sampler):
     def batch_size(self) -> int:
         """Images a process loads for a batch: P * K / world size."""
         return self.global_batch_size // self.world_size
+
+    @property
+    def seed(self) -> int:
+        """What the draws depend on, beside the epoch and the labels."""
+        return self._seed
+
+    @seed.setter
+    def seed(self, value: int) -> None:
+        if value != self._seed:
+            log(
+                f'PKSampler: the seed {self._seed} gives way to {value}, the seed of '
+                'the run (randomness=dict(seed=...)).'
+            )
+        self._seed = value
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next; the draws depend on it."""
@@ -162,4 +191,5 @@ class PKSampler(Sampler):
                 yield SampleIndex(int(index), int(labels[index]), int(seed))
 
     def __len__(self) -> int:
+        """Images of a whole epoch on this rank, skipped batches included."""
         return self.num_batches * self.batch_size

@@ -288,3 +288,22 @@ def test_built_as_the_runner_builds_it():
 def test_cameras_of_a_data_set_that_has_none():
     with pytest.raises(TypeError, match=r'spread_cameras .* this is a range'):
         PKSampler(range(8), 2, 2, spread_cameras=True, seed=0)
+
+
+def test_the_seed_of_the_run_wins_and_is_said(log_lines):
+    sampler = make(some_labels(), seed=7)
+    sampler.seed = 7
+    assert not log_lines
+    before = triples(sampler)
+    sampler.seed = 8
+    ((level, line),) = log_lines
+    assert level == 'INFO' and 'seed 7 gives way to 8' in line
+    assert triples(sampler) == triples(make(some_labels(), seed=8)) != before
+
+
+def test_length_is_that_of_a_whole_epoch():
+    sampler = make(some_labels())
+    whole = triples(sampler)
+    sampler.skip_batches = 4
+    assert len(sampler) == len(whole) == 9 * P * K
+    assert triples(sampler) == whole[4 * P * K :]

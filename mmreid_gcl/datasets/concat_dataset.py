@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several data sets as one, for training."""
+
+from __future__ import annotations
+
+import bisect
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.dataset import ConcatDataset as _ConcatDataset
+
+from mmreid_gcl.registry import DATASETS
+
+from .reid_dataset import FIELDS, UNKNOWN, ReIDDataset
+
+
+@DATASETS.register_module()
+class ConcatDataset(_ConcatDataset):
+    """mmengine's ``ConcatDataset`` for data sets of people.
+
+    Their cameras and people are taken as different ones: camera and identity
+    numbers (not -1) of each go on where those of the one before end. Images stay
+    in the order of their data set.
+
+    Each data set has its own ``data_root``::
+
+        dataset=dict(
+            type='ConcatDataset',
+            datasets=[
+                dict(type='PersonFolder', data_root='a', pipeline=train_pipeline),
+                dict(type='PersonFolder', data_root='b', pipeline=train_pipeline),
+            ],
+        )
+
+    Args:
+        datasets (Sequence[dict | ReIDDataset]): At least one.
+        lazy_init (bool): Whether to list the images later. Defaults to False.
+        data_root (str, optional): Not possible; ``--cfg-options data_root=`` of the
+            tools arrives here, and the error says what to do.
+        **kwargs: ``split``, ``pipeline`` and ``test_mode`` that a base config has
+            for a single data set; passed on to the data sets given as dicts that do
+            not have them.
+
+    Raises:
+        TypeError: If one is no :class:`ReIDDataset`.
+        ValueError: If there is none, or ``data_root`` is given.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[dict | ReIDDataset],
+        lazy_init: bool = False,
+        data_root: str | None = None,
+        **kwargs,
+    ) -> None:
+        if data_root is not None:
+            raise ValueError(
+                f'ConcatDataset: data_root={data_root!r} cannot be that of every data '
+                'set. Give each its own, for example --cfg-options '
+                f'train_dataloader.dataset.datasets.0.data_root={data_root}; a config '
+                "that inherits one needs dataset=dict(_delete_=True, type='Concat"
+                "Dataset', datasets=[...])."
+            )
+        if not datasets:
+            raise ValueError('ConcatDataset: datasets is empty; give at least one.')
+        unknown = set(kwargs) - {'split', 'pipeline', 'test_mode'}
+        if unknown:
+            raise TypeError(
+                f'ConcatDataset has no argument {sorted(unknown)[0]!r}; expected '
+                'datasets, each with its own arguments.'
+            )
+        built = [
+            DATASETS.build({**kwargs, **item}) if isinstance(item, dict) else item
+            for item in datasets
+        ]
+        for number, dataset in enumerate(built):
+            require_reid_dataset(dataset, f'ConcatDataset: datasets[{number}]')
+        # each knows its own cameras; there is no common description
+        keys = sorted({key for dataset in built for key in dataset.metainfo})
+        super().__init__(built, lazy_init=True, ignore_keys=keys)
+        self._columns: dict[str, np.ndarray] = {}
+        if not lazy_init:
+            self.full_init()
+
+    def full_init(self) -> None:
+        """List the images of all data sets."""
+        if self._fully_initialized:
+            return
+        super().full_init()
+        self._offsets = {'camid': [0], 'pid': [0]}
+        for dataset in self.datasets:
+            for name, offsets in self._offsets.items():
+                highest = int(dataset.column(name).max(initial=-1))
+                offsets.append(offsets[-1] + highest + 1)
+
+    def column(self, name: str) -> np.ndarray:
+        """One field of all samples; see :meth:`ReIDDataset.column`."""
+        self.full_init()
+        if name not in self._columns:
+            if name not in FIELDS:
+                raise KeyError(f'{name!r}: expected one of {tuple(FIELDS)}.')
+            parts = [dataset.column(name) for dataset in self.datasets]
+            if name in self._offsets:
+                parts = [
+                    np.where(part == UNKNOWN, part, part + offset)
+                    for part, offset in zip(parts, self._offsets[name])
+                ]
+            self._columns[name] = np.concatenate(parts)
+        return self._columns[name]
+
+    def with_pipeline(self, pipeline: Sequence[dict]) -> ConcatDataset:
+        """The same images through another pipeline; a view."""
+        self.full_init()
+        view = copy.copy(self)
+        view.datasets = [dataset.with_pipeline(pipeline) for dataset in self.datasets]
+        return view
+
+    def get_data_info(self, idx: int) -> dict:
+        """The sample, with the numbers of camera and identity in the whole."""
+        number, inner = self._place(idx)
+        return self._shift(self.datasets[number].get_data_info(inner), number, idx)
+
+    def prepare_data(self, idx: int) -> dict:
+        """Run the pipeline on one image; see :meth:`ReIDDataset.prepare_data`."""
+        number, inner = self._place(idx)
+        dataset = self.datasets[number]
+        data = self._shift(dataset.get_data_info(inner), number, idx)
+        return dataset.transform_sample(data, idx)
+
+    def __getitem__(self, idx: int) -> dict:
+        return self.prepare_data(idx)
+
+    def _place(self, idx: int) -> tuple[int, int]:
+        """Which data set, and the position in it."""
+        self.full_init()
+        position = int(idx)
+        if position < 0:
+            position += len(self)
+        if not 0 <= position < len(self):
+            raise IndexError(f'ConcatDataset: {int(idx)} of {len(self)} images.')
+        number = bisect.bisect_right(self.cumulative_sizes, position)
+        return number, position - ([0, *self.cumulative_sizes])[number]
+
+    def _shift(self, data: dict, number: int, idx: int) -> dict:
+        for name, offsets in self._offsets.items():
+            if data[name] != UNKNOWN:
+                data[name] += offsets[number]
+        data['sample_idx'] = int(idx)
+        return data
+
+
+def require_reid_dataset(dataset: object, place: str) -> None:
+    """Raise a clear error unless this package can train on a data set.
+
+    Args:
+        dataset (object): What was built.
+        place (str): Where it stands in the config, for the message.
+
+    Raises:
+        TypeError: If it lacks what :class:`ReIDDataset` has.
+    """
+    if isinstance(dataset, (ReIDDataset, ConcatDataset)):
+        return
+    name = type(dataset).__name__
+    inner = getattr(dataset, 'dataset', None)
+    if isinstance(inner, ReIDDataset):
+        advice = (
+            f'Take the {type(inner).__name__} out of its wrapper. To repeat images '
+            'needs no wrapper: an epoch has as many batches as '
+            'sampler.num_batches says.'
+        )
+    else:
+        advice = (
+            'Use one of Market1501, DukeMTMCreID, MSMT17, CUHK03, VeRi776, '
+            "PersonFolder, several of them in a dict(type='ConcatDataset', "
+            'datasets=[...]), or derive from mmreid_gcl.datasets.ReIDDataset.'
+        )
+    raise TypeError(
+        f'{place} is a {name}. Clustering needs a data set that knows the camera and '
+        f'time of its images and takes another pipeline. {advice}'
+    )

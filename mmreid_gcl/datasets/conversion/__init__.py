@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what authors publish to folders that the data sets read."""
+
+from .cuhk03 import convert_cuhk03, read_protocol
+from .market_layout import convert_to_market
+from .output import Output
+
+__all__ = ['Output', 'convert_cuhk03', 'convert_to_market', 'read_protocol']

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any benchmark that this package reads, in the layout of Market-1501.
+
+``python tools/dataset_converters/to_market_layout.py MSMT17 data/msmt17 data/flat``
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from mmengine.config import DictAction
+
+import mmreid_gcl.datasets  # noqa: F401  (registers them)
+from mmreid_gcl.apis.command_line import run_tool
+from mmreid_gcl.datasets.benchmark import BenchmarkDataset
+from mmreid_gcl.datasets.conversion import convert_to_market
+from mmreid_gcl.datasets.conversion.market_layout import MODES
+from mmreid_gcl.registry import DATASETS
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    known = sorted(
+        name
+        for name, kind in DATASETS.module_dict.items()
+        if issubclass(kind, BenchmarkDataset)
+    )
+    parser = argparse.ArgumentParser(
+        description='Write a benchmark in the layout and naming of Market-1501, with '
+        'SHA256SUMS and conversion.json, for programs that read nothing else. This '
+        'package reads all of them as they are. Exit code 2: it could not be done.'
+    )
+    parser.add_argument('type', choices=known)
+    parser.add_argument('source', help='its data_root')
+    parser.add_argument('out', help='folder to write')
+    parser.add_argument(
+        '--mode', default='copy', choices=MODES, help='links need no space'
+    )
+    parser.add_argument('--overwrite', action='store_true', help='replace a conversion')
+    parser.add_argument(
+        '--options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help="further arguments of the data set's type, as key=value",
+    )
+    return parser.parse_args(argv)
+
+
+def convert(argv: Sequence[str] | None) -> int:
+    """Convert and print the counts."""
+    args = parse_args(argv)
+    counts = convert_to_market(
+        DATASETS.get(args.type),
+        args.source,
+        args.out,
+        args.mode,
+        args.overwrite,
+        **args.options,
+    )
+    numbers = ', '.join(f'{part} {number:,}' for part, number in counts.items())
+    print(f'{args.out}: {numbers}')
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Convert; the exit code."""
+    return run_tool('to_market_layout', convert, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
