@@ -67,6 +67,8 @@ def list_folder(folder: str | Path, split: str = 'auto', **kwargs) -> FolderImag
             all images.
         **kwargs: ``camera``, ``pattern``, ``annotation`` and ``order_by_name`` of
             that class. By default the first sub-folder names the camera.
+            Images that are missing are listed (``keep_missing``): whoever reads
+            them reports them, and one of them does not end the job.
 
     Returns:
         FolderImages: At least one.
@@ -86,6 +88,8 @@ def list_folder(folder: str | Path, split: str = 'auto', **kwargs) -> FolderImag
         if kwargs.get('annotation') is None and (root / 'gallery').is_dir():
             split = 'gallery'
             log(f'{root}: reading its sub-folder gallery')
+    kwargs.setdefault('order_by_name', True)  # no training that could be misled
+    kwargs.setdefault('keep_missing', True)
     dataset = PersonFolder(str(root), split=split, **kwargs)
     columns = {name: dataset.column(name) for name in FIELDS}
     relative = [_relative(path, root) for path in columns['img_path'].tolist()]

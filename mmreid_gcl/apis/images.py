@@ -69,7 +69,12 @@ def read_image(
 
 def _read_file(path: Path) -> bytes:
     try:
-        return path.expanduser().read_bytes()
+        path = path.expanduser()
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ImageError(  # reading a pipe would wait for ever
+                f'{path}: this is no file but a pipe or a device. Remove it.'
+            )
+        return path.read_bytes()
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ImageError(

@@ -53,7 +53,7 @@ def list_inputs(inputs: Any) -> tuple[Iterable[tuple[str, Any]], int | None]:
         return [(_name(inputs, 'the image'), inputs)], 1
     if isinstance(inputs, (str, Path)):
         folder = Path(inputs).expanduser()
-        paths = [str(folder / name) for name in walk_images(folder)]
+        paths = [str(folder / name) for name in walk_images(folder, keep_broken=True)]
         if not paths:
             raise FileNotFoundError(f'{folder}: expected images, found none.')
         return [(path, path) for path in paths], len(paths)

@@ -59,11 +59,10 @@ def list_images(folder: str | Path) -> list[str]:
                 others.append(entry.name)
             elif _is_file(entry):
                 names.append(entry.name)
+            elif os.path.exists(entry.path):  # a pipe: reading would wait for ever
+                others.append(entry.name)
             else:
-                raise FileNotFoundError(
-                    f'{entry.path}: expected an image, found a link to nothing. '
-                    'Repair or remove it.'
-                )
+                raise _link_to_nothing(entry)
     report_others(folder, others)
     if not names:
         raise FileNotFoundError(
@@ -72,7 +71,9 @@ def list_images(folder: str | Path) -> list[str]:
     return sorted(names)
 
 
-def walk_images(folder: str | Path, skip: Sequence[str] = ()) -> list[str]:
+def walk_images(
+    folder: str | Path, skip: Sequence[str] = (), keep_broken: bool = False
+) -> list[str]:
     """Paths of all images of a folder tree, relative to it, sorted.
 
     Links are followed. Every folder is entered once: a link to a folder that
@@ -83,13 +84,15 @@ def walk_images(folder: str | Path, skip: Sequence[str] = ()) -> list[str]:
         folder (str | Path): Top of the tree.
         skip (Sequence[str]): Names of folders directly under ``folder`` to
             leave out. Defaults to ().
+        keep_broken (bool): List links to nothing, for a caller that reports what
+            it cannot read. Defaults to False.
 
     Returns:
         list[str]: Relative paths with '/', sorted folder by folder.
 
     Raises:
         FileNotFoundError: If the folder is missing, or an image is a link to
-            nothing.
+            nothing and ``keep_broken`` is False.
         NotADirectoryError: If it is a file.
     """
     folder = Path(folder)
@@ -123,11 +126,12 @@ def walk_images(folder: str | Path, skip: Sequence[str] = ()) -> list[str]:
                     others.append('/'.join(here))
                 elif _is_file(entry):
                     found.append(here)
+                elif os.path.exists(entry.path):  # a pipe: reading would wait for ever
+                    others.append('/'.join(here))
+                elif keep_broken:
+                    found.append(here)
                 else:
-                    raise FileNotFoundError(
-                        f'{entry.path}: expected an image, found a link to nothing. '
-                        'Repair or remove it.'
-                    )
+                    raise _link_to_nothing(entry)
     report_others(folder, others)
     return ['/'.join(parts) for parts in sorted(found)]
 
@@ -211,6 +215,13 @@ def report_others(folder: str | Path, names: Sequence[str]) -> None:
     _reported.add(key)
     shown = ', '.join(sorted(names)[:5]) + (', …' if len(names) > 5 else '')
     log(f'{folder}: left out what is no image ({len(names):,}): {shown}')
+
+
+def _link_to_nothing(entry: os.DirEntry[str]) -> FileNotFoundError:
+    return FileNotFoundError(
+        f'{entry.path}: expected an image, found a link to nothing. Repair or remove '
+        'it.'
+    )
 
 
 # os.DirEntry knows what an entry is without a further look, unless it is a

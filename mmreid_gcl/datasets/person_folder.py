@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import posixpath
 import re
 from collections import defaultdict
@@ -31,6 +32,10 @@ UNLABELLED = -1
 #: Groups that a pattern may name.
 GROUPS = ('camera', 'sequence', 'frame', 'time', 'pid')
 PARTS = ('train', 'query', 'gallery')
+#: So many "cameras" with so few images each are more likely people.
+MANY_CAMERAS, FEW_IMAGES = 20, 50
+#: How names of benchmarks begin: identity, camera.
+BENCHMARK_NAME = re.compile(r'-?[0-9]{1,5}_c[0-9]{1,3}(s[0-9]|_)')
 
 
 @dataclass
@@ -40,6 +45,7 @@ class _Image:
     part: str
     place: str  # for messages
     fields: dict[str, str] = field(default_factory=dict)
+    camera_given: bool = False  # by the table or the pattern, not by a folder
 
 
 @DATASETS.register_module()
@@ -64,9 +70,9 @@ class PersonFolder(ReIDDataset):
     ``metainfo['cameras']`` holds the names.
 
     **Time**: ``sequence`` and ``frame`` (or ``time``) of the pattern or the
-    annotation. Without them, the natural order of the names: sub-folders
-    below the camera are sequences, images of a folder are frames. If your
-    names begin with an identity, this puts images of one person side by side:
+    annotation. Without them the natural order of the names, with a warning:
+    sub-folders below the camera are sequences, images of a folder are frames. If
+    your names begin with an identity, this puts images of one person side by side:
     give a pattern, or ``order_by_name=False``. When a file was modified is
     never looked at. ``time`` is an integer, seconds, or a timestamp
     (:func:`~mmreid_gcl.datasets.times.parse_times`); it takes the place of
@@ -96,8 +102,12 @@ class PersonFolder(ReIDDataset):
             far as known, split ('train', 'query', 'gallery'; empty is train),
             camera (or camid), sequence, frame, time, pid. Then only the
             images in it are used. What it leaves empty, ``pattern`` fills.
-        order_by_name (bool): Whether names give the time where nothing else
-            does. Defaults to True.
+        order_by_name (bool, optional): Whether names give the time where nothing
+            else does. True says that this is right; False leaves the time unknown.
+            Defaults to None: they do, and for training a warning says so.
+        keep_missing (bool): List links to nothing and images that the annotation
+            lists and are not there, for a caller that reports what it cannot read.
+            Defaults to False: they are an error.
         **kwargs: Further arguments of mmengine's ``BaseDataset``.
 
     Raises:
@@ -115,7 +125,8 @@ class PersonFolder(ReIDDataset):
         camera: int | None = 0,
         pattern: str | None = None,
         annotation: str | None = None,
-        order_by_name: bool = True,
+        order_by_name: bool | None = None,
+        keep_missing: bool = False,
         **kwargs,
     ) -> None:
         if camera is not None and (isinstance(camera, bool) or type(camera) is not int):
@@ -127,6 +138,7 @@ class PersonFolder(ReIDDataset):
         self.pattern = None if pattern is None else _compile(pattern)
         self.annotation = annotation
         self.order_by_name = order_by_name
+        self.keep_missing = keep_missing
         super().__init__(data_root, split=split, pipeline=pipeline, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -149,6 +161,7 @@ class PersonFolder(ReIDDataset):
         raise_all(errors)
         cameras = _number_names({image.fields['camera'] for image in images})
         identities = _number_labels(image.fields['pid'] for image in images)
+        self._warn_of_people(images, len(cameras))
         self._metainfo['cameras'] = list(cameras)
         named = not all(name.isdigit() for name in identities)
         self._metainfo['identities'] = list(identities) if named else []
@@ -158,7 +171,7 @@ class PersonFolder(ReIDDataset):
             found = [image for image in images if image.part == part]
             self._require_images(root, part, found)
             found.sort(key=lambda image: image.relative.split('/'))
-            times = self._times(found)
+            times = self._times(found, part)
             for image, (sequence, frame) in zip(found, times):
                 pid = identities.get(image.fields['pid'], UNLABELLED)
                 samples.append(
@@ -187,7 +200,8 @@ class PersonFolder(ReIDDataset):
                 continue
             folder = folders[part]
             log(f'PersonFolder {part}: reading {folder}')
-            for relative in walk_images(folder, evaluation if folder == root else ()):
+            skip = evaluation if folder == root else ()
+            for relative in walk_images(folder, skip, self.keep_missing):
                 path = folder / relative
                 yield _Image(relative, path, part, str(path))
 
@@ -211,7 +225,7 @@ class PersonFolder(ReIDDataset):
                     'expected every image once.'
                 )
             seen[relative] = place
-            if relative not in existing:
+            if not self.keep_missing and relative not in existing:
                 raise FileNotFoundError(
                     f'{root / relative}: no such image, but {place} lists it; paths '
                     'are relative to data_root.'
@@ -235,7 +249,8 @@ class PersonFolder(ReIDDataset):
     def _take_from_folders(self, image: _Image) -> None:
         """Fill in camera and identity that neither table nor pattern gave."""
         folders = image.relative.split('/')[:-1]
-        if 'camera' not in image.fields:
+        image.camera_given = 'camera' in image.fields
+        if not image.camera_given:
             image.fields['camera'] = self._camera_folder(image, folders)
         pid = image.fields.get('pid')
         if pid is None and image.part != 'train' and self.annotation is None:
@@ -267,7 +282,40 @@ class PersonFolder(ReIDDataset):
                 f'(0 is the first), but {image.relative!r} has {len(folders)} of them.'
             ) from None
 
-    def _times(self, images: list[_Image]) -> list[tuple[int, int]]:
+    def _warn_of_people(self, images: list[_Image], cameras: int) -> None:
+        """Say so if folders look like people, or names like those of a benchmark."""
+        train = [image for image in images if image.part == 'train']
+        named = [image for image in train if not image.camera_given]
+        if (
+            self.camera is not None
+            and named
+            and cameras >= MANY_CAMERAS
+            and len(images) < cameras * FEW_IMAGES
+        ):
+            log(
+                f'PersonFolder: {cameras:,} sub-folders are taken for cameras, with '
+                f'{len(images) / cameras:.0f} images each on average. If they are '
+                'people, not cameras, the order of the images tells the clustering '
+                'what it should find out: give camera=None (or the number of the '
+                'sub-folder that is the camera, or a pattern) and '
+                'order_by_name=False.',
+                logging.WARNING,
+            )
+        if train and self.pattern is None and self.annotation is None:
+            alike = sum(
+                bool(BENCHMARK_NAME.match(i.relative.rpartition('/')[2])) for i in train
+            )
+            if alike > len(train) / 2:
+                log(
+                    f'PersonFolder: {alike:,} of {len(train):,} names look like '
+                    f'{Path(train[0].relative).name}, as in Market-1501 and others: '
+                    'identity, then camera. Those have a type of their own '
+                    "(type='Market1501', …), or give "
+                    r"pattern=r'_c(?P<camera>\d+)' and order_by_name=False.",
+                    logging.WARNING,
+                )
+
+    def _times(self, images: list[_Image], part: str) -> list[tuple[int, int]]:
         """Sequence and frame of images that are sorted by path."""
         places = [image.place for image in images]
 
@@ -276,7 +324,7 @@ class PersonFolder(ReIDDataset):
 
         sequences, frames, times = map(column, ('sequence', 'frame', 'time'))
         if not any(sequences) and not any(frames) and not any(times):
-            return self._times_by_name(images)
+            return self._times_by_name(images, part)
         for frame, place in zip(frames, places):
             if frame and not re.fullmatch('[0-9]{1,18}', frame):
                 raise ValueError(
@@ -293,12 +341,17 @@ class PersonFolder(ReIDDataset):
             for sequence, moment in zip(sequences, moments)
         ]
 
-    def _times_by_name(self, images: list[_Image]) -> list[tuple[int, int]]:
-        if not self.order_by_name:
+    def _times_by_name(self, images: list[_Image], part: str) -> list[tuple[int, int]]:
+        if self.order_by_name is False:
             return [(UNKNOWN, UNKNOWN)] * len(images)
         log(
-            'PersonFolder: time is taken from the natural order of the names. If '
-            'names begin with an identity, give a pattern or order_by_name=False.'
+            'PersonFolder: nothing gives the time, so the natural order of the names '
+            'is taken for it. If names begin with an identity, that puts images of one '
+            'person side by side: give a pattern or a table with times, or '
+            'order_by_name=False. If the names are right, order_by_name=True says so.',
+            logging.WARNING
+            if part == 'train' and self.order_by_name is None
+            else logging.INFO,
         )
         folders: dict[str, list[_Image]] = defaultdict(list)
         for image in images:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
 import random
 
 import pytest
@@ -85,6 +86,20 @@ def test_a_link_to_nothing(tmp_path):
     for function in (walk_images, list_images):
         with pytest.raises(FileNotFoundError, match=r'1\.jpg: expected an image'):
             function(tmp_path)
+
+
+def test_links_to_nothing_are_kept_for_who_reports_them(tmp_path):
+    write_image(tmp_path / 'a' / '1.jpg')
+    (tmp_path / 'a' / '2.jpg').symlink_to(tmp_path / 'gone.jpg')
+    (tmp_path / '3.jpg').symlink_to('3.jpg')
+    assert walk_images(tmp_path, keep_broken=True) == ['3.jpg', 'a/1.jpg', 'a/2.jpg']
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='needs pipes')
+def test_pipes_are_no_images(tmp_path):
+    write_image(tmp_path / '1.jpg')
+    os.mkfifo(tmp_path / '2.jpg')
+    assert walk_images(tmp_path) == list_images(tmp_path) == ['1.jpg']
 
 
 def test_existing_files(tmp_path):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import random
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,36 @@ def test_checksums_decide_ties(tmp_path):
     expected = sorted(contents, key=lambda name: zlib.crc32(contents[name]))
     ordered = [s['img_path'].rsplit('/', 1)[1] for s in neutral_order(samples)]
     assert ordered == expected != list(contents)
+
+
+def test_images_whose_crc_collides(tmp_path, monkeypatch):
+    """Their names still play no part."""
+    import zlib
+
+    monkeypatch.setattr(zlib, 'crc32', lambda data: 7)
+    orders = []
+    for names in ('abcdef', 'fedcba'):
+        folder = tmp_path / names
+        folder.mkdir()
+        write(folder, {f'{name}.jpg': bytes([i]) for i, name in enumerate(names)})
+        samples = [sample(folder / f'{name}.jpg', 0, 0, 0) for name in 'abcdef']
+        ordered = neutral_order(samples, workers=3)
+        orders.append([Path(s['img_path']).read_bytes() for s in ordered])
+    assert orders[0] == orders[1]
+
+
+def test_many_ties_are_said(tmp_path, monkeypatch, log_lines, capsys):
+    from mmreid_gcl.datasets import neutral_order as module
+
+    write(tmp_path, {f'{i}.jpg': bytes([i]) for i in range(4)})
+    samples = [sample(tmp_path / f'{i}.jpg', 0, 0, i // 2) for i in range(4)]
+    neutral_order(samples)
+    assert not log_lines and not capsys.readouterr().err
+    monkeypatch.setattr(module, 'MANY', 4)
+    assert [s['frame'] for s in neutral_order(samples)] == [0, 0, 1, 1]
+    ((level, line),) = log_lines
+    assert level == 'INFO' and line.startswith('4 of 4 training images share')
+    assert 'order: 100%' in capsys.readouterr().err
 
 
 class Named(ReIDDataset):

@@ -433,3 +433,62 @@ def test_parquet_without_pandas(tmp_path, monkeypatch):
         PersonFolder(tmp_path, annotation='images.parquet')
     assert str(tmp_path / 'images.parquet') in str(caught.value)
     assert 'pip install pandas' in str(caught.value)
+
+
+def warnings_of(lines):
+    return [line for level, line in lines if level == 'WARNING']
+
+
+def test_times_by_name_are_said(tmp_path, log_lines):
+    write_images(tmp_path / 'train' / 'a', ['1.jpg'])
+    write_images(tmp_path / 'query' / 'a' / 'x', ['1.jpg'])
+    PersonFolder(tmp_path)
+    (line,) = warnings_of(log_lines)
+    assert 'nothing gives the time' in line and 'order_by_name=False' in line
+    del log_lines[:]
+    PersonFolder(tmp_path, order_by_name=True)
+    PersonFolder(tmp_path, order_by_name=False)
+    PersonFolder(tmp_path, split='query')
+    PersonFolder(tmp_path, pattern=r'(?P<frame>\d+)\.jpg')
+    assert not warnings_of(log_lines)
+
+
+@pytest.mark.parametrize(
+    'folders, images, warned', [(20, 3, True), (19, 3, False), (20, 50, False)]
+)
+def test_people_taken_for_cameras(tmp_path, log_lines, folders, images, warned):
+    names = [f'{i}/{j}.jpg' for i in range(folders) for j in range(images)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()  # is listed, not read
+    PersonFolder(tmp_path, order_by_name=True)
+    found = [line for line in warnings_of(log_lines) if 'camera=None' in line]
+    assert len(found) == warned
+    if warned:
+        assert '20 sub-folders are taken for cameras, with 3 images each' in found[0]
+    del log_lines[:]
+    PersonFolder(tmp_path, order_by_name=True, camera=None)
+    PersonFolder(tmp_path, order_by_name=True, pattern=r'^(?P<camera>\d+)/')
+    assert not warnings_of(log_lines)
+
+
+def test_names_of_a_benchmark(tmp_path, log_lines):
+    write_images(tmp_path, ['0002_c1s1_000451_03.jpg', '-1_c2s1_000001_00.jpg'])
+    write_images(tmp_path, ['holiday.jpg'])
+    PersonFolder(tmp_path, order_by_name=True)
+    (line,) = warnings_of(log_lines)
+    assert '2 of 3 names look like' in line and 'Market1501' in line
+    del log_lines[:]
+    (tmp_path / '-1_c2s1_000001_00.jpg').unlink()
+    PersonFolder(tmp_path, order_by_name=True)
+    assert not warnings_of(log_lines)
+
+
+def test_the_advice_of_the_warning_works(tmp_path):
+    names = ['0002_c1s1_000451_03.jpg', '0007_c10s1_000001_00.jpg']
+    write_images(tmp_path, names)
+    dataset = PersonFolder(
+        tmp_path, pattern=r'_c(?P<camera>\d+)', order_by_name=False, camera=None
+    )
+    assert dataset.metainfo['cameras'] == ['1', '10']
+    assert set(rows(dataset, 'sequence', 'frame')) == {(UNKNOWN, UNKNOWN)}
