@@ -163,10 +163,12 @@ def clustering_table(args, note: Callable) -> None:
             if args.check_labels and n <= 12936:
                 equal = np.array_equal(dense_labels(x), labels)
             rows.append([
-                f'{n} x {c}', difficulty, f'{limit:.2f}', f'{best["knn"]:.2f}',
+                f'{n} x {c}', difficulty, '-' if args.no_floor else f'{limit:.2f}',
+                f'{best["knn"]:.2f}',
                 f'{best["encode"]:.2f}', f'{best["jaccard"]:.2f}',
                 f'{best["dbscan"]:.2f}', f'{best["total"]:.2f}',
-                f'**{best["total"] / limit:.2f}**', f'{best["entries"]:.0f}',
+                '-' if args.no_floor else f'**{best["total"] / limit:.2f}**',
+                f'{best["entries"]:.0f}',
                 f'{max(run["mib"] for run in runs):.0f} / {allowed:.0f}',
                 labels.max() + 1, (labels < 0).sum(),
                 f'{adjusted_rand_index(labels, identities):.3f}', equal,

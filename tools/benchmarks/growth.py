@@ -73,8 +73,8 @@ def draw(runs: list[dict]) -> Figure:
         for axes in (left, right):
             axes.axvline(run['rows'], color='0.8', zorder=0)
         left.annotate(
-            f'{run["backend"]} from here', (run['rows'], 2e-3), rotation=90,
-            color='0.4', ha='right', fontsize=8,
+            f'{run["backend"]} from here', (run['rows'], 1.15e-3), rotation=90,
+            color='0.4', ha='right', fontsize=7,
         )  # fmt: skip
     right.plot(
         rows, [run['mib'] for run in runs], 'o-', label='clustering', markersize=4
