@@ -113,6 +113,7 @@ setup(
         'faiss-cpu': ['faiss-cpu>=1.8'],
         'faiss-gpu': ['faiss-gpu>=1.14'],
         'optional': requirements('optional'),
+        'docs': requirements('docs'),
         'tests': requirements('tests'),
     },
 )
