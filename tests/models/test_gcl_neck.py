@@ -180,3 +180,16 @@ def test_half_precision_under_autocast():
     with torch.autocast('cpu', torch.bfloat16):
         out = neck(x)
     torch.testing.assert_close(out.float(), neck(x), rtol=0, atol=0.05)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_refine_streams_to_the_device():
+    """What is as long as the data set stays on the CPU."""
+    neck = make_neck().eval()
+    x = torch.randn(40, 6, dtype=torch.float64)
+    neighbours = torch.randint(-1, 40, (40, 5))
+    neighbours[:, 0] = torch.arange(40)
+    expected = neck.refine(x, neighbours)
+    out = neck.cuda().refine(x, neighbours, chunk_size=7)
+    assert out.device.type == 'cpu'
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .groups import rank_in_group
-from .numerics import at_least_float32, no_autocast
+from .numerics import no_autocast, unit_length
 
 
 def selective_contrastive_loss(
@@ -37,7 +37,7 @@ def selective_contrastive_loss(
         Tensor: A scalar, float32 or wider whatever autocast says.
     """
     with no_autocast(queries):
-        queries = F.normalize(at_least_float32(queries))
+        queries = unit_length(queries)
         memory = memory.detach().to(queries.dtype)
         similarity = queries @ memory.T
         losses = F.cross_entropy(similarity / temperature, labels, reduction='none')

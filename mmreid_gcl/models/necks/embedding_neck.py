@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmpretrain.models import GeneralizedMeanPooling, GlobalAveragePooling
 from torch import Tensor
 
 from mmreid_gcl.registry import MODELS
 
+from ..functional.numerics import unit_length
 from .global_norm import KeepsOwnNorm
 
 _POOLING = {'avg': GlobalAveragePooling, 'gem': GeneralizedMeanPooling}
@@ -67,7 +67,7 @@ class EmbeddingNeck(KeepsOwnNorm):
 
     def embed(self, pooled: Tensor) -> Tensor:
         """Embeddings of pooled features: (n, C) to (n, C), unit length."""
-        return F.normalize(self.norm(pooled))
+        return unit_length(self.norm(pooled))
 
     def forward(self, maps: Tensor | Sequence[Tensor]) -> Tensor:
         """Feature maps to embeddings (n, C); see :meth:`pool`."""

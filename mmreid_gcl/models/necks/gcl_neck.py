@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
@@ -16,6 +15,7 @@ from ..functional import (
     neighbour_relation_aware,
     relation_aware,
 )
+from ..functional.numerics import unit_length
 from .global_norm import KeepsOwnNorm
 
 
@@ -36,7 +36,7 @@ class Projection(KeepsOwnNorm):
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., C) of unit length."""
         flat = self.norm(self.linear(x.reshape(-1, x.shape[-1])))
-        return F.normalize(flat).view(x.shape)
+        return unit_length(flat).view(x.shape)
 
 
 @MODELS.register_module()
@@ -122,10 +122,15 @@ class GCLNeck(KeepsOwnNorm):
             near = neighbours[rows].long()
             # the images of these neighbourhoods, once each
             used, near = _compact(near)
-            here = (part.to(self._device) for part in (theta[rows], phi[used], near))
-            weights = neighbour_correlation(*here, self.temperature)
-            here = (part.to(self._device) for part in (x[rows], x[used], near))
-            out.append(neighbour_relation_aware(*here, weights).to(x.device))
+            place = self._device
+            near = near.to(place)
+            weights = neighbour_correlation(
+                theta[rows].to(place), phi[used].to(place), near, self.temperature
+            )
+            refined = neighbour_relation_aware(
+                x[rows].to(place), x[used].to(place), near, weights
+            )
+            out.append(refined.to(x.device))
         return torch.cat(out)
 
     def _by_chunks(self, project: nn.Module, x: Tensor, size: int) -> Tensor:

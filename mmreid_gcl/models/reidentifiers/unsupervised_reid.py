@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel
 from mmpretrain.structures import DataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmreid_gcl.registry import MODELS
 
@@ -75,8 +75,12 @@ class UnsupervisedReID(BaseModel):
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
         self.head = MODELS.build(head)
-        self.relation_neck = relation_neck and MODELS.build(relation_neck)
-        self.relation_head = relation_head and MODELS.build(relation_head)
+        self.relation_neck: nn.Module | None = (
+            MODELS.build(relation_neck) if relation_neck else None
+        )
+        self.relation_head: nn.Module | None = (
+            MODELS.build(relation_head) if relation_head else None
+        )
         self.flip_test = flip_test
         self.channels_last = channels_last
         if channels_last:
@@ -117,6 +121,7 @@ class UnsupervisedReID(BaseModel):
         if mode == 'tensor':
             return self.extract_feat(inputs)
         if mode == 'loss':
+            assert data_samples is not None, "mode 'loss' needs data_samples"
             return self.loss(inputs, data_samples)
         if mode == 'predict':
             return self.predict(inputs, data_samples)
@@ -139,7 +144,7 @@ class UnsupervisedReID(BaseModel):
         labels = gather_batch(self._labels(data_samples).to(pooled.device))
         x = self.neck(pooled)
         losses = self.head.loss(x, labels)
-        if self.relation_neck is not None:
+        if self.relation_neck is not None and self.relation_head is not None:
             relation = self.relation_head.loss(self.relation_neck(x), labels)
             losses.update({f'relation_{key}': value for key, value in relation.items()})
         return losses
