@@ -76,6 +76,7 @@ def cluster_embeddings(
     seconds = {}
     refined = None
     if relation_neck is not None:
+        assert build_graphs is not None, 'relation_neck needs build_graphs'
         neighbours = build_graphs(normalize(features.numpy()))
         refined = refine_embeddings(features, relation_neck, neighbours)
         seconds['refine'] = timer.since_last_check()
@@ -88,6 +89,9 @@ def cluster_embeddings(
     unrefined_labels = None
     if compare_unrefined and clustered is refined:
         unrefined_labels = clusterer(normalize(features.numpy()))
+        # those that the labels came from; others read them too
+        if distances is not None:
+            clusterer.distances_ = distances  # type: ignore[attr-defined]  # has them
         seconds['compare'] = timer.since_last_check()
     return PseudoLabels(
         labels, features, refined, unrefined_labels, silhouette, seconds
@@ -136,7 +140,8 @@ def report(
         and ``recall`` of pairs, and the same with ``unrefined_`` before; ``seconds_*``.
     """
     scalars: dict[str, float] = dict(cluster_summary(outcome.labels))
-    if previous is not None:
+    # a resumed run may have other images
+    if previous is not None and len(previous) == len(outcome.labels):
         scalars['stability'] = adjusted_rand_index(outcome.labels, previous)
     if outcome.silhouette is not None:
         scalars['silhouette'] = outcome.silhouette

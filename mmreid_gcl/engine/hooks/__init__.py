@@ -3,14 +3,18 @@
 
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .finite_loss_hook import FiniteLossHook
+from .label_free_best_hook import LabelFreeBestHook
 from .position_hook import PositionHook
 from .position_seed_hook import PositionSeedHook
 from .pseudo_label_hook import PseudoLabelHook
+from .training_images_hook import TrainingImagesHook
 
 __all__ = [
     'AtomicCheckpointHook',
     'FiniteLossHook',
+    'LabelFreeBestHook',
     'PositionHook',
     'PositionSeedHook',
     'PseudoLabelHook',
+    'TrainingImagesHook',
 ]

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The best weights by a score without labels, and other training images."""
+
+import logging
+import shutil
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_array
+
+from mmreid_gcl.checkpoint import read_checkpoint
+from mmreid_gcl.engine.hooks import label_free_best_hook as module
+from mmreid_gcl.engine.label_free import LabelFreeSignals, label_free_signals
+
+from .tiny_training import differences, disturbed, make_config, run, train
+
+
+def config_of(images, work_dir, hook='LabelFreeBestHook', **more):
+    config = make_config(images, work_dir, **more)
+    config.val_dataloader = config.val_evaluator = config.val_cfg = None
+    config.default_hooks.checkpoint.max_keep_ckpts = -1
+    config.custom_hooks.append(dict(type=hook))
+    return config
+
+
+def kept(work_dir):
+    return sorted(path.name for path in work_dir.glob('best_*'))
+
+
+def same_weights(work_dir, one, other):
+    states = [read_checkpoint(work_dir / name)['state_dict'] for name in (one, other)]
+    return differences(*states) == []
+
+
+def test_score_is_a_product_with_vetoes():
+    assert LabelFreeSignals(0.5, 0.8, 0.25).score == pytest.approx(0.1)
+    assert LabelFreeSignals(0.5, 0.8, None).score == pytest.approx(0.4)
+    assert LabelFreeSignals(1.0, 1.0, -0.1).score == 0
+    assert LabelFreeSignals(1.0, -0.2, 0.5).score == 0
+
+
+def test_signals_by_hand():
+    """Two pairs at distance 0.2, the pairs 0.6 apart; the last image is alone."""
+    distances = np.ones((5, 5))
+    distances[:4, :4] = 0.6
+    distances[:2, :2] = distances[2:4, 2:4] = 0.2
+    np.fill_diagonal(distances, 0)
+    graph = csr_array(np.where(distances < 1, distances, 0))
+    graph.setdiag(0)
+    labels = np.array([0, 0, 1, 1, -1])
+    signals = label_free_signals(labels, labels, graph)
+    assert signals.clustered == pytest.approx(0.8)
+    assert signals.stability == pytest.approx(1)
+    assert signals.silhouette == pytest.approx((0.6 - 0.2) / 0.6)
+    assert signals.score == pytest.approx(0.8 * 2 / 3)
+    assert label_free_signals(labels, labels, None).silhouette is None
+    assert label_free_signals(labels, np.array([0, 1, 0, 1, -1]), graph).score == 0
+    with pytest.raises(ValueError, match='as many'):
+        label_free_signals(labels, labels[:4], None)
+
+
+@pytest.mark.parametrize('best, scores', [(2, (0.2, 0.5, 0.5)), (3, (0.2, 0.1, 0.3))])
+def test_the_weights_that_the_labels_describe_are_kept(images, tmp_path, best, scores):
+    found = iter([LabelFreeSignals(score, 1.0, 1.0) for score in scores])
+    with mock.patch.object(module, 'label_free_signals', lambda *_: next(found)):
+        train(config_of(images, tmp_path))
+    assert next(found, None) is None  # after 1, 2 and 3 epochs, not after none
+    (name,) = kept(tmp_path)
+    assert name == f'best_label_free_epoch_{best}.pth'
+    assert same_weights(tmp_path, name, f'epoch_{best}.pth')
+    assert not same_weights(tmp_path, name, 'epoch_1.pth')
+    content = read_checkpoint(tmp_path / name)
+    assert content['meta']['epoch'] == best and 'optimizer' not in content
+
+
+def test_a_killed_run_ends_with_the_same_best(images, tmp_path):
+    train(config_of(images, tmp_path / 'whole'))
+    # inside epoch 2, for which a best is saved that no checkpoint knows of
+    config = config_of(images, tmp_path / 'parts')
+    assert run(disturbed(config, 'before_train_iter', 6)) == -9
+    train(config_of(images, tmp_path / 'parts', resume=True))
+    (name,) = kept(tmp_path / 'whole')
+    assert kept(tmp_path / 'parts') == [name]
+    for one in (name, 'epoch_3.pth'):
+        states = [read_checkpoint(tmp_path / w / one) for w in ('whole', 'parts')]
+        assert differences(*(state['state_dict'] for state in states)) == []
+    infos = [
+        state['message_hub']['runtime_info']['label_free_best'] for state in states
+    ]
+    assert infos[0] == infos[1]
+
+
+def test_best_file_that_is_gone_is_said(images, tmp_path):
+    found = iter([LabelFreeSignals(score, 1.0, 1.0) for score in (0.9, 0.2, 0.1, 0.0)])
+    with mock.patch.object(module, 'label_free_signals', lambda *_: next(found)):
+        train(config_of(images, tmp_path, **{'train_cfg.max_epochs': 2}))
+        (tmp_path / 'best_label_free_epoch_1.pth').unlink()
+        train(config_of(images, tmp_path, resume=True, log_level='ERROR'))
+    # the third score belongs to the weights after the second epoch, scored again
+    assert kept(tmp_path) == ['best_label_free_epoch_2.pth']
+
+
+def test_without_the_hook_that_clusters(images, tmp_path):
+    config = config_of(images, tmp_path)
+    config.custom_hooks = [dict(type='LabelFreeBestHook')]
+    with pytest.raises(ValueError, match='one PseudoLabelHook; custom_hooks has 0'):
+        train(config)
+
+
+@pytest.fixture
+def changed(images, tmp_path):
+    """A run that is to be resumed, and its images to be changed."""
+
+    def make(inside):
+        root, work_dir = tmp_path / 'data', tmp_path / 'work'
+        shutil.copytree(images, root)
+        options = dict(hook='TrainingImagesHook')
+        config = config_of(root, work_dir, **options)
+        if inside:  # saves the state inside an epoch and ends
+            with pytest.raises(SystemExit):
+                train(disturbed(config, 'before_train_iter', 2, 'terminate'))
+        else:
+            config.train_cfg.max_epochs = 1
+            train(config)
+        config = config_of(root, work_dir, resume=True, **options)
+        config.train_cfg.max_epochs = 2
+        return root, config
+
+    return make
+
+
+@pytest.fixture
+def warnings():
+    """What the log warns of."""
+    lines = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            if record.levelno >= logging.WARNING:
+                lines.append(record.getMessage())
+
+    original = module.Runner.build_logger
+
+    def build_logger(self, *args, **kwargs):
+        logger = original(self, *args, **kwargs)
+        logger.addHandler(Keep())
+        return logger
+
+    with mock.patch.object(module.Runner, 'build_logger', build_logger):
+        yield lines
+
+
+def test_other_images_between_epochs(changed, warnings):
+    root, config = changed(inside=False)
+    next((root / 'bounding_box_train').iterdir()).unlink()
+    del warnings[:]
+    train(config)
+    text = 'not those of the checkpoint: 36 images then, 35 now'
+    assert sum(text in line for line in warnings) == 1
+    content = read_checkpoint(f'{config.work_dir}/epoch_2.pth')
+    assert content['training_images']['count'] == 35
+    assert content['pseudo_labels'].shape == (35,)
+
+
+def test_renamed_images_inside_an_epoch(changed):
+    root, config = changed(inside=True)
+    image = next((root / 'bounding_box_train').iterdir())
+    image.rename(image.with_name('0099_c1s1_000001_01.jpg'))
+    with pytest.raises(ValueError, match=r'36 images as before, under other names'):
+        train(config)
+
+
+def test_the_same_images_elsewhere(changed, warnings):
+    root, config = changed(inside=True)
+    moved = root.rename(root.with_name('moved'))
+    config.train_dataloader.dataset.data_root = str(moved)
+    del warnings[:]
+    train(config)
+    assert not any('not those of' in line for line in warnings)
+
+
+def test_a_wrapped_data_set_is_refused_before_training(images, tmp_path):
+    config = config_of(images, tmp_path, hook='TrainingImagesHook')
+    inner = config.train_dataloader.dataset
+    config.train_dataloader.dataset = dict(type='RepeatDataset', dataset=inner, times=2)
+    with pytest.raises(TypeError, match=r'RepeatDataset.*num_batches'):
+        train(config)
+
+
+def test_two_data_sets_are_trained_on(images, tmp_path):
+    config = config_of(images, tmp_path, hook='TrainingImagesHook')
+    inner = config.train_dataloader.dataset
+    config.train_dataloader.dataset = dict(
+        type='ConcatDataset', datasets=[inner, inner]
+    )
+    config.train_cfg.max_epochs = 1
+    train(config)
+    content = read_checkpoint(tmp_path / 'epoch_1.pth')
+    assert content['training_images']['count'] == 72
+    assert content['pseudo_labels'].shape == (72,)
+    assert torch.isfinite(next(iter(content['state_dict'].values()))).all()
