@@ -24,8 +24,17 @@ custom_hooks = [
     dict(
         type='PseudoLabelHook',
         clusterer=_base_.clusterer,
-        # Camera and time are all that a real deployment knows.
-        graphs=dict(type='OrderedGraphs', order='camera_time', size=16),
+        # Mutual nearest neighbours: of the graphs that see no identity they held
+        # most images of one person (docs/experiments.md), where graphs by camera
+        # and time trained the worst of all on the rendered set (docs/results.md;
+        # gcl_folder_camera_time.py has them). From the third epoch on: the
+        # attention of an untrained GCL is almost uniform and smears strangers.
+        graphs=dict(type='NeighbourGraphs', size=16, mutual=True),
+        refine_begin=2,
         extract=dict(
             pipeline=_base_.test_pipeline, batch_size=256, num_workers=4)),
+    # refuses or reports other crops than those of the run that is resumed
+    dict(type='TrainingImagesHook'),
+    # best_label_free_epoch_*.pth, by a score of those signs; a heuristic
+    dict(type='LabelFreeBestHook'),
 ]
