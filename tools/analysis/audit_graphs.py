@@ -23,7 +23,8 @@ from _model import add_loading, source_of
 from mmengine.utils import Timer
 
 from mmreid_gcl.apis.figures import ModelSource
-from mmreid_gcl.clustering import adjusted_rand_index
+from mmreid_gcl.clustering import adjusted_rand_index, normalize_by_camera
+from mmreid_gcl.clustering.camera_normalization import MODES
 from mmreid_gcl.clustering.graph_audit import audit_graphs
 from mmreid_gcl.clustering.graphs import NeighbourGraphs, OrderedGraphs
 from mmreid_gcl.engine.pseudo_labels import cluster_embeddings
@@ -48,7 +49,13 @@ def builder(kind: str, size: int, seed: int):
     return OrderedGraphs(kind, size, seed)
 
 
-def audit(source: ModelSource, size: int, seed: int, say=print) -> dict:
+def audit(
+    source: ModelSource,
+    size: int,
+    seed: int,
+    say=print,
+    camera_norm: str | None = None,
+) -> dict:
     """Audit all kinds of graphs.
 
     Args:
@@ -56,6 +63,8 @@ def audit(source: ModelSource, size: int, seed: int, say=print) -> dict:
         size (int): B, nodes in a graph.
         seed (int): Of the random graphs.
         say (Callable): Prints a line of progress.
+        camera_norm (str, optional): As of the PseudoLabelHook; None takes the
+            hook's.
 
     Returns:
         dict: ``unrefined``: ARI, clusters and outliers of x; ``kinds``: kind to
@@ -79,18 +88,32 @@ def audit(source: ModelSource, size: int, seed: int, say=print) -> dict:
     neck = source.model.relation_neck
     clusterer = TASK_UTILS.build(source.hook['clusterer'])
     timer = Timer()
-    outcome = cluster_embeddings(features, clusterer)
-    result = dict(images=len(pids), people=len(np.unique(pids[pids >= 0])), size=size)
+    camera_norm = camera_norm or source.hook.get('camera_norm')
+    normalize = camera_norm and partial(
+        normalize_by_camera, camids=camids, mode=camera_norm
+    )
+    outcome = cluster_embeddings(features, clusterer, normalize=normalize)
+    result = dict(
+        images=len(pids),
+        people=len(np.unique(pids[pids >= 0])),
+        size=size,
+        camera_norm=camera_norm,
+    )
     result['unrefined'] = quality(outcome.labels, pids)
     say(f'without graphs: {timer.since_last_check():.0f} s')
     result['kinds'] = {}
     for kind in KINDS:
         graphs = partial(builder(kind, size, seed), records=records)
-        built = graphs(features.numpy())
+        seen = features.numpy()
+        built = graphs(normalize(seen) if normalize else seen)
         row = asdict(audit_graphs(built, pids, camids))
         if neck is not None:
             outcome = cluster_embeddings(
-                features, clusterer, neck, lambda _, built=built: built
+                features,
+                clusterer,
+                neck,
+                lambda _, built=built: built,
+                normalize=normalize,
             )
             row.update(quality(outcome.labels, pids))
         result['kinds'][kind] = row
@@ -133,8 +156,13 @@ def markdown(result: dict, name: str) -> str:
         'person: of the other nodes in the graph of an image, how many show the same '
         'person. Mate: another image of the same person in the graph. In brackets: '
         'what as many random nodes give. ARI: agreement of the pseudo-labels with the '
-        'identities, with this model.\n'
+        f'identities, with this model.{_norm_note(result)}\n'
     )
+
+
+def _norm_note(result: dict) -> str:
+    mode = result.get('camera_norm')
+    return f' Features normalised by camera: {mode}.' if mode else ''
 
 
 def figure(result: dict, name: str):
@@ -167,7 +195,8 @@ def figure(result: dict, name: str):
                 3,
             )
         )
-        note += f' Clustered without refinement, the ARI is {without:.3f}.'
+        note += f'{_norm_note(result)} Clustered without refinement, the ARI is '
+        note += f'{without:.3f}.'
     return graph_audit(
         [KINDS[kind] for kind in kinds],
         panels,
@@ -193,6 +222,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     made.add_argument('--size', type=int, default=16, help='nodes in a graph')
     made.add_argument('--seed', type=int, default=0, help='of random graphs and GCL')
+    made.add_argument(
+        '--camera-norm', choices=MODES, help="of the PseudoLabelHook (the config's)"
+    )
     made.add_argument('--out', type=Path, help='also write the table here (Markdown)')
     made.add_argument('--json', type=Path, help='write the numbers here')
     made.add_argument('--figure', type=Path, help='write bars here (png, pdf, svg)')
@@ -207,7 +239,7 @@ def main(argv: list[str] | None = None) -> int:
         torch.manual_seed(args.seed)  # an untrained GCL is drawn
         source = source_of(args)
         say = partial(print, file=sys.stderr, flush=True)
-        result = audit(source, args.size, args.seed, say)
+        result = audit(source, args.size, args.seed, say, args.camera_norm)
         text = markdown(result, source.name)
         print(text)
         for path, content in (
