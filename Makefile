@@ -1,6 +1,7 @@
 # make demo   render a data set, train, evaluate, show the result
 # make test   lint and test suite
-# Both install what they need into .venv first, once.
+# make docs   the docs site, in docs/_build/html
+# All install what they need into .venv first, once.
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -13,7 +14,7 @@ REQUIREMENTS := requirements/runtime.txt requirements/mminstall.txt \
 FAISS ?= faiss-cpu
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint pytest install clean
+.PHONY: demo test lint pytest install clean docs
 
 demo: $(INSTALLED)
 	$(BIN)/python tools/demo.py
@@ -23,10 +24,19 @@ test: lint pytest
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
 
 # one process a core, one thread each
 pytest: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+
+# warnings are errors; neither network nor GPU once requirements/docs.txt is there
+docs: $(INSTALLED)
+	@$(BIN)/python -c 'import furo, myst_nb, sphinx_copybutton' 2>/dev/null || \
+	    $(BIN)/python -m pip install --quiet --no-compile -r requirements/docs.txt
+	$(BIN)/python -W ignore -m sphinx -q -n -W --keep-going -b html docs docs/_build/html
+	@echo "Built: docs/_build/html/index.html"
 
 install: $(INSTALLED)
 
