@@ -17,9 +17,10 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 
 from mmreid_gcl.apis import load_config
-from mmreid_gcl.apis.command_line import add_config_options, run_tool
+from mmreid_gcl.apis.command_line import add_config_options, exit_code, run_tool
 from mmreid_gcl.apis.images import read_image
 from mmreid_gcl.datasets import ReIDDataset, SampleIndex
+from mmreid_gcl.datasets.image_folder import printable
 from mmreid_gcl.datasets.seeding import derive_seed
 from mmreid_gcl.registry import DATASETS
 from mmreid_gcl.visualization import save_figure
@@ -32,7 +33,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         description='Save a sheet of training samples: each image as it is on disk, '
-        'then as the transforms change it from draw to draw.'
+        'then as the transforms change it from draw to draw. Exit code 2: nothing was '
+        'done; 3: done, but some images could not be read.'
     )
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('--out', default='browse.png', help='.png, .pdf or .svg')
@@ -70,7 +72,11 @@ def build_dataset(cfg: Config, phase: str) -> ReIDDataset:
 
 
 def draw_samples(
-    dataset: ReIDDataset, images: int, draws: int, seed: int
+    dataset: ReIDDataset,
+    images: int,
+    draws: int,
+    seed: int,
+    failed: dict[str, str] | None = None,
 ) -> list[tuple[dict, list[np.ndarray]]]:
     """Images spread over the data set, and what the pipeline makes of them.
 
@@ -79,12 +85,15 @@ def draw_samples(
         images (int): How many at most.
         draws (int): Versions of each.
         seed (int): Of the choice and of the transforms.
+        failed (dict[str, str], optional): Gets the images that cannot be read, and
+            why; they are left out. Without it, the first one is an error.
 
     Returns:
         list[tuple[dict, list[np.ndarray]]]: Samples, and (H, W, 3) uint8 images,
         red green blue.
 
     Raises:
+        RuntimeError: If an image cannot be read and ``failed`` is not given.
         ValueError: If the pipeline does not end with uint8 images.
     """
     rng = np.random.default_rng(seed)
@@ -92,14 +101,20 @@ def draw_samples(
     chosen = sorted(rng.choice(len(dataset), count, replace=False).tolist())
     found = []
     for i in chosen:
-        versions = [
-            _picture(
-                dataset.prepare_data(
-                    SampleIndex(i, label=0, seed=derive_seed(seed, i, draw))
+        try:
+            versions = [
+                _picture(
+                    dataset.prepare_data(
+                        SampleIndex(i, label=0, seed=derive_seed(seed, i, draw))
+                    )
                 )
-            )
-            for draw in range(draws)
-        ]
+                for draw in range(draws)
+            ]
+        except RuntimeError as error:  # an image that cannot be read or transformed
+            if failed is None:
+                raise
+            failed[dataset.get_data_info(i)['img_path']] = str(error)
+            continue
         found.append((dataset.get_data_info(i), versions))
     return found
 
@@ -132,7 +147,7 @@ def sheet(samples: Sequence[tuple[dict, list[np.ndarray]]], title: str) -> Sheet
         for column, image in enumerate(row):
             figure.thumbnail(image, MARGIN + column * (width + GAP), y, width, HEIGHT)
         size = f'{row[0].shape[1]} x {row[0].shape[0]}'
-        name = Path(sample['img_path']).name
+        name = printable(Path(sample['img_path']).name)
         caption = f'{name}, camid {sample["camid"]}, {size} to '
         caption += f'{row[1].shape[1]} x {row[1].shape[0]}'
         figure.text(MARGIN, y + HEIGHT + 0.13, caption, 7.5, align='left')
@@ -144,15 +159,15 @@ def browse(argv: Sequence[str] | None) -> int:
     args = parse_args(argv)
     cfg = load_config(args.config, args.cfg_options)
     dataset = build_dataset(cfg, args.phase)
-    try:
-        samples = draw_samples(dataset, args.images, args.draws, args.seed)
-    except RuntimeError as error:  # an image that cannot be read or transformed
-        raise ValueError(str(error)) from error
+    failed: dict[str, str] = {}
+    samples = draw_samples(dataset, args.images, args.draws, args.seed, failed)
+    if not samples:
+        raise ValueError(next(iter(failed.values())))
     title = f'{type(dataset).__name__}, {args.phase}: {len(samples)} of '
     title += f'{len(dataset):,} images'
     out = save_figure(sheet(samples, title).figure, args.out)
     print(f'{out}: {title}, {args.draws} draws of each')
-    return 0
+    return exit_code(failed)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

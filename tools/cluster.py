@@ -27,6 +27,7 @@ from mmreid_gcl.apis.command_line import (
 )
 from mmreid_gcl.apis.folder import RECORDS, FolderImages, list_folder
 from mmreid_gcl.apis.transforms import find_pseudo_label_hook
+from mmreid_gcl.datasets.image_folder import printable
 from mmreid_gcl.registry import TASK_UTILS
 
 PER_SHEET = 12
@@ -57,40 +58,72 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def cluster_features(
-    features: np.ndarray, images: FolderImages, args: argparse.Namespace, inferencer
-) -> np.ndarray:
-    """Labels by the clusterer and the graphs of the config.
+class Clustering:
+    """The clusterer and the graphs of the config, with what the options change.
+
+    Built before the images are embedded, so that a wrong setting costs nothing.
 
     Args:
-        features (np.ndarray): (N, C) embeddings.
-        images (FolderImages): N images.
         args (argparse.Namespace): The command line.
         inferencer (ReIDInferencer): With the model and its config.
 
-    Returns:
-        np.ndarray: (N,) int64, -1 is an outlier.
+    Raises:
+        ValueError: If a setting is unknown or out of its range.
     """
-    import mmreid_gcl.clustering  # noqa: F401  (registers clusterers and graphs)
-    from mmreid_gcl.engine.pseudo_labels import cluster_embeddings
 
-    hook = find_pseudo_label_hook(inferencer.config)
-    settings = dict(hook.get('clusterer') or dict(type='DBSCANClusterer'))
-    for name in ('eps', 'min_samples', 'k1', 'k2'):
-        if getattr(args, name) is not None:
-            settings[name] = getattr(args, name)
+    def __init__(self, args: argparse.Namespace, inferencer) -> None:
+        import mmreid_gcl.clustering  # noqa: F401  (registers clusterers and graphs)
+
+        hook = find_pseudo_label_hook(inferencer.config)
+        settings = dict(hook.get('clusterer') or dict(type='DBSCANClusterer'))
+        for name in ('eps', 'min_samples', 'k1', 'k2'):
+            if getattr(args, name) is not None:
+                settings[name] = getattr(args, name)
+        self.clusterer = build('clusterer', settings)
+        self.neck, self.graphs = None, None
+        self.camera_norm = hook.get('camera_norm')
+        if hook.get('refine', True) and not args.no_refine and hook.get('graphs'):
+            self.neck = getattr(inferencer.model, 'relation_neck', None)
+            self.graphs = build('graphs', hook['graphs'])
+
+    def __call__(self, features: np.ndarray, images: FolderImages) -> np.ndarray:
+        """Cluster.
+
+        Args:
+            features (np.ndarray): (N, C) embeddings.
+            images (FolderImages): N images.
+
+        Returns:
+            np.ndarray: (N,) int64, -1 is an outlier.
+        """
+        from mmreid_gcl.clustering import normalize_by_camera
+        from mmreid_gcl.engine import pseudo_labels
+
+        graphs, normalize = None, None
+        if self.neck is not None:
+            records = {name: images.columns[name] for name in RECORDS}
+            graphs = partial(self.graphs, records=records)
+        if self.camera_norm is not None:
+            camids = images.columns['camid']
+            normalize = partial(
+                normalize_by_camera, camids=camids, mode=self.camera_norm
+            )
+        outcome = pseudo_labels.cluster_embeddings(
+            torch.from_numpy(features),
+            self.clusterer,
+            self.neck,
+            graphs,
+            normalize=normalize,
+        )
+        return outcome.labels
+
+
+def build(what: str, settings: dict):
+    """A clusterer or graphs; an unknown setting is an error that names them."""
     try:
-        clusterer = TASK_UTILS.build(settings)
-    except TypeError as error:
-        raise ValueError(f'the clusterer {settings["type"]}: {error}') from error
-    neck, graphs = None, None
-    refine = hook.get('refine', True) and not args.no_refine
-    if refine and hook.get('graphs'):
-        neck = getattr(inferencer.model, 'relation_neck', None)
-        records = {name: images.columns[name] for name in RECORDS}
-        graphs = partial(TASK_UTILS.build(hook['graphs']), records=records)
-    outcome = cluster_embeddings(torch.from_numpy(features), clusterer, neck, graphs)
-    return outcome.labels
+        return TASK_UTILS.build(settings)
+    except (TypeError, KeyError) as error:
+        raise ValueError(f'the {what} {settings.get("type")}: {error}') from error
 
 
 def write_sheets(
@@ -120,7 +153,7 @@ def write_sheets(
         figure = cluster_sheet(
             Thumbnails([files[row] for row in rows]),
             labels[rows],
-            camids=np.array(images.cameras)[rows],
+            camids=np.array([printable(name) for name in images.cameras])[rows],
             num_clusters=PER_SHEET,
             title=f'Clusters {begin + 1} to {begin + len(shown)} of {len(clusters)} by '
             'size',
@@ -134,12 +167,15 @@ def cluster(argv: Sequence[str] | None) -> int:
     """Embed, cluster, write."""
     args = parse_args(argv)
     out = Path(args.out)
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f'--out {out}: this is a file; expected a folder.')
     out.mkdir(parents=True, exist_ok=True)
     inferencer = build_inferencer(args)
+    clustering = Clustering(args, inferencer)
     images = list_folder(args.folder, **folder_options(args))
     found = inferencer.extract(images.files())
     kept = images.select(found.rows)
-    labels = cluster_features(found.features, kept, args, inferencer)
+    labels = clustering(found.features, kept)
     table = out / 'clusters.csv'
     with open(
         table, 'w', newline='', encoding='utf-8', errors='surrogateescape'

@@ -24,6 +24,8 @@ from mmreid_gcl.apis.command_line import (
     run_tool,
 )
 from mmreid_gcl.apis.gallery_index import Match, is_gallery
+from mmreid_gcl.apis.inputs import list_inputs
+from mmreid_gcl.datasets.image_folder import printable
 
 COLUMNS = ('query', 'rank', 'score', 'camera', 'path')
 
@@ -36,7 +38,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add_model_arguments(parser)
     parser.add_argument('gallery', help='folder of crops, or of a saved index')
-    parser.add_argument('query', nargs='+', help='images, or a folder of images')
+    parser.add_argument('query', nargs='+', help='images, or folders of images')
     parser.add_argument('--topk', type=int, default=10)
     parser.add_argument('--save-index', help='folder in which to keep the index')
     parser.add_argument(
@@ -49,9 +51,47 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--sheet', help='result as images: .png, .pdf or .svg')
     add_folder_arguments(parser)
     args = parser.parse_args(argv)
-    if args.out and Path(args.out).suffix not in ('.csv', '.json'):
-        parser.error(f'--out {args.out}: expected a name that ends in .csv or .json')
+    for option, endings in (
+        ('out', ('.csv', '.json')),
+        ('sheet', ('.png', '.pdf', '.svg')),
+    ):
+        path = getattr(args, option)
+        if path and Path(path).suffix.lower() not in endings:
+            parser.error(
+                f'--{option} {path}: expected a name that ends in {", ".join(endings)}'
+            )
+        if path and not Path(path).resolve().parent.is_dir():
+            parser.error(f'--{option}: there is no folder {Path(path).parent}')
+    if args.topk < 1:
+        parser.error(f'--topk must be at least 1, got {args.topk}')
     return args
+
+
+def list_queries(given: Sequence[str]) -> list[str]:
+    """The query images, those of folders one by one.
+
+    Args:
+        given (Sequence[str]): Paths of images and folders.
+
+    Returns:
+        list[str]: Paths.
+
+    Raises:
+        FileNotFoundError: If there is nothing under a path, or a folder holds no
+            image. Said before the gallery is built, which may take long.
+    """
+    paths = []
+    for query in given:
+        if not Path(query).expanduser().exists():
+            raise FileNotFoundError(f'{query}: there is no such query image or folder.')
+        paths += [path for path, _ in list_inputs(query)[0]]
+    return paths
+
+
+def say(line: str) -> None:
+    """Print; what the terminal cannot show is written as an escape."""
+    encoding = sys.stdout.encoding or 'utf-8'
+    print(line.encode(encoding, 'backslashreplace').decode(encoding))
 
 
 def write(path: str, queries: Sequence[str], found: Sequence[Sequence[Match]]) -> None:
@@ -79,8 +119,8 @@ def draw(path: str, queries: Sequence[str], found: Sequence[Sequence[Match]]) ->
         Thumbnails(queries),
         [Thumbnails([match.path for match in matches]) for matches in found],
         scores=[[match.score for match in matches] for matches in found],
-        gallery_cameras=[[match.camera for match in matches] for matches in found],
-        query_titles=[Path(query).name[:16] for query in queries],
+        gallery_cameras=[[printable(m.camera) for m in matches] for matches in found],
+        query_titles=[printable(Path(query).name)[:16] for query in queries],
     )
     save_figure(figure, path)
 
@@ -88,6 +128,7 @@ def draw(path: str, queries: Sequence[str], found: Sequence[Sequence[Match]]) ->
 def search(argv: Sequence[str] | None) -> int:
     """Build or load the gallery, search, print and write."""
     args = parse_args(argv)
+    paths = list_queries(args.query)
     inferencer = build_inferencer(args)
     if is_gallery(args.gallery):
         gallery = inferencer.load_gallery(args.gallery)
@@ -97,20 +138,15 @@ def search(argv: Sequence[str] | None) -> int:
         failed = dict(gallery.failed)
     if args.save_index:
         gallery.save(args.save_index)
-    queries = inferencer.extract(
-        args.query[0] if len(args.query) == 1 else args.query,
-        on_error='skip' if Path(args.query[0]).is_dir() else 'raise',
-    )
+    queries = inferencer.extract(paths, on_error='skip' if len(paths) > 1 else 'raise')
     failed.update(queries.failed)
     found = gallery.search(
         queries.features, args.topk, args.only_camera, args.exclude_camera
     )
     for query, matches in zip(queries.paths, found):
-        print(query)
+        say(query)
         for match in matches:
-            print(
-                f'  {match.rank:3d}  {match.score:6.3f}  {match.camera}  {match.path}'
-            )
+            say(f'  {match.rank:3d}  {match.score:6.3f}  {match.camera}  {match.path}')
     if args.out:
         write(args.out, queries.paths, found)
     if args.sheet:

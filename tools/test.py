@@ -3,6 +3,7 @@
 
 import argparse
 import os
+from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.registry import RUNNERS
@@ -34,6 +35,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args()
+    # before minutes go into building model and data sets
+    if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
+        parser.error(f'{args.checkpoint}: there is no such checkpoint')
+    if args.out and not Path(args.out).resolve().parent.is_dir():
+        parser.error(f'--out: there is no folder {Path(args.out).parent}')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
@@ -52,6 +58,7 @@ def main() -> None:
     metrics = runner.test()
     if kept and is_main_process():
         kept.save(args.out, metrics)
+        print(f'{args.out}: features, identities, cameras, paths and metrics')
 
 
 if __name__ == '__main__':

@@ -19,7 +19,17 @@ _reported: set[tuple[str, frozenset[str]]] = set()
 
 def log(message: str, level: int = logging.INFO) -> None:
     """A line in the current log."""
-    print_log(message, logger='current', level=level)
+    print_log(printable(message), logger='current', level=level)
+
+
+def printable(text: str) -> str:
+    """A text with what is no UTF-8 in file names written as an escape.
+
+    Args:
+        text (str): Perhaps with bytes of names that Python keeps as surrogates; logs,
+            terminals and figures refuse those.
+    """
+    return text.encode('utf-8', 'backslashreplace').decode('utf-8')
 
 
 def is_image_name(name: str) -> bool:

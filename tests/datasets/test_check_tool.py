@@ -173,3 +173,28 @@ def test_names_that_no_terminal_shows(check, tmp_path, save, capsys, monkeypatch
         pytest.skip('this file system takes UTF-8 names only')
     assert check.main(['PersonFolder', str(tmp_path)]) == 0
     assert 'broken encoding' in capsys.readouterr().out
+
+
+def test_several_data_sets_in_one(check, save, tmp_path, capsys):
+    config = tmp_path / 'config.py'
+    parts = [dict(type='PersonFolder', data_root=str(tmp_path / n)) for n in 'ab']
+    dataset = dict(type='ConcatDataset', split='train', datasets=parts)
+    config.write_text(f'train_dataloader = dict(batch_size=4, dataset={dataset!r})\n')
+    for n in 'ab':
+        save(tmp_path / n / 'hall' / '1.jpg')
+        save(tmp_path / n / 'hall' / '2.jpg')
+    assert check.main([str(config)]) == 0
+    assert '4 images read' in capsys.readouterr().out
+    (tmp_path / 'b' / 'hall' / '2.jpg').write_bytes(b'')
+    assert check.main([str(config)]) == 1
+    assert 'zero bytes' in capsys.readouterr().out
+    assert check.main([str(config), str(tmp_path)]) == 2
+    assert 'joins several data sets' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('text', ['x = (', 'x = nothing', '_base_ = "none.py"'])
+def test_a_broken_config(check, tmp_path, capsys, text):
+    config = tmp_path / 'config.py'
+    config.write_text(text)
+    assert check.main([str(config)]) == 2
+    assert 'config.py' in capsys.readouterr().err

@@ -56,3 +56,24 @@ def test_another_benchmark(tmp_path):
     dataset = namespace['MyBenchmark'](tmp_path, split='query')
     assert dataset.column('pid').tolist() == [7]
     assert dataset.column('camid').tolist() == [2]
+
+
+def test_several_folders(tmp_path):
+    from mmreid_gcl.registry import DATASETS
+
+    code = block("type='ConcatDataset'").replace('_base_.train_pipeline', '[]')
+    config = Config.fromstring(code, '.py').dataset.to_dict()
+    del config['_delete_']
+    for item in config['datasets']:
+        item['data_root'] = str(tmp_path / item['data_root'])
+        write_image(tmp_path / item['data_root'] / 'hall' / '1.jpg')
+    config['type'] = f'mmreid_gcl.{config["type"]}'
+    for item in config['datasets']:
+        item['type'] = f'mmreid_gcl.{item["type"]}'
+    assert DATASETS.build(config).column('camid').tolist() == [0, 1]
+
+
+def test_tools_that_are_named_exist():
+    root = DOC.parents[1]
+    for name in re.findall(r'(?:tools|configs)/[\w/]+\.py', DOC.read_text('utf-8')):
+        assert (root / name).is_file(), name

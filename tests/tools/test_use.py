@@ -108,7 +108,7 @@ def test_cluster_refines_as_in_training(load_tool, trained, crops, tmp_path):
     tool = load_tool('cluster')
     seen = {}
 
-    def remember(features, clusterer, neck, graphs):
+    def remember(features, clusterer, neck, graphs, normalize):
         seen.update(neck=neck, rows=graphs and graphs(features.numpy()))
         raise ValueError('enough')
 

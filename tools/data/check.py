@@ -120,12 +120,28 @@ def dataset_configs(args: argparse.Namespace) -> list[dict]:
         loaders = [cfg.get(f'{name}_dataloader') for name in ('train', 'val', 'test')]
         found = [loader.dataset.to_dict() for loader in loaders if loader]
     configs = []
-    for config in found:
+    for config in expand(found):
         config = {**config, 'pipeline': [], 'lazy_init': False}
         config.pop('test_mode', None)
         if config not in configs:
             configs.append(config)
     return configs
+
+
+def expand(found: Iterable[dict]) -> Iterator[dict]:
+    """The data sets inside of a ConcatDataset, one by one."""
+    for config in found:
+        inner = config.get('datasets')
+        if not inner:
+            yield config
+            continue
+        if config.get('data_root'):
+            raise ValueError(
+                'this config joins several data sets; give each its data_root in the '
+                'config.'
+            )
+        shared = {k: config[k] for k in ('split', 'pipeline') if k in config}
+        yield from expand({**shared, **item} for item in inner)
 
 
 def load_parts(configs: Iterable[dict], findings: Findings) -> dict[str, list[dict]]:
@@ -336,7 +352,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     args = parse_args(arguments)
     findings = Findings()
-    parts = load_parts(dataset_configs(args), findings)
+    try:
+        configs = dataset_configs(args)
+    except Exception as error:  # a config is a program: it raises all kinds
+        kind = type(error).__name__
+        print(f'check: {args.source}: {kind}: {error}', file=sys.stderr)
+        return 2
+    parts = load_parts(configs, findings)
     paths = sorted({s['img_path'] for samples in parts.values() for s in samples})
     reports = dict(inspect_all(paths, tuple(args.min_size), args.workers))
     check_images(reports, findings)
