@@ -7,6 +7,8 @@ in the training.
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 
 from mmreid_gcl.registry import TASK_UTILS
@@ -16,20 +18,23 @@ from mmreid_gcl.registry import TASK_UTILS
 class ShuffledLabels:
     """Another clusterer's labels, dealt to the images at random every time.
 
-    Number and sizes of the clusters stay what they are.
+    Number and sizes of the clusters stay what they are. The deal is a function of
+    seed and labels, so a resumed training goes on as it would have.
 
     Args:
         clusterer (dict): Config of the clusterer.
-        seed (int): Seed of the first deal. Defaults to 0.
+        seed (int): Seed of the deal. Defaults to 0.
     """
 
     def __init__(self, clusterer: dict, seed: int = 0) -> None:
         self.clusterer = TASK_UTILS.build(clusterer)
-        self._rng = np.random.default_rng(seed)
+        self.seed = seed
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """(N, D) features to (N,) labels, -1 for outliers."""
-        return self._rng.permutation(self.clusterer(features))
+        labels = self.clusterer(features)
+        rng = np.random.default_rng([self.seed, zlib.crc32(labels.tobytes())])
+        return rng.permutation(labels)
 
 
 @TASK_UTILS.register_module()
@@ -49,3 +54,7 @@ class FrozenLabels:
         if self._labels is None:
             self._labels = self.clusterer(features)
         return self._labels.copy()
+
+    def resume(self, labels: np.ndarray) -> None:
+        """Take the (N,) labels of the training that is resumed."""
+        self._labels = labels.copy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -88,7 +89,7 @@ class PseudoLabelHook(Hook):
                 'extract=dict(pipeline=test_pipeline, batch_size=256).'
             )
         self.clusterer = TASK_UTILS.build(clusterer)
-        self.graphs = graphs and TASK_UTILS.build(graphs)
+        self.graphs: Callable | None = TASK_UTILS.build(graphs) if graphs else None
         self.extract = {k: v for k, v in extract.items() if k != 'pipeline'}
         self.tf32 = self.extract.pop('tf32', False)
         self.pipeline = extract['pipeline']
@@ -176,6 +177,7 @@ class PseudoLabelHook(Hook):
         outputs: dict | None = None,
     ) -> None:
         """Apply the recorded memory updates if the optimiser took the step."""
+        assert self._watch is not None  # since before_train
         outcome = self._watch.outcome()
         for head in _unwrap(runner.model).memory_heads:
             if outcome == 'stepped':
@@ -190,6 +192,7 @@ class PseudoLabelHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Let go of the optimiser."""
+        assert self._watch is not None  # since before_train
         self._watch.close()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -209,6 +212,8 @@ class PseudoLabelHook(Hook):
         if runner._resume and labels is not None:
             self.labels = labels.cpu().numpy()
             self._memories = checkpoint.get(_MEMORIES_KEY)
+            if hasattr(self.clusterer, 'resume'):  # it remembers labels itself
+                self.clusterer.resume(self.labels)
 
     def _cluster(self, runner: Runner, features, dataset) -> PseudoLabels:
         model = _unwrap(runner.model)
@@ -266,7 +271,8 @@ class PseudoLabelHook(Hook):
         self.labels = shared.numpy()
 
     @staticmethod
-    def _init_memories(model, outcome: PseudoLabels) -> None:
+    def _init_memories(model, outcome: PseudoLabels | None) -> None:
+        assert outcome is not None  # on rank 0
         labels = torch.from_numpy(outcome.labels)
         for head, features in zip(
             model.memory_heads, (outcome.features, outcome.refined)
