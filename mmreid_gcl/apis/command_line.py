@@ -188,6 +188,7 @@ class Thumbnails(Sequence):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, i: int) -> np.ndarray:
+    # no slices
+    def __getitem__(self, i: int) -> np.ndarray:  # type: ignore[override]
         """(H, W, 3) uint8, red green blue."""
         return read_image(self.files[i])[..., ::-1]

@@ -117,7 +117,8 @@ def _value(node: ast.expr) -> Any:
         settings = _value(node.args[0]) if node.args else {}
         return {**settings, **{word.arg: _value(word.value) for word in node.keywords}}
     if isinstance(node, ast.Dict) and None not in node.keys:
-        return {_value(k): _value(v) for k, v in zip(node.keys, node.values)}
+        pairs = zip(node.keys, node.values)
+        return {_value(k): _value(v) for k, v in pairs if k is not None}
     if isinstance(node, (ast.List, ast.Tuple)):
         values = [_value(item) for item in node.elts]
         return values if isinstance(node, ast.List) else tuple(values)

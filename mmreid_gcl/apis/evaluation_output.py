@@ -44,7 +44,7 @@ class KeepEvaluation:
             self._found = list(results)
             return compute(results)
 
-        metric.compute_metrics = keep
+        metric.compute_metrics = keep  # type: ignore[method-assign]  # listens in
 
     def save(self, path: str | Path, metrics: Mapping[str, float]) -> None:
         """Write an ``.npz``.

@@ -75,7 +75,12 @@ def normalisation(model: nn.Module) -> tuple[list[float], list[float]]:
     if any(values is None for values in found):
         return [0.0] * 3, [1.0] * 3
     # the shortest decimals of the float32 numbers: 123.675, not 123.67500305
-    return tuple([float(str(v)) for v in x.flatten().cpu().numpy()] for x in found)
+    mean, std = (
+        [float(str(v)) for v in values.flatten().cpu().numpy()]
+        for values in found
+        if values is not None
+    )
+    return mean, std
 
 
 def input_size(pipeline: list[dict]) -> tuple[int, int]:

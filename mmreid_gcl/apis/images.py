@@ -143,7 +143,8 @@ def _from_array(array: np.ndarray, name: str, max_pixels: int) -> np.ndarray:
             f'{name}: expected uint8 (0 to 255) or uint16, got {array.dtype}. Scale '
             'it to 0 to 255 and convert it with .astype(np.uint8).'
         )
-    _check_size(*array.shape[:2], name, max_pixels)
+    height, width = array.shape[:2]
+    _check_size(height, width, name, max_pixels)
     return _three_channels(array)
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -63,7 +63,7 @@ def list_inputs(inputs: Any) -> tuple[Iterable[tuple[str, Any]], int | None]:
             'Pillow image), a folder, or a list or generator of images; got a '
             f'{type(inputs).__name__}.'
         )
-    total = len(inputs) if hasattr(inputs, '__len__') else None
+    total = len(inputs) if isinstance(inputs, Sized) else None
     named = ((_name(item, f'inputs[{i}]'), item) for i, item in enumerate(inputs))
     return named, total
 

@@ -40,8 +40,8 @@ def _search(
     progress = Progress(f'{name}: searching', n)
     for start in range(0, n, _CHUNK):
         part = slice(start, min(start + _CHUNK, n))
-        found = index.search(features.rows(part), k + 1)
-        distances[part], indices[part] = without_self(*found, start)
+        squared, near = index.search(features.rows(part), k + 1)
+        distances[part], indices[part] = without_self(squared, near, start)
         progress.update(part.stop - start)
     return distances, indices
 

@@ -9,6 +9,7 @@ the products of a general search, which are nearly all of its time.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
@@ -219,7 +220,7 @@ def sweep(
 
         def run(kernel, length, *args, behind=()):
             jobs = [
-                pool.submit(kernel, *args[:3], a, b, *args[3:], *behind)
+                pool.submit(partial(kernel, *args[:3], a, b, *args[3:], *behind))
                 for a, b in split(length, threads)
             ]
             for job in jobs:

@@ -51,7 +51,7 @@ def torch_search(
         )
     if device is None:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    device = torch.device(device)
+    place = torch.device(device)
     n = len(features)
     if rerank is None:
         rerank = k if precision == 'float32' else k + 32
@@ -59,19 +59,19 @@ def torch_search(
     with warnings.catch_warnings():
         # a memory map opened for reading; nothing here writes to it
         warnings.filterwarnings('ignore', message='.*not writable')
-        x = torch.from_numpy(features.rows()).to(device)
-    offset = torch.from_numpy(features.offset).to(device)
+        x = torch.from_numpy(features.rows()).to(place)
+    offset = torch.from_numpy(features.offset).to(place)
     low = x.to(_DTYPES[precision])
     chunk = max(1, min(n, chunk_bytes // (4 * n)))
     distances = np.empty((n, k), np.float32)
     indices = np.empty((n, k), np.int32)
     progress = Progress('Neighbours by torch', n)
-    with float32_products(device.type, tf32=precision == 'tf32'):
+    with float32_products(place.type, tf32=precision == 'tf32'):
         for start in range(0, n, chunk):
             stop = min(start + chunk, n)
             d2 = (low[start:stop] @ low.T).float()
             d2.mul_(-2).add_(offset).add_(offset[start:stop, None])
-            own = torch.arange(start, stop, device=device)[:, None]
+            own = torch.arange(start, stop, device=place)[:, None]
             d2.scatter_(1, own, -1.0)
             near = d2.topk(width, dim=1, largest=False).indices
             near = near[near != own].view(stop - start, width - 1)

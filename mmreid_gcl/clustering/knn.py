@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nearest neighbours of every row among all rows."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from mmengine.logging import print_log
@@ -19,7 +21,7 @@ _FLOAT_RATE, _BYTE_RATE = 4.5e10, 2e11
 _EXACT_SECONDS, _BYTE_SECONDS = 300, 3600
 
 # name -> function(features, k, **options) that gives the k nearest other rows
-BACKENDS = {
+BACKENDS: dict[str, Callable[..., tuple[np.ndarray, np.ndarray]]] = {
     'symmetric': symmetric_search,
     'int8': int8_search,
     'torch': torch_search,

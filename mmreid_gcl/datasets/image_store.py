@@ -13,13 +13,14 @@ import threading
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 try:
     import fcntl
 except ImportError:  # not a Unix
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # asked for with `is None`
 
 _MAGIC = b'mmreid-gcl image store 1'
 #: Behind the magic: processes that opened it, bytes in use, entries in use, whether
@@ -147,7 +148,7 @@ class ImageStore:
     def __deepcopy__(self, memo: dict) -> ImageStore:
         return self
 
-    def get(self, name: str) -> tuple[np.ndarray, object] | None:
+    def get(self, name: str) -> tuple[np.ndarray, Any] | None:
         """An image and what was kept with it.
 
         Args:

@@ -45,7 +45,8 @@ def parse_times(values: Sequence[str], places: Sequence[str]) -> list[int]:
         return [int(value) if value else UNKNOWN for value in values]
     if all(_DECIMAL.fullmatch(value) for value in given):
         return [round(float(value) * 1000) if value else UNKNOWN for value in values]
-    parsed, zones = [], {}
+    parsed: list[int] = []
+    zones: dict[bool, tuple[str, str]] = {}
     for value, place in zip(values, places):
         if not value:
             parsed.append(UNKNOWN)
@@ -72,7 +73,8 @@ def _parse_timestamp(value: str, place: str) -> tuple[int, bool]:
         raise ValueError(message)
     *parts, fraction, zone = match.groups()
     try:
-        moment = datetime(*(int(part or 0) for part in parts), tzinfo=timezone.utc)
+        year, month, day, hour, minute, second = (int(part or 0) for part in parts)
+        moment = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
     except ValueError as error:
         raise ValueError(f'{message[:-1]} ({error}).') from error
     if zone and zone != 'Z':

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from mmengine import dist
@@ -79,7 +79,7 @@ def together(work: Callable[[], T]) -> T:
     except Exception as raised:
         error = raised
     share_failure(error)
-    return result
+    return cast('T', result)  # else it has raised
 
 
 def share_failure(error: Exception | None) -> None:

@@ -123,13 +123,15 @@ def _room(out: np.ndarray | str | os.PathLike | None, count: int, width: int) ->
     if out is None:
         return torch.empty(count, width)
     if isinstance(out, (str, os.PathLike)):
-        out = np.lib.format.open_memmap(out, 'w+', np.float32, (count, width))
-    if out.shape != (count, width) or out.dtype != np.float32:
+        array = np.lib.format.open_memmap(out, 'w+', np.float32, (count, width))
+    else:
+        array = out
+    if array.shape != (count, width) or array.dtype != np.float32:
         raise ValueError(
-            f'extract_features: out is {out.dtype} {out.shape}; {count} features of '
-            f'width {width} need float32 {(count, width)}.'
+            f'extract_features: out is {array.dtype} {array.shape}; {count} features '
+            f'of width {width} need float32 {(count, width)}.'
         )
-    return torch.from_numpy(out)
+    return torch.from_numpy(array)
 
 
 def _gather(features: Tensor | None, count: int) -> Tensor | None:
@@ -149,5 +151,6 @@ def _gather(features: Tensor | None, count: int) -> Tensor | None:
         part = features if rank == source else torch.empty(len(rows), int(width))
         dist.broadcast(part, src=source)
         if rank == 0:
+            assert features is not None  # rank 0 has images if another has
             features[rows.start : rows.stop] = part
     return features if rank == 0 else None

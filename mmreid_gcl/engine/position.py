@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from .checkpoint_files import write_atomically
 
@@ -65,7 +66,7 @@ class ValidationRecord:
         self.path.unlink(missing_ok=True)
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> object:
     try:
         return float(value)
     except (TypeError, ValueError):

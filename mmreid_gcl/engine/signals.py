@@ -98,7 +98,7 @@ class DeferredDeaths:
     """
 
     def __init__(self) -> None:
-        self._handler = None
+        self._handler: Callable | None = None
         self._news: list[tuple] = []
 
     def __enter__(self) -> DeferredDeaths:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -18,8 +19,8 @@ from .counting import match_ranks
 from .features import as_matrix, feature_dtype, unit_rows
 from .ground_truth import JUNK_PID, GalleryIndex, as_ids, num_matches
 
-Array = np.ndarray | Tensor
-Ids = np.ndarray | Tensor | Sequence[int]
+Array: TypeAlias = np.ndarray | Tensor
+Ids: TypeAlias = np.ndarray | Tensor | Sequence[int]
 
 # Bytes of similarities held at a time, and the rows below which the matrix product
 # itself becomes slow: it reads the whole gallery for every chunk.

@@ -55,5 +55,5 @@ def draw_table(
                 if metric in result.metrics:
                     column = seeds.index(result.seed)
                     scores[f'{metric} (%)'][i, column] = result.metrics[metric]
-    values = [experiment.value for experiment in table.rows]
+    values = [row.value for row in table.rows if row.value is not None]  # all
     return sweep(values, scores, table.parameter, title=table.title)

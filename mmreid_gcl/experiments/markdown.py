@@ -131,7 +131,7 @@ def to_records(
             graphs=resolved.graphs,
             **{f'paper_{k}': experiment.paper.get(k) for k in table.metrics},
         )
-        for result in results or [None]:
+        for result in results or (None,):
             record = dict(common, seed=result and result.seed)
             for metric in table.metrics:
                 record[metric] = result and result.metrics.get(metric)

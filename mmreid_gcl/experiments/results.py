@@ -111,7 +111,7 @@ def epochs_begun(work_dir: Path) -> int:
         series = read_scalars(work_dir).series
     except (FileNotFoundError, ValueError):
         return 0
-    steps = series.get(f'{_LABELS}clusters', ([],))[0]
+    steps: Sequence[float] = series.get(f'{_LABELS}clusters', ([],))[0]
     return int(steps[-1]) if len(steps) else 0
 
 

@@ -64,7 +64,8 @@ class Settings:
     """What all runs have in common.
 
     Attributes:
-        root (Path): Of the repository; runs start there.
+        root (Path): Of the repository; runs start there. Those of an installed
+            package start in the current folder.
         jobs (int): Runs at a time.
         data_root (str): Folder of the data; '' is the config's own.
         device (str): Kept with the results.
@@ -283,10 +284,12 @@ class _Run:
         with self.output.open('ab') as log:
             log.write(f'$ {" ".join(command)}\n'.encode())
             log.flush()
+            root = self.settings.root
             # of its own session: Ctrl-C reaches us alone, and we end it whole
             self.process = subprocess.Popen(
                 command,
-                cwd=self.settings.root,
+                # nobody keeps data beside the tools of an installed package
+                cwd=None if root.name == '.mim' else root,
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

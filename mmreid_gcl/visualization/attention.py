@@ -88,7 +88,7 @@ def attention_map(
         across, down = left + (i + 0.5) * cell, top + (i + 0.5) * row
         # from the map outwards: identity, camera, image
         x, y = left - _NUMBERS, top - _GAP
-        if colors is not None:
+        if colors is not None and pids is not None:
             x, y = x - strip, y - strip
             # smaller cells have no room for numbers
             color, number = colors[pids[i]], str(pids[i]) if cell >= 0.3 else ''

@@ -189,7 +189,7 @@ def cluster_sheet(
         for j, i in enumerate(row.tolist()):
             x = _MARGIN + j * (width + _GAP)
             flag = None
-            if cluster.pid is not None and pids[i] >= 0:
+            if pids is not None and cluster.pid is not None and pids[i] >= 0:
                 flag = bool(pids[i] == cluster.pid)
             color, style, mark, _ = LOOKS[flag]
             above = y + 0.28

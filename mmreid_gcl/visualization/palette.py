@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 #: Okabe and Ito's colours, told apart by most colour-blind people, then
 #: darker and paler ones of the same hues.
@@ -44,7 +45,7 @@ def color_at(position: int) -> str:
     return '#' + ''.join(f'{round(255 * part):02x}' for part in rgb)
 
 
-def colors_of(keys: Iterable[Hashable]) -> dict[Hashable, str]:
+def colors_of(keys: Iterable[Any]) -> dict[Any, str]:
     """A colour for each different key, by sorted keys.
 
     Args:
@@ -56,7 +57,7 @@ def colors_of(keys: Iterable[Hashable]) -> dict[Hashable, str]:
     return {key: color_at(n) for n, key in enumerate(sorted(set(keys)))}
 
 
-def markers_of(keys: Iterable[Hashable]) -> dict[Hashable, str]:
+def markers_of(keys: Iterable[Any]) -> dict[Any, str]:
     """A marker for each different key, by sorted keys.
 
     Args:

@@ -12,7 +12,7 @@ from .sheet import FAINT, Sheet, box_of, check_image, thumbnail_width, wrap
 
 #: Of a flag: colour and style of the frame, mark, words of the legend.
 #: Mark and style say without colour what the colour says.
-LOOKS = {
+LOOKS: dict[bool | None, tuple[str, str | tuple, str, str]] = {
     True: ('#1a8f3c', 'solid', '✓', 'same person'),
     False: ('#d01c1c', (0, (4, 1.5)), '✗', 'another person'),
     None: ('#8a8a8a', 'dotted', '', 'not known'),

@@ -133,7 +133,7 @@ class Sheet:
         width: float,
         height: float,
         color: str,
-        style: str = 'solid',
+        style: str | tuple = 'solid',
         thickness: float = 3.0,
         label: str | None = None,
     ) -> Rectangle:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
@@ -69,7 +70,7 @@ def sweep(
             va='center',
             parse_math=False,
         )
-    all_axes = []
+    all_axes: list[Axes] = []
     for n, (metric, table) in enumerate(tables.items()):
         axes = figure.add_axes(
             (

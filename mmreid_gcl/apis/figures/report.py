@@ -197,7 +197,7 @@ def _results(report: HtmlReport, work_dir: Path, scalars: Scalars) -> None:
         )
 
 
-def _tests(work_dir: Path) -> list[tuple[str, dict[str, float]]]:
+def _tests(work_dir: Path) -> list[tuple[str, dict[str, float | None]]]:
     """Metrics that runs of the test have left, by their start."""
     found = []
     for path in sorted(work_dir.glob('*/*.json')):

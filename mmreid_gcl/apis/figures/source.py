@@ -34,7 +34,8 @@ class DatasetImages(Sequence):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    # no slices
+    def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
         """An image, (H, W, 3) uint8, red green blue."""
         path = self.paths[index]
         # read apart from decoding: some systems' names are too much for imread

@@ -70,7 +70,7 @@ class HDBSCANClusterer:
         self.cluster_selection_method = cluster_selection_method
         self.cluster_selection_epsilon = cluster_selection_epsilon
         self.knn = dict(backend='auto') if knn is None else dict(knn)
-        self.distances_ = None
+        self.distances_: sp.csr_array | None = None
 
     def __call__(self, features) -> np.ndarray:
         """Cluster.
@@ -82,10 +82,11 @@ class HDBSCANClusterer:
         Returns:
             np.ndarray: (N,) int64 labels 0, 1, ..., -1 for outliers.
         """
-        self.distances_ = k_reciprocal_jaccard(
+        distances = k_reciprocal_jaccard(
             features, self.k1, self.k2, self.max_distance, self.knn
         )
-        n = self.distances_.shape[0]
+        self.distances_ = distances
+        n = distances.shape[0]
         if n <= max(self.min_samples, self.min_cluster_size):
             return np.full(n, -1, np.int64)  # too few rows for any two clusters
         model = HDBSCAN(

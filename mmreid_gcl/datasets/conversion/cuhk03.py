@@ -119,7 +119,8 @@ def _image(name: str, pid: int) -> Cuhk03Image:
     match = _NAME.fullmatch(name.replace('\\', '/').rpartition('/')[2])
     if match is None:
         raise ValueError(f'{name!r}: expected a name like 1_001_1_01.png')
-    return Cuhk03Image(*map(int, match.groups()), pid=pid)
+    pair, person, view, number = map(int, match.groups())
+    return Cuhk03Image(pair, person, view, number, pid)
 
 
 def convert_cuhk03(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -133,7 +134,7 @@ class Person:
     stride: float
 
 
-def _pick(rng: np.random.Generator, choices: tuple) -> object:
+def _pick(rng: np.random.Generator, choices: tuple) -> Any:
     weights = np.array([weight for _, weight in choices], float)
     return choices[rng.choice(len(choices), p=weights / weights.sum())][0]
 
@@ -141,7 +142,8 @@ def _pick(rng: np.random.Generator, choices: tuple) -> object:
 def _bgr(rng: np.random.Generator, rgb: tuple, spread: float) -> Colour:
     colour = np.array(rgb[::-1], float) * np.exp(rng.normal(0, spread))
     colour += rng.normal(0, 40 * spread, 3)
-    return tuple(float(c) for c in np.clip(colour, 8, 248))
+    blue, green, red = np.clip(colour, 8, 248).tolist()
+    return blue, green, red
 
 
 def _clothes(rng: np.random.Generator, apart: Colour | None = None) -> Colour:

@@ -17,7 +17,7 @@ def fixed(points: np.ndarray) -> np.ndarray:
     return np.rint(np.asarray(points) * (1 << _SHIFT)).astype(np.int32)
 
 
-def fill(canvas: np.ndarray, points: np.ndarray, colour: tuple) -> None:
+def fill(canvas: np.ndarray, points: np.ndarray, colour: tuple | int) -> None:
     """Fill a convex polygon (n, 2), in pixels with fractions."""
     cv2.fillConvexPoly(canvas, fixed(points), colour, cv2.LINE_8, _SHIFT)
 

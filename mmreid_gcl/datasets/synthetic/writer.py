@@ -24,7 +24,7 @@ from .render import World
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # asked for with `is None`
 
 MANIFEST = 'synthetic.json'
 #: Raised when the same arguments give other images.
@@ -88,6 +88,7 @@ def _start_worker(arguments: tuple) -> None:
 def _write_tracklets(task: tuple[str, list[Tracklet]]) -> int:
     folder, tracklets = task
     written = 0
+    assert _world is not None  # made by _start_worker
     for tracklet in tracklets:
         quality = _world.cameras[tracklet.camera - 1].quality
         images = _world.render(tracklet)

@@ -33,6 +33,8 @@ class AtomicCheckpointHook(CheckpointHook):
         **kwargs: Arguments of mmengine's ``CheckpointHook``.
     """
 
+    backend_args: dict | None  # of mmengine's hook
+
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
         local = '://' not in str(self.out_dir or '')

@@ -201,7 +201,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     def run_epoch(self) -> None:
         """Iterate one epoch, or the rest of one."""
         self._stop_if_asked()
-        first = self._resumed.batch if self.resumes_inside_epoch else 0
+        resumed = self._resumed if self.resumes_inside_epoch else None
+        first = resumed.batch if resumed else 0
         self._epoch_start = self._iter - first
         self._skip(first)
         if self._buffers:
@@ -242,6 +243,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 except Exception as raised:
                     error = raised
                 stop = self._signals.received is not None
+                assert self._vote is not None  # since run()
                 self._vote.cast(
                     _FAILED if error is not None else _STOP if stop else _GO
                 )
@@ -250,6 +252,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             last = len(self.dataloader) - 1
             upcoming = fetch() if first <= last else None
             for idx in range(first, last + 1):
+                assert upcoming is not None
                 data_batch, error = upcoming
                 self._go_on_or_end(idx, error)
                 if idx < last:
@@ -290,6 +293,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     def _go_on_or_end(self, idx: int, error: Exception | None) -> None:
         """Take the next step, or end as the processes agreed."""
+        assert self._vote is not None  # since run()
         verdict = self._vote.result()
         if not dist.is_distributed() and self._signals.received is not None:
             verdict = max(verdict, _STOP)  # nobody has to be waited for

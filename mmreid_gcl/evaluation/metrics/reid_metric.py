@@ -68,6 +68,7 @@ class ReIDMetric(BaseMetric):
     """
 
     default_prefix = 'reid'
+    results: list[dict]
 
     def __init__(
         self,
