@@ -4,7 +4,7 @@
 import argparse
 import os
 
-import torch
+from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -25,7 +25,9 @@ def parse_args() -> argparse.Namespace:
         'in the work dir',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='train in automatic mixed precision'
+        '--amp',
+        action='store_true',
+        help='train in mixed precision: float16 on a GPU, bfloat16 on a CPU',
     )
     parser.add_argument(
         '--no-validate', action='store_true', help='do not evaluate while training'
@@ -33,7 +35,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate by the batch size',
+        help='scale the learning rate by P * K / auto_scale_lr.base_batch_size',
+    )
+    parser.add_argument(
+        '--no-pin-memory',
+        action='store_true',
+        help='do not copy batches through page-locked memory',
+    )
+    parser.add_argument(
+        '--no-persistent-workers',
+        action='store_true',
+        help='start the loading processes anew for every epoch',
     )
     add_config_options(parser)
     parser.add_argument(
@@ -48,6 +60,26 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def _use_mixed_precision(cfg: Config) -> None:
+    kind = str(cfg.optim_wrapper.get('type', 'OptimWrapper')).rpartition('.')[2]
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'MixedPrecisionOptimWrapper'):
+        raise SystemExit(
+            f'--amp: the config has optim_wrapper.type={kind!r}, expected '
+            "'OptimWrapper'. Leave --amp out, or choose its precision in the config."
+        )
+    cfg.optim_wrapper.type = 'mmreid_gcl.MixedPrecisionOptimWrapper'
+
+
+def _set_loading(cfg: Config, args: argparse.Namespace) -> None:
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if cfg.get(name) is None:
+            continue
+        if args.no_pin_memory:
+            cfg[name].pin_memory = False
+        if args.no_persistent_workers:
+            cfg[name].persistent_workers = False
+
+
 def main() -> None:
     """Build the runner and train."""
     args = parse_args()
@@ -55,14 +87,13 @@ def main() -> None:
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
-        if not torch.cuda.is_available():
-            raise SystemExit('--amp needs a GPU; leave it out to train in float32.')
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        _use_mixed_precision(cfg)
+    _set_loading(cfg, args)
     if args.auto_scale_lr:
         if not cfg.get('auto_scale_lr'):
             raise SystemExit(
-                f'--auto-scale-lr: {args.config} has no auto_scale_lr. Add '
+                f'--auto-scale-lr: {args.config} has no auto_scale_lr, which names the '
+                'batch size that the learning rate is for. Add '
                 'auto_scale_lr=dict(base_batch_size=128) to it.'
             )
         cfg.auto_scale_lr.enable = True

@@ -10,12 +10,14 @@ from .hooks import (
     PseudoLabelHook,
 )
 from .loops import ResumableTrainLoop
+from .mixed_precision import MixedPrecisionOptimWrapper
 from .signals import EXIT_PREEMPTED, Preempted
 
 __all__ = [
     'EXIT_PREEMPTED',
     'AtomicCheckpointHook',
     'FiniteLossHook',
+    'MixedPrecisionOptimWrapper',
     'PositionHook',
     'PositionSeedHook',
     'Preempted',
