@@ -89,7 +89,7 @@ setup(
     'learning and selective contrastive learning, for OpenMMLab',
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
-    license='Apache-2.0',
+    license_expression='Apache-2.0',
     license_files=['LICENSE'],
     keywords=['person re-identification', 'unsupervised learning', 'OpenMMLab'],
     classifiers=[
