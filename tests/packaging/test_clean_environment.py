@@ -7,7 +7,7 @@ import venv
 
 import pytest
 
-from tests.packaging.building import run
+from tests.packaging.building import build_wheel, run, unpack
 
 pytestmark = pytest.mark.slow
 TINY = [
@@ -25,7 +25,7 @@ TINY = [
 
 @pytest.fixture(scope='module')
 def mmreid(sdist, tmp_path_factory):
-    """The command, in a new environment that sees the packages of this one."""
+    """The command in a new environment, which sees the dependencies of this one."""
     folder = tmp_path_factory.mktemp('environment')
     venv.create(folder, with_pip=True, symlinks=True)
     python = str(folder / 'bin/python')
@@ -36,7 +36,8 @@ def mmreid(sdist, tmp_path_factory):
     with open(os.path.join(there, 'others.pth'), 'w') as file:
         file.write(here + '\n')
     pip = [python, '-m', 'pip', 'install', '--quiet', '--no-deps', '--ignore-installed']
-    run([*pip, '--no-build-isolation', str(sdist)], folder)
+    wheel = build_wheel(unpack(sdist, folder / 'unpacked'), folder / 'wheel')
+    run([*pip, '--no-index', str(wheel)], folder)
     return str(folder / 'bin/mmreid')
 
 
