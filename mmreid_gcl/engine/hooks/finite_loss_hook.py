@@ -68,8 +68,11 @@ class FiniteLossHook(Hook):
         buffers = list(_unwrap(runner.model).buffers())
         if [b.shape for b in buffers] != [b.shape for b in self._buffers]:
             self._buffers = [buffer.clone() for buffer in buffers]
-        elif buffers:
-            torch._foreach_copy_(self._buffers, buffers)  # a few kernels in all
+            return
+        pairs = list(zip(self._buffers, buffers))
+        for dtype in {buffer.dtype for buffer in buffers}:  # a kernel or two for each
+            kept, new = zip(*(pair for pair in pairs if pair[1].dtype == dtype))
+            torch._foreach_copy_(kept, new)
 
     def after_train(self, runner: Runner) -> None:
         """Let go of the optimiser."""
