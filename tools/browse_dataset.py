@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mmreid_gcl.apis import load_config
 from mmreid_gcl.apis.command_line import add_config_options, exit_code, run_tool
-from mmreid_gcl.apis.images import read_image
+from mmreid_gcl.apis.images import ImageError, read_image
 from mmreid_gcl.datasets import ReIDDataset, SampleIndex
 from mmreid_gcl.datasets.image_folder import printable
 from mmreid_gcl.datasets.seeding import derive_seed
@@ -62,13 +62,16 @@ def build_dataset(cfg: Config, phase: str) -> ReIDDataset:
         ReIDDataset: With its pipeline.
 
     Raises:
-        ValueError: If the config has none.
+        ValueError: If the config has none, or one that cannot be built.
     """
     loader = cfg.get(f'{phase}_dataloader')
     if loader is None:
         raise ValueError(f'the config has no {phase}_dataloader; try another --phase.')
     init_default_scope(cfg.get('default_scope', 'mmreid_gcl'))
-    return DATASETS.build(loader.dataset)
+    try:
+        return DATASETS.build(loader.dataset)
+    except (KeyError, TypeError) as error:  # of an unknown type or argument
+        raise ValueError(f'{phase}_dataloader.dataset: {error}') from error
 
 
 def draw_samples(
@@ -93,7 +96,8 @@ def draw_samples(
         red green blue.
 
     Raises:
-        RuntimeError: If an image cannot be read and ``failed`` is not given.
+        ImageError: If an image cannot be read and ``failed`` is not given.
+        RuntimeError: Likewise, if it cannot be transformed.
         ValueError: If the pipeline does not end with uint8 images.
     """
     rng = np.random.default_rng(seed)
@@ -102,6 +106,7 @@ def draw_samples(
     found = []
     for i in chosen:
         try:
+            read_image(dataset.get_data_info(i)['img_path'])
             versions = [
                 _picture(
                     dataset.prepare_data(
@@ -110,7 +115,8 @@ def draw_samples(
                 )
                 for draw in range(draws)
             ]
-        except RuntimeError as error:  # an image that cannot be read or transformed
+        # an image that cannot be read or transformed, or is no crop by its size
+        except (RuntimeError, ImageError) as error:
             if failed is None:
                 raise
             failed[dataset.get_data_info(i)['img_path']] = str(error)

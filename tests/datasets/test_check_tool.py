@@ -109,7 +109,7 @@ def test_a_part_that_cannot_be_listed(check, market, capsys):
     assert check.main(['Market1501', str(market)]) == 1
     printed = capsys.readouterr().out
     assert f'ERROR: query: {market / "query" / "selfie.jpg"}: cannot parse' in printed
-    assert '4 images read: 1 errors.' in printed  # train and gallery all the same
+    assert '4 images read: 1 error.' in printed  # train and gallery all the same
 
 
 def test_nothing_to_evaluate(check, market, capsys):

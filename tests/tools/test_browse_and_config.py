@@ -67,16 +67,19 @@ def test_browse_refuses(load_tool, crops, tmp_path, capsys):
     assert 'none: no such folder' in capsys.readouterr().err
     assert browse([FOLDER, '--out=a.docx', '--images=1', *root]) == 2
     assert 'a.docx' in capsys.readouterr().err
+    wrong = [*root, 'train_dataloader.dataset.colour=1']
+    assert browse([FOLDER, out, *wrong]) == 2
+    assert 'colour' in capsys.readouterr().err
     (crops / 'hall' / '00_0.png').write_bytes(b'x')
     assert browse([FOLDER, out, '--images=100', '--draws=1', *root]) == 3
     captured = capsys.readouterr()
     assert '29 of 30 images' in captured.out
     assert captured.err.count('left out: ') == 1
-    assert '00_0.png: this image cannot be read' in captured.err
+    assert '00_0.png: this image cannot be decoded' in captured.err
     for file in crops.rglob('*.png'):
         file.write_bytes(b'x')
     assert browse([FOLDER, f'--out={tmp_path / "b.png"}', *root]) == 2
-    assert 'this image cannot be read' in capsys.readouterr().err
+    assert 'this image cannot be decoded' in capsys.readouterr().err
     assert not (tmp_path / 'b.png').exists()
 
 

@@ -41,6 +41,7 @@ class Findings:
     def __init__(self) -> None:
         self.errors: dict[str, list[str]] = defaultdict(list)
         self.remarks: dict[str, list[str]] = defaultdict(list)
+        self.cameras: dict[int, str] = {}  # names, where the data set has them
 
     def print(self) -> None:
         """All of them, the most frequent first."""
@@ -159,10 +160,15 @@ def load_parts(configs: Iterable[dict], findings: Findings) -> dict[str, list[di
                 and Path(config['data_root']).is_dir()
             )
             if unlabelled:
-                show(f'No {config["split"]} images: {error}')
+                show(f'No {config["split"]} images, so no evaluation: none are needed.')
             else:
-                findings.errors[f'{config.get("split", "train")}: {error}'] = []
+                # what is wrong with the folder is wrong with all splits: said once
+                known = [text.partition(': ')[2] for text in findings.errors]
+                if str(error) not in known:
+                    findings.errors[f'{config.get("split", "train")}: {error}'] = []
             continue
+        names = dataset.metainfo.get('cameras') or []
+        findings.cameras.update(enumerate(names))
         for index in range(len(dataset)):
             sample = dataset.get_data_info(index)
             part = 'query' if sample['is_query'] else 'gallery'
@@ -181,7 +187,13 @@ def inspect_all(
 
     with (
         ThreadPoolExecutor(max(1, workers)) as pool,
-        tqdm(total=len(paths), unit=' images', smoothing=0.05) as bar,
+        tqdm(
+            total=len(paths),
+            unit=' images',
+            smoothing=0.05,
+            mininterval=1,
+            disable=not paths,
+        ) as bar,
     ):
         for begin in range(0, len(paths), 4096):  # so that few results wait
             chunk = paths[begin : begin + 4096]
@@ -266,7 +278,11 @@ def check_sets(parts: dict[str, list[dict]], findings: Findings) -> None:
             findings.remarks[text].append(' / '.join(sorted(paths)))
 
 
-def print_table(parts: dict[str, list[dict]], reports: dict[str, ImageReport]) -> None:
+def print_table(
+    parts: dict[str, list[dict]],
+    reports: dict[str, ImageReport],
+    names: dict[int, str],
+) -> None:
     """Counts and sizes of each split, then images per camera."""
     header = 'split|images|identities|unlabelled|cameras|height|width'
     rows = [header.split('|')]
@@ -294,7 +310,8 @@ def print_table(parts: dict[str, list[dict]], reports: dict[str, ImageReport]) -
             sum(sample['camid'] == camid for sample in samples)
             for samples in parts.values()
         )
-        rows.append([str(camid), *(f'{number:,}' for number in numbers)])
+        name = f'{names[camid]} = {camid}' if camid in names else str(camid)
+        rows.append([name, *(f'{number:,}' for number in numbers)])
     _print_rows(rows)
     show('')
 
@@ -365,13 +382,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check_duplicates(parts, reports, findings)
     check_sets(parts, findings)
     if parts:
-        print_table(parts, reports)
+        print_table(parts, reports, findings.cameras)
     if args.out:
         write_csv(args.out, parts, reports)
         show(f'Written: {args.out}\n')
     findings.print()
     number = len(findings.errors)
-    show(f'{len(paths):,} images read: ' + (f'{number} errors.' if number else 'good.'))
+    result = f'{number} error{"s" * (number > 1)}.' if number else 'good.'
+    show(f'{len(paths):,} images read: {result}')
     return 1 if number else 0
 
 
