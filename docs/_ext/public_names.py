@@ -119,6 +119,7 @@ class Registered(_MarkdownDirective):
         lines = ["| `type='mmreid_gcl.…'` | registry | what it is |", '|---|---|---|']
         for title, name, member in registered_names(package):
             summary = (member.__doc__ or '').strip().splitlines()[0]
+            summary = re.sub(r':\w+:`~?([^`]*)`', r'`\1`', summary)
             link = f'{{py:class}}`{name} <{public_path(package, member)}>`'
             lines.append(f'| {link} | `{title}` | {summary} |')
         return '\n'.join(lines)
