@@ -57,6 +57,7 @@ test_dataloader = val_dataloader
 
 param_scheduler = [dict(type='StepLR', by_epoch=True, step_size=7, gamma=0.1)]
 train_cfg = dict(max_epochs=10, val_interval=5)
+auto_scale_lr = dict(base_batch_size=64)
 default_hooks = dict(logger=dict(interval=10))
 custom_hooks = [
     dict(type='PositionSeedHook'),

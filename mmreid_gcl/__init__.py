@@ -20,7 +20,7 @@ use_safe_loaders()
 packaged.register()
 
 _ROOMS = {
-    'apis': ('ReIDInferencer', 'load_config', 'load_model'),
+    'apis': ('GalleryIndex', 'ReIDInferencer', 'load_config', 'load_model'),
     'clustering': (
         'DBSCANClusterer',
         'FrozenLabels',
@@ -30,24 +30,33 @@ _ROOMS = {
         'NeighbourGraphs',
         'OrderedGraphs',
         'ShuffledLabels',
+        'audit_graphs',
         'k_reciprocal_jaccard',
         'knn_search',
+        'normalize_by_camera',
     ),
     'datasets': (
+        'CUHK03',
+        'CachedTransforms',
+        'ConcatDataset',
         'DukeMTMCreID',
         'MSMT17',
         'Market1501',
         'PKSampler',
         'PersonFolder',
         'ReIDDataset',
+        'VeRi776',
     ),
     'engine': (
         'AtomicCheckpointHook',
         'FiniteLossHook',
+        'LabelFreeBestHook',
+        'MixedPrecisionOptimWrapper',
         'PositionHook',
         'PositionSeedHook',
         'PseudoLabelHook',
         'ResumableTrainLoop',
+        'TrainingImagesHook',
     ),
     'evaluation': ('ReIDMetric', 'evaluate_ranking'),
     'models': (

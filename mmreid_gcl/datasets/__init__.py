@@ -4,6 +4,7 @@
 from .concat_dataset import ConcatDataset
 from .cuhk03 import CUHK03
 from .dukemtmc import DukeMTMCreID
+from .image_cache import CachedTransforms
 from .market1501 import Market1501
 from .msmt17 import MSMT17
 from .person_folder import UNLABELLED, PersonFolder
@@ -17,6 +18,7 @@ __all__ = [
     'MSMT17',
     'UNKNOWN',
     'UNLABELLED',
+    'CachedTransforms',
     'ConcatDataset',
     'DukeMTMCreID',
     'Market1501',

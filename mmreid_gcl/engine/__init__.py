@@ -5,9 +5,11 @@ from .extraction import extract_features
 from .hooks import (
     AtomicCheckpointHook,
     FiniteLossHook,
+    LabelFreeBestHook,
     PositionHook,
     PositionSeedHook,
     PseudoLabelHook,
+    TrainingImagesHook,
 )
 from .loops import ResumableTrainLoop
 from .mixed_precision import MixedPrecisionOptimWrapper
@@ -17,11 +19,13 @@ __all__ = [
     'EXIT_PREEMPTED',
     'AtomicCheckpointHook',
     'FiniteLossHook',
+    'LabelFreeBestHook',
     'MixedPrecisionOptimWrapper',
     'PositionHook',
     'PositionSeedHook',
     'Preempted',
     'PseudoLabelHook',
     'ResumableTrainLoop',
+    'TrainingImagesHook',
     'extract_features',
 ]

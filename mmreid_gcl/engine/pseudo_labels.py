@@ -114,12 +114,10 @@ def refine_embeddings(
     """
     was_training = relation_neck.training
     relation_neck.eval()
-    device = next(relation_neck.parameters()).device
-    refined = relation_neck.refine(
-        features.to(device), torch.from_numpy(neighbours).to(device)
-    )
+    # it takes what it needs to its own device, chunk by chunk
+    refined = relation_neck.refine(features, torch.from_numpy(neighbours))
     relation_neck.train(was_training)
-    return F.normalize(refined).cpu()
+    return F.normalize(refined)
 
 
 def report(

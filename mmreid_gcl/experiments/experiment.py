@@ -144,7 +144,10 @@ def settings_of(cfg: Mapping) -> dict:
     Returns:
         dict: Without folders, numbers of workers, logging and the seed.
     """
-    return {key: _plain(cfg[key]) for key in _SETTINGS if cfg.get(key) is not None}
+    settings = {key: _plain(cfg[key]) for key in _SETTINGS if cfg.get(key) is not None}
+    if not settings.get('auto_scale_lr', {}).get('enable'):  # it does nothing
+        settings.pop('auto_scale_lr', None)
+    return settings
 
 
 def describe_graphs(cfg: Mapping) -> str:

@@ -12,9 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmreid_gcl.engine import MixedPrecisionOptimWrapper, Preempted
 from mmreid_gcl.engine.hooks import pseudo_label_hook
-from mmreid_gcl.engine.precision import exact_float32
 from mmreid_gcl.engine.step_watch import StepWatch
 from mmreid_gcl.models.functional import selective_contrastive_loss
+from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import OPTIM_WRAPPERS
 from tests.models.tiny import make_batch, make_model
 

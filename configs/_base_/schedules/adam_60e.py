@@ -6,3 +6,5 @@ param_scheduler = [dict(type='StepLR', by_epoch=True, step_size=20, gamma=0.1)]
 train_cfg = dict(type='ResumableTrainLoop', max_epochs=60, val_interval=5)
 val_cfg = dict()
 test_cfg = dict()
+# --auto-scale-lr: lr in proportion to P x K
+auto_scale_lr = dict(enable=False, base_batch_size=128)

@@ -17,10 +17,10 @@ from mmengine.runner import Runner
 
 from mmreid_gcl.clustering import normalize_by_camera
 from mmreid_gcl.clustering.camera_normalization import MODES as CAMERA_NORMS
+from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import HOOKS, TASK_UTILS
 
 from ..extraction import extract_features
-from ..precision import exact_float32
 from ..pseudo_labels import PseudoLabels, cluster_embeddings, describe, report
 from ..rank_zero import on_rank_zero, shared_seed
 from ..step_watch import StepWatch
