@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,8 +42,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if not args.out.endswith('.npz'):
         parser.error(f'--out {args.out}: expected a name that ends in .npz')
-    if not Path(args.out).resolve().parent.is_dir():
-        parser.error(f'--out: there is no folder {Path(args.out).resolve().parent}')
+    parent = Path(args.out).resolve().parent
+    if not parent.is_dir():
+        parser.error(f'--out: there is no folder {parent}')
+    if not os.access(parent, os.W_OK):
+        parser.error(f'--out: nothing may be written into {parent}')
     return args
 
 

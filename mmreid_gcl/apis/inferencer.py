@@ -26,7 +26,7 @@ from .folder import list_folder
 from .gallery_index import GalleryIndex, Match
 from .images import MAX_PIXELS, ImageError, read_image
 from .inputs import in_batches, is_single, list_inputs, load_ahead
-from .loading import load_model, load_state
+from .loading import load_model, load_state, to_device
 from .transforms import find_test_pipeline
 
 
@@ -107,7 +107,7 @@ class ReIDInferencer:
             if weights is not None:
                 load_state(model, weights)
             if device is not None:
-                model.to(device)
+                to_device(model, device)
         elif isinstance(model, (str, Path, Config)):
             self.config, weights = _read_config(model, weights)
             self.model = load_model(self.config, weights, device)
@@ -212,7 +212,10 @@ class ReIDInferencer:
             raise ValueError(f"on_error must be 'skip' or 'raise', got {on_error!r}.")
         batch_size = self.batch_size if batch_size is None else batch_size
         items, total = list_inputs(inputs)
-        features, paths, rows, failed = [], [], [], {}
+        features: list[np.ndarray] = []
+        paths: list[str] = []
+        rows: list[int] = []
+        failed: dict[str, str] = {}
         with tqdm(
             total=total,
             desc='embed',
@@ -418,7 +421,14 @@ def _read_config(
             'with its config.'
         )
     if path.suffix in ('.py', '.json', '.yaml', '.yml'):
-        return Config.fromfile(path), weights
+        try:
+            return Config.fromfile(path), weights
+        except OSError:
+            raise
+        except Exception as error:  # a config is a program: it raises all kinds
+            raise ValueError(
+                f'{path}: this config cannot be read ({type(error).__name__}: {error}).'
+            ) from error
     from .embedded_config import config_of_checkpoint
 
     return config_of_checkpoint(path), path if weights is None else weights

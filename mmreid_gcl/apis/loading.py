@@ -116,7 +116,7 @@ def load_model(
     Raises:
         FileNotFoundError: If there is no such checkpoint.
         ValueError: If the checkpoint is not safe or does not belong to the
-            model.
+            model, or there is no such device.
     """
     settings = copy.deepcopy(cfg.model)
     if checkpoint is not None and 'backbone' in settings:
@@ -130,4 +130,27 @@ def load_model(
         load_state(model, checkpoint)
     if device is None:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    return model.to(device).eval()
+    return to_device(model, device).eval()
+
+
+def to_device(model: nn.Module, device: str | torch.device) -> nn.Module:
+    """Move a model, with an error that a user understands.
+
+    Args:
+        model (nn.Module): The model.
+        device (str | torch.device): Where to.
+
+    Returns:
+        nn.Module: The same model.
+
+    Raises:
+        ValueError: If there is no such device.
+    """
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:  # of torch without CUDA
+        reason = str(error).strip().partition('\n')[0]
+        raise ValueError(
+            f'The device {str(device)!r} cannot be used: {reason[:200]} Leave it out '
+            "for the GPU if there is one, or give 'cpu'."
+        ) from error

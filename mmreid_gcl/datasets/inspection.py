@@ -27,6 +27,8 @@ FORMATS = {
 }
 #: A crop with more pixels is no crop of a person (and slow to decode).
 HUGE = 10_000_000
+#: More than this is not decoded: a small file may hold gigabytes of pixels.
+TOO_MANY = 50_000_000
 _ORIENTATION = 274  # EXIF
 
 
@@ -121,11 +123,13 @@ def _decode(data: bytes, report: ImageReport) -> Image.Image | None:
             image = Image.open(io.BytesIO(data))
             report.width, report.height = image.size
             report.mode = image.mode
+            if report.width * report.height > TOO_MANY:
+                raise Image.DecompressionBombError
             image.load()
     except UnidentifiedImageError:
         report.errors.append('no image, or a format that cannot be read')
     except Image.DecompressionBombError:
-        report.errors.append('too many pixels to be read safely')
+        report.errors.append('too many pixels for a crop, not decoded')
     except Exception as error:  # Pillow raises all kinds for broken files
         truncated = 'truncated' in str(error).lower()
         kind = 'truncated' if truncated else 'cannot be decoded'

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mmreid_gcl.registry import DATASETS
 
@@ -44,7 +45,7 @@ class _Image:
     path: Path
     part: str
     place: str  # for messages
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
     camera_given: bool = False  # by the table or the pattern, not by a folder
 
 
@@ -207,6 +208,7 @@ class PersonFolder(ReIDDataset):
 
     def _listed(self, root: Path) -> Iterable[_Image]:
         """The images of the annotation file."""
+        assert self.annotation is not None
         existing = ExistingFiles(root)
         seen: dict[str, str] = {}
         for place, fields in read_annotation(root / self.annotation):
@@ -368,7 +370,9 @@ class PersonFolder(ReIDDataset):
             return
         source = root / self.annotation if self.annotation else root
         if part == 'train':
-            raise FileNotFoundError(f'{source}: expected training images, found none.')
+            raise FileNotFoundError(
+                f'{source}: expected images (.jpg, .png, …), found none.'
+            )
         raise FileNotFoundError(
             f'{source}: expected {part} images, found none. For an evaluation, put '
             'labelled images into the folders query and gallery '

@@ -52,6 +52,7 @@ class ReIDDataset(BaseDataset):
     """
 
     SPLITS = ('train', 'query', 'gallery', 'test')
+    data_root: str
 
     def __init__(
         self,

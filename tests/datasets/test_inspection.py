@@ -89,6 +89,10 @@ def test_huge_images(tmp_path):
     path = tmp_path / 'a.png'
     Image.new('1', (2000, 5001)).save(path)
     assert 'huge' in inspect_image(path).remarks
+    Image.new('1', (8000, 6251)).save(path)
+    report = inspect_image(path)
+    assert report.errors == ['too many pixels for a crop, not decoded']
+    assert (report.width, report.height, report.checksum) == (8000, 6251, '')
 
 
 def test_format_and_rotation(tmp_path):

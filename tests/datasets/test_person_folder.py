@@ -209,7 +209,8 @@ def test_no_images_to_evaluate_on(tmp_path):
 def test_nothing_to_train_on(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         PersonFolder(tmp_path)
-    assert str(caught.value) == f'{tmp_path}: expected training images, found none.'
+    expected = f'{tmp_path}: expected images (.jpg, .png, …), found none.'
+    assert str(caught.value) == expected
 
 
 def test_missing_folder(tmp_path):
