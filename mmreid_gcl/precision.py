@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -49,13 +49,11 @@ def exact_float32(exact: bool = True) -> Iterator[None]:
     if not exact:
         yield
         return
-    places = (torch.backends.cudnn, torch.backends.cuda.matmul)
     before = []
-    try:
-        for place in places:
+    for place in (torch.backends.cudnn, torch.backends.cuda.matmul):
+        # refuses where fp32_precision was set for some operations alone
+        with suppress(RuntimeError):
             before.append((place, place.allow_tf32))
-    except RuntimeError:  # fp32_precision is in use
-        before = []
     for place, _ in before:
         place.allow_tf32 = False
     try:

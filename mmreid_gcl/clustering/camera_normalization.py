@@ -32,8 +32,9 @@ def normalize_by_camera(
             a few people, takes the statistics of all images. Defaults to 16.
 
     Returns:
-        np.ndarray: (N, C) float32, rows of unit length; a row that equals its
-        camera's mean is zero.
+        np.ndarray: (N, C) float32, rows of unit length. Where nothing is left, as
+        of the frames of a camera that shows one still picture, a row stays as it
+        was but for its length.
 
     Raises:
         ValueError: If the shapes differ or ``mode`` is unknown.
@@ -72,4 +73,7 @@ def _normalized(
         centred = np.where(varies, centred / np.where(varies, deviation, 1.0), 0.0)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     # rounding of the mean is no direction
-    return np.where(length > 1e-9, centred / np.maximum(length, 1e-9), 0.0)
+    nothing = length <= 1e-6 * np.linalg.norm(rows, axis=1, keepdims=True)
+    kept = np.where(nothing, rows, centred)
+    length = np.linalg.norm(kept, axis=1, keepdims=True)
+    return kept / np.where(length > 0, length, 1.0)

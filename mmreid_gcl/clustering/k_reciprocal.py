@@ -208,6 +208,11 @@ def _given(knn: tuple, n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(
             f'knn has {indices.shape[1]} neighbours a row, max(k1, k2) = {k} needed'
         )
+    if indices.size and not 0 <= indices.min() <= indices.max() < n:
+        raise ValueError(
+            f'knn names rows {indices.min()} to {indices.max()}; there are rows 0 to '
+            f'{n - 1}'
+        )
     if not np.array_equal(indices[:, 0], np.arange(n)):
         raise ValueError(
             'knn must list every row as its own first neighbour, as knn_search does'

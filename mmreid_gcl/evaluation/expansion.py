@@ -54,4 +54,4 @@ def average_query_expansion(
         total = query[rows[0] : rows[-1] + 1] + gallery[nearest].sum(dim=1)
         result[rows[0] : rows[-1] + 1] = total
     result = unit_rows(result, 'expanded queries')
-    return result if isinstance(query_features, Tensor) else result.numpy()
+    return result if isinstance(query_features, Tensor) else result.cpu().numpy()

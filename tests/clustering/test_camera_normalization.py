@@ -23,8 +23,11 @@ def reference(features, camids, mode, min_images):
             centred = [
                 d / v**0.5 if v > 1e-24 else 0.0 for d, v in zip(centred, variance)
             ]
+        size = sum(float(v) ** 2 for v in row) ** 0.5
         length = sum(d * d for d in centred) ** 0.5
-        out.append([d / length if length > 1e-9 else 0.0 for d in centred])
+        if length <= 1e-6 * size:
+            centred, length = row, size
+        out.append([d / length for d in centred])
     return np.array(out).reshape(features.shape)
 
 
@@ -60,6 +63,20 @@ def test_a_shift_by_the_camera_no_longer_splits_a_person():
     before = adjusted_rand_index(clusterer(features), pids)
     after = adjusted_rand_index(clusterer(normalize_by_camera(features, camids)), pids)
     assert before < 0.5 and after > 0.95
+
+
+def test_a_camera_with_a_still_picture():
+    rng = np.random.default_rng(1)
+    people = rng.normal(size=(10, 16)).repeat(6, axis=0)
+    features = people + 0.1 * rng.normal(size=people.shape)
+    still = np.tile(rng.normal(size=16), (30, 1))
+    features = np.concatenate([features, still]).astype(np.float32)
+    camids = np.repeat([0, 1], [60, 30])
+    for mode in ('mean', 'standardize'):
+        out = normalize_by_camera(features, camids, mode)
+        np.testing.assert_allclose(np.linalg.norm(out, axis=1), 1, rtol=1e-5)
+        labels = DBSCANClusterer(eps=0.6, min_samples=4, k1=8, k2=3)(out)
+        assert len(set(labels[60:])) == 1 and labels[60] >= 0
 
 
 def test_does_not_write_to_its_input():

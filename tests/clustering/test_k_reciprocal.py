@@ -164,6 +164,11 @@ def test_neighbours_given():
     distances, indices = knn_search(x, 15)
     with pytest.raises(ValueError, match='own first neighbour'):
         k_reciprocal_jaccard(x, 10, 3, knn=(distances, indices[:, ::-1]))
+    for wrong in (-1, 70):
+        beyond = indices.copy()
+        beyond[3, 4] = wrong
+        with pytest.raises(ValueError, match=r'there are rows 0 to 69'):
+            k_reciprocal_jaccard(x, 10, 3, knn=(distances, beyond))
     with pytest.raises(ValueError, match='N = 70'):
         k_reciprocal_jaccard(x, 10, 3, knn=(distances[:9], indices[:9]))
 

@@ -121,11 +121,39 @@ def test_bytes_find_nearly_all(shift):
     assert recall > 0.995
 
 
-def test_torch_in_small_chunks():
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+def test_torch_in_small_chunks(precision):
     x = gaussian(130, 10)
-    expected = knn_search(x, 12, 'torch')
-    found = knn_search(x, 12, 'torch', chunk_bytes=4 * 130 * 17)
+    expected = knn_search(x, 12, 'torch', precision=precision)
+    found = knn_search(x, 12, 'torch', precision=precision, chunk_bytes=4 * 130 * 17)
     np.testing.assert_array_equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize('length', [1e-3, 1.0, 1e4, 1e6])
+@pytest.mark.parametrize('precision', ['float32', 'tf32', 'float16', 'bfloat16'])
+def test_torch_on_near_copies_of_any_length(precision, length):
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.normal(size=(4, 32)), 50, axis=0)
+    x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    x = (length * (x + 1e-5 * rng.normal(size=x.shape))).astype(np.float32)
+    distances, indices = knn_search(x, 10, 'torch', precision=precision)
+    np.testing.assert_array_equal(indices[:, 0], np.arange(200))
+    np.testing.assert_array_equal(
+        indices // 50, np.arange(200)[:, None] // 50 + 0 * indices
+    )
+    assert np.isfinite(distances).all()
+
+
+def test_torch_in_low_precision_logs_its_recall(monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        'mmreid_gcl.clustering.recall.print_log',
+        lambda message, **_: lines.append(message),
+    )
+    knn_search(gaussian(300, 16), 10, 'torch', precision='bfloat16')
+    assert 'Neighbours in bfloat16: recall@9 = ' in lines[0]
+    knn_search(gaussian(300, 16), 10, 'torch')
+    assert len(lines) == 1
 
 
 @pytest.mark.parametrize(
@@ -171,11 +199,16 @@ def test_auto_says_what_it_picked(monkeypatch):
     assert f"50 x 4 features: backend '{picked}'" in lines[0]
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr('mmreid_gcl.clustering.knn._EXACT_SECONDS', 0)
-    knn_search(gaussian(1500, 4), 3)
-    assert "backend 'int8'" in lines[1]
+    for fast, expected in ((True, 'int8'), (False, 'ivf')):
+        monkeypatch.setattr(
+            'mmreid_gcl.clustering.knn._has_fast_bytes', lambda fast=fast: fast
+        )
+        knn_search(gaussian(1500, 4), 3)
+        assert f"backend '{expected}'" in lines[-1]
+    monkeypatch.setattr('mmreid_gcl.clustering.knn._has_fast_bytes', lambda: True)
     monkeypatch.setattr('mmreid_gcl.clustering.knn._BYTE_SECONDS', 0)
     knn_search(gaussian(1500, 4), 3)
-    assert "backend 'ivf'" in lines[2]
+    assert "backend 'ivf'" in lines[-1]
 
 
 def test_bad_arguments():
