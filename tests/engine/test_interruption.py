@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stopped, starved, short of disk: training ends clearly and can go on."""
 
+import copy
 import errno
 import os
 import shutil
@@ -14,7 +15,13 @@ import torch
 from mmengine import dist
 
 from mmreid_gcl.checkpoint import read_checkpoint
-from mmreid_gcl.engine import EXIT_PREEMPTED, FiniteLossHook, Preempted, PseudoLabelHook
+from mmreid_gcl.engine import (
+    EXIT_PREEMPTED,
+    FiniteLossHook,
+    MixedPrecisionOptimWrapper,
+    Preempted,
+    PseudoLabelHook,
+)
 from mmreid_gcl.engine.agreement import Vote, highest, share_failure, together
 from mmreid_gcl.engine.signals import StopSignals
 
@@ -87,6 +94,12 @@ def test_stopped_between_epochs(images, reference, tmp_path, interval):
     stops = [('before_val_epoch', 1), ('before_train_epoch', 1)]
     options = {'default_hooks.checkpoint.interval': interval}
     stop_and_resume(images, tmp_path, stops, **options)
+    assert differences(outcome(tmp_path), reference) == []
+
+
+def test_stopped_after_the_last_epoch(images, reference, tmp_path):
+    """Hooks may embed and cluster once more there; the last checkpoint is written."""
+    stop_and_resume(images, tmp_path, [('after_train', 1)])
     assert differences(outcome(tmp_path), reference) == []
 
 
@@ -186,6 +199,69 @@ def test_scaler_may_skip_some_losses(tmp_path):
         hook._check(runner, bad)
     with pytest.raises(ValueError, match='patience'):
         FiniteLossHook(patience=-1)
+
+
+class _Overflowing:
+    """A model with a batch norm, the real hook and the real scaler of float16."""
+
+    def __init__(self, work_dir, **kwargs):
+        torch.manual_seed(0)
+        self.model = torch.nn.Sequential(
+            torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1)
+        )
+        optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-3)
+        self.optim = MixedPrecisionOptimWrapper('float16', optimizer=optimizer)
+        self.saved = {}
+        self.runner = SimpleNamespace(
+            optim_wrapper=self.optim,
+            epoch=0,
+            iter=0,
+            work_dir=str(work_dir),
+            model=self.model,
+            save_checkpoint=lambda folder, name, **_: self.saved.update(
+                {name: copy.deepcopy(self.model.state_dict())}
+            ),
+        )
+        self.hook = FiniteLossHook(**kwargs)
+        self.hook.before_train(self.runner)
+
+    def step(self, scale):
+        self.hook.before_train_iter(self.runner, 0)
+        images = scale * torch.randn(8, 3)
+        with self.optim.optim_context(self.model):
+            loss = self.model(images).square().mean()
+        self.optim.update_params(loss)
+        return bool(loss.isfinite())
+
+    def is_finite(self):
+        self.model.eval()
+        good = self.model(torch.ones(2, 3)).isfinite().all()
+        self.model.train()
+        return bool(good)
+
+
+def test_running_statistics_survive_an_overflow(tmp_path):
+    training = _Overflowing(tmp_path)
+    assert training.step(1)
+    before = copy.deepcopy(training.model.state_dict())
+    assert not training.step(1e30)  # skipped by the scaler
+    assert not differences(dict(training.model.state_dict()), dict(before))
+    assert training.is_finite()
+    assert training.step(1) and training.is_finite()
+    norm = training.model[1]
+    assert norm.num_batches_tracked == 2
+    assert not torch.equal(norm.running_mean, before['1.running_mean'])
+
+
+def test_finite_weights_are_saved_when_patience_ends(tmp_path):
+    training = _Overflowing(tmp_path, patience=2)
+    assert training.step(1)
+    for _ in range(2):
+        assert not training.step(1e30)
+    with pytest.raises(FloatingPointError, match=r'3 in a row.*weights before this'):
+        training.step(1e30)
+    (state,) = training.saved.values()
+    assert all(value.isfinite().all() for value in state.values())
 
 
 def test_full_disk(images, reference, tmp_path, monkeypatch):

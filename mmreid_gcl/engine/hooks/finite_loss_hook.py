@@ -27,8 +27,9 @@ class FiniteLossHook(Hook):
     the work dir, and resuming from that file repeats the step, bit by bit on a
     CPU: running statistics and memories are those from before its forward pass
     (of rank 0, where there are several processes). Where a gradient scaler is at
-    work (float16), it skips such steps, and only ``patience`` of them in a row
-    end the training.
+    work (float16), it skips such steps; the running statistics, which an overflow
+    reaches too, go back to those from before, and only more than ``patience`` such
+    losses in a row end the training. Looking at the loss waits for the device.
 
     Args:
         patience (int): Losses in a row that a gradient scaler may skip.
@@ -56,8 +57,10 @@ class FiniteLossHook(Hook):
 
         @wraps(update_params)
         def checked(loss: Tensor, *args, **kwargs) -> None:
-            self._check(runner, loss)
+            good = self._check(runner, loss)
             update_params(loss, *args, **kwargs)
+            if not good:  # not before: backward has saved the running statistics
+                self._restore_buffers(_unwrap(runner.model))
 
         wrapper.update_params = checked
 
@@ -78,15 +81,16 @@ class FiniteLossHook(Hook):
         """Let go of the optimiser."""
         vars(runner.optim_wrapper).pop('update_params', None)
 
-    def _check(self, runner: Runner, loss: Tensor) -> None:
+    def _check(self, runner: Runner, loss: Tensor) -> bool:
+        """Whether the loss is finite; False if the scaler will skip the step."""
         if bool(torch.isfinite(loss.detach()).all()):
             self._in_a_row = 0
-            return
+            return True
         self._in_a_row += 1
         scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
         scaled = scaler is not None and scaler.is_enabled()
         if scaled and self._in_a_row <= self.patience:
-            return
+            return False
         raise FloatingPointError(
             f'The loss of epoch {runner.epoch + 1}, iteration {runner.iter + 1} of the '
             f'run is {loss.detach().float().mean().item()}'
@@ -119,10 +123,13 @@ class FiniteLossHook(Hook):
 
     def _undo_forward(self, model: nn.Module) -> None:
         """Take back what the forward pass left behind, so that it can be repeated."""
-        for buffer, before in zip(model.buffers(), self._buffers):
-            buffer.copy_(before)
+        self._restore_buffers(model)
         for head in getattr(model, 'memory_heads', ()):
             head.forget_last()
+
+    def _restore_buffers(self, model: nn.Module) -> None:
+        for buffer, before in zip(model.buffers(), self._buffers):
+            buffer.copy_(before)
 
 
 def _unwrap(model: nn.Module) -> nn.Module:

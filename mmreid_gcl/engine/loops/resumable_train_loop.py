@@ -195,7 +195,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             self._decide_current_val_interval()
             if self._is_validation_due(self._epoch):
                 self._validate()
-        self.runner.call_hook('after_train')
+        self._stop_if_asked()
+        with self._interruptible():  # a hook may embed and cluster once more
+            self.runner.call_hook('after_train')
         return self.runner.model
 
     def run_epoch(self) -> None:
