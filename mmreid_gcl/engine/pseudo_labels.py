@@ -19,6 +19,7 @@ from mmreid_gcl.clustering import (
     normalized_mutual_info,
     pairwise_precision_recall,
 )
+from mmreid_gcl.precision import exact_float32
 
 
 @dataclass
@@ -114,8 +115,10 @@ def refine_embeddings(
     """
     was_training = relation_neck.training
     relation_neck.eval()
-    # it takes what it needs to its own device, chunk by chunk
-    refined = relation_neck.refine(features, torch.from_numpy(neighbours))
+    # it takes what it needs to its own device, chunk by chunk; what is clustered
+    # does not depend on the precision that training allows its products
+    with exact_float32():
+        refined = relation_neck.refine(features, torch.from_numpy(neighbours))
     relation_neck.train(was_training)
     return F.normalize(refined)
 

@@ -5,6 +5,7 @@ import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,8 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmreid_gcl.engine import MixedPrecisionOptimWrapper, Preempted
 from mmreid_gcl.engine.hooks import pseudo_label_hook
+from mmreid_gcl.engine.pseudo_labels import refine_embeddings
 from mmreid_gcl.engine.step_watch import StepWatch
 from mmreid_gcl.models.functional import selective_contrastive_loss
+from mmreid_gcl.models.reidentifiers import unsupervised_reid
 from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import OPTIM_WRAPPERS
 from tests.models.tiny import make_batch, make_model
@@ -101,6 +104,29 @@ def test_softmax_over_clusters_is_float32(queries):
     assert {'mm', '_log_softmax', 'linalg_vector_norm'} <= dtypes.seen.keys()
     for name, seen in dtypes.seen.items():
         assert seen == {torch.float32}, name
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_features_are_gathered_and_normalised_in_float32(dtype, monkeypatch):
+    model = make_model(clusters=5).train()
+    images, samples = make_batch(LABELS)
+    seen = {}
+
+    def gather(x):
+        seen.setdefault('gathered', x.dtype)
+        return x
+
+    monkeypatch.setattr(unsupervised_reid, 'gather_batch', gather)
+    pool = model.neck.pooling
+    pool.register_forward_hook(lambda m, i, out: seen.update(pooled=out.dtype))
+    model.neck.norm.register_forward_hook(
+        lambda m, i, out: seen.update(into_norm=i[0].dtype, out_of_norm=out.dtype)
+    )
+    with torch.autocast('cpu', dtype):
+        model(images, samples, mode='loss')
+    assert seen.pop('pooled') == dtype  # autocast was at work
+    assert set(seen) == {'gathered', 'into_norm', 'out_of_norm'}
+    assert set(seen.values()) == {torch.float32}
 
 
 def test_a_step_keeps_float32():
@@ -283,3 +309,21 @@ def test_the_hook_embeds_in_float32(images, tmp_path, monkeypatch):
     config.custom_hooks[-1].extract.tf32 = True
     train(config)
     assert seen == [(False, False), (True, False)]
+
+
+def test_refinement_is_exact_whatever_training_allows():
+    neck, seen = torch.nn.Module(), []
+
+    def refine(features, neighbours):
+        seen.append(torch.backends.cuda.matmul.allow_tf32)
+        return features
+
+    neck.refine = refine
+    found = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        refine_embeddings(torch.ones(2, 3), neck, np.zeros((2, 1), int))
+        assert torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = found
+    assert seen == [False]

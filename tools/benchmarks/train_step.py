@@ -45,8 +45,13 @@ def build(args: argparse.Namespace, device: torch.device) -> UnsupervisedReID:
     return model.train()
 
 
-def seconds(work: Callable[[], None], repeats: int, device: torch.device) -> float:
-    """The median time of ``work``, the device waited for."""
+def seconds(
+    work: Callable[[], None],
+    repeats: int,
+    device: torch.device,
+    prepare: Callable[[], None] | None = None,
+) -> float:
+    """The median time of ``work``, the device waited for; without ``prepare``."""
 
     def wait() -> None:
         if device.type == 'cuda':
@@ -54,6 +59,8 @@ def seconds(work: Callable[[], None], repeats: int, device: torch.device) -> flo
 
     times = []
     for _ in range(repeats + 3):  # three to warm up
+        if prepare is not None:
+            prepare()
         wait()
         start = time.perf_counter()
         work()
@@ -171,7 +178,7 @@ def main() -> None:
     parts = {
         'backbone, pooling': seconds(backbone, args.repeats, device),
         'neck, GCL, losses': seconds(heads, args.repeats, device),
-        'memory update': seconds(lambda: (record(), update()), args.repeats, device),
+        'memory update': seconds(update, args.repeats, device, record),
         'optimiser': optimise,
     }
     name = torch.cuda.get_device_name() if device.type == 'cuda' else 'CPU'

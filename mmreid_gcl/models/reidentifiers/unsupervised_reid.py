@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmreid_gcl.registry import MODELS
 
+from ..functional.numerics import at_least_float32
 from ..gather import gather_batch
 
 
@@ -131,7 +132,8 @@ class UnsupervisedReID(BaseModel):
         """The losses of a batch (eq. 8).
 
         Features and labels are gathered before the neck's batch norm: every
-        rank computes the loss of the global batch.
+        rank computes the loss of the global batch. They are float32 from here on,
+        also under autocast, but for the products of GCL.
 
         Args:
             inputs (Tensor): (n, 3, H, W), this rank's part of the batch.
@@ -140,7 +142,8 @@ class UnsupervisedReID(BaseModel):
         Returns:
             dict[str, Tensor]: ``loss_scl`` and, with GCL, ``relation_loss_scl``.
         """
-        pooled = gather_batch(self.neck.pool(self._maps(inputs)))
+        pooled = self.neck.pool(self._maps(inputs))
+        pooled = gather_batch(at_least_float32(pooled))
         labels = gather_batch(self._labels(data_samples).to(pooled.device))
         x = self.neck(pooled)
         losses = self.head.loss(x, labels)
