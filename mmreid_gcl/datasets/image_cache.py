@@ -148,6 +148,7 @@ def _run_on_this_machine() -> tuple[str | None, int]:
     """What names the processes of this run here, and how many they are."""
     if not dist.is_distributed():
         return None, 1
+    run = f'{os.getppid()}'  # the launcher starts all of them
     for variable in ('LOCAL_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_SIZE'):
         if variable in os.environ:
             openers = int(os.environ[variable])
@@ -157,8 +158,10 @@ def _run_on_this_machine() -> tuple[str | None, int]:
         openers, rest = divmod(dist.get_world_size(), nodes)
         if rest:  # not as many on each: a store of each process
             return None, 1
-    # the launcher starts all of them
-    return f'{os.getppid()} {os.environ.get("MASTER_PORT")}', openers
+        if 'SLURM_STEP_ID' in os.environ:  # where it may start each with another parent
+            names = ('SLURM_JOB_ID', 'SLURM_STEP_ID', 'SLURM_RESTART_COUNT')
+            run = '.'.join(os.environ.get(name, '0') for name in names)
+    return f'{run} {os.environ.get("MASTER_PORT")}', openers
 
 
 def _plain(step: Mapping) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import mmap
 import os
@@ -10,7 +11,9 @@ import pickle
 import struct
 import tempfile
 import threading
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -22,10 +25,13 @@ try:
 except ImportError:  # not a Unix
     fcntl = None  # type: ignore[assignment]  # asked for with `is None`
 
-_MAGIC = b'mmreid-gcl image store 1'
+_MAGIC = b'mmreid-gcl image store 2'
 #: Behind the magic: processes that opened it, bytes in use, entries in use, whether
 #: there is no more room.
 _HEADER = struct.Struct('<QQQQ')
+#: Behind that: how many are to open it, and the process that made it.
+_MAKER = struct.Struct('<QQ')
+_MAKER_START = len(_MAGIC) + _HEADER.size
 _TABLE_START = 4096
 #: Of the open-addressing table: key (128 bits), where the record is, its length.
 _ENTRY = np.dtype([('key', '<u8', 2), ('start', '<u8'), ('length', '<u8')])
@@ -49,7 +55,9 @@ class ImageStore:
         share (str, optional): A name that the processes of one run agree on; None
             keeps the file to this process and its children.
         openers (int): With ``share``, how many processes open it; the last one
-            removes its name, so that nothing stays behind.
+            removes its name, so that nothing stays behind. If one of them fails
+            before, those that end in order remove it, and otherwise the next run
+            in this folder.
 
     Raises:
         OSError: If the system is no Unix or the file cannot be made.
@@ -87,6 +95,8 @@ class ImageStore:
     def _open_shared(self, folder: Path, share: str, openers: int) -> None:
         digest = blake2b(f'{os.getuid()} {share}'.encode(), digest_size=12).hexdigest()
         path = folder / f'mmreid-{digest}.images'
+        for left in folder.glob('mmreid-*.images'):
+            _remove_name(left, _has_lost_its_maker)
         flags = os.O_RDWR | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0)
         joined = False
         while not joined:
@@ -103,6 +113,8 @@ class ImageStore:
             return False
         if status.st_uid == os.getuid() and status.st_size == 0:
             self._prepare()
+            maker = _MAKER.pack(openers, os.getpid())
+            os.pwrite(self._file, maker, _MAKER_START)
         elif (
             status.st_uid != os.getuid()
             or status.st_size != self.size
@@ -116,6 +128,8 @@ class ImageStore:
         self._set_header(opened + 1, *rest)
         if opened + 1 >= openers:
             os.unlink(path)
+        else:
+            atexit.register(_remove_name, path, partial(_is_incomplete, status.st_ino))
         return True
 
     def _prepare(self) -> None:
@@ -262,3 +276,35 @@ def _write(file: int, data: bytes, offset: int) -> None:
     while view:
         done = os.pwrite(file, view, offset)
         view, offset = view[done:], offset + done
+
+
+def _remove_name(path: Path, wrong: Callable[[int], bool]) -> None:
+    """Unlink a shared file of this user if ``wrong`` says so of what it is."""
+    with suppress(OSError):
+        file = os.open(path, os.O_RDONLY | getattr(os, 'O_NOFOLLOW', 0))
+        try:
+            ours = os.fstat(file).st_uid == os.getuid()
+            whole = os.pread(file, len(_MAGIC), 0) == _MAGIC
+            if ours and whole and wrong(file):
+                os.unlink(path)
+        finally:
+            os.close(file)
+
+
+def _is_incomplete(inode: int, file: int) -> bool:
+    """Whether it is this file still, and not all have opened it."""
+    opened = _HEADER.unpack(os.pread(file, _HEADER.size, len(_MAGIC)))[0]
+    openers = _MAKER.unpack(os.pread(file, _MAKER.size, _MAKER_START))[0]
+    return os.fstat(file).st_ino == inode and opened < openers
+
+
+def _has_lost_its_maker(file: int) -> bool:
+    """Whether the process that made it was killed before all had opened it."""
+    maker = _MAKER.unpack(os.pread(file, _MAKER.size, _MAKER_START))[1]
+    try:
+        os.kill(maker, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # another user's by now
+        pass
+    return False

@@ -6,6 +6,9 @@ import copy
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,10 +21,12 @@ from torch.utils.data import DataLoader
 
 import mmreid_gcl.datasets  # noqa: F401  (registers)
 from mmreid_gcl.apis.config import cache_images
+from mmreid_gcl.datasets import image_cache
 from mmreid_gcl.datasets.image_cache import CachedTransforms, cache_pipeline
 from mmreid_gcl.datasets.image_store import ImageStore
 from mmreid_gcl.datasets.seeding import seeded
 
+ROOT = Path(__file__).resolve().parents[2]
 LOAD = [
     dict(type='mmcv.LoadImageFromFile'),
     dict(type='mmpretrain.Resize', scale=(16, 32), interpolation='bicubic'),
@@ -189,6 +194,55 @@ def test_shared_by_name(tmp_path):
     third.add('b', image(2))
     assert np.array_equal(first.get('b')[0], image(2))
     assert ImageStore(**options).get('a') is None  # a new run
+
+
+_OPEN_ONE = """
+import sys, os
+from mmreid_gcl.datasets.image_store import ImageStore
+ImageStore(sys.argv[1], 1 << 16, share='run', openers=2)
+print(len(os.listdir(sys.argv[1])))
+if sys.argv[2] == 'killed':
+    os.kill(os.getpid(), 9)
+raise RuntimeError('another process failed')
+"""
+
+
+@pytest.mark.parametrize('end', ['fails', 'killed'])
+def test_nothing_stays_behind_if_one_never_opens_it(tmp_path, end):
+    command = [sys.executable, '-c', _OPEN_ONE, str(tmp_path), end]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.endswith('1\n'), done.stderr
+    assert len(list(tmp_path.iterdir())) == (end == 'killed')
+    (tmp_path / 'mmreid-x.images').write_text('of somebody else')
+    store = ImageStore(tmp_path, 1 << 16, share='run', openers=2)  # the next run
+    assert len(list(tmp_path.iterdir())) == 2 and len(store) == 0
+    ImageStore(tmp_path, 1 << 16, share='other', openers=2)
+    assert len(list(tmp_path.iterdir())) == 3  # a run that goes on keeps its file
+
+
+@pytest.mark.parametrize(
+    'environment, world, expected',
+    [
+        (dict(LOCAL_WORLD_SIZE='2', SLURM_STEP_ID='0'), 4, (f'{os.getppid()} 7', 2)),
+        (dict(SLURM_JOB_ID='5', SLURM_STEP_ID='1'), 4, ('5.1.0 7', 4)),
+        (
+            dict(SLURM_JOB_ID='5', SLURM_STEP_ID='1', SLURM_NNODES='2'),
+            4,
+            ('5.1.0 7', 2),
+        ),
+        (dict(SLURM_JOB_ID='5', SLURM_STEP_ID='1', SLURM_NNODES='3'), 4, (None, 1)),
+        ({}, 2, (f'{os.getppid()} 7', 2)),
+    ],
+)
+def test_what_names_a_run(monkeypatch, environment, world, expected):
+    for name in list(os.environ):
+        if name.startswith(('SLURM_', 'OMPI_', 'LOCAL_WORLD')):
+            monkeypatch.delenv(name)
+    for name, value in {**environment, 'MASTER_PORT': '7'}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(image_cache.dist, 'is_distributed', lambda: True)
+    monkeypatch.setattr(image_cache.dist, 'get_world_size', lambda: world)
+    assert image_cache._run_on_this_machine() == expected
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):
