@@ -33,8 +33,6 @@ custom_hooks = [
         refine_begin=2,
         extract=dict(
             pipeline=_base_.test_pipeline, batch_size=256, num_workers=4)),
-    # refuses or reports other crops than those of the run that is resumed
-    dict(type='TrainingImagesHook'),
     # best_label_free_epoch_*.pth, by a score of those signs; a heuristic
     dict(type='LabelFreeBestHook'),
 ]

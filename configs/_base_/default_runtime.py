@@ -7,6 +7,8 @@ default_hooks = dict(
     # The last checkpoints, not the best by the test set's labels.
     checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2),
     finite_loss=dict(type='FiniteLossHook'),
+    # refuses or reports other images than those of the run that is resumed
+    training_images=dict(type='TrainingImagesHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'))
 env_cfg = dict(
     cudnn_benchmark=True,

@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from ..packaged import find_config
+from .config_keys import check_options
 
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -39,11 +40,13 @@ def load_config(
 
     Raises:
         FileNotFoundError: If there is no such file and no such name.
-        ValueError: If P * K cannot be shared among the processes.
+        ValueError: If P * K cannot be shared among the processes, or an option names
+            a setting that there is not.
     """
     path = str(find_config(path))
     cfg = Config.fromfile(path)
     if options:
+        check_options(cfg, options)
         if 'data_root' in options:  # before what an option says of one data set
             set_data_root(cfg, options['data_root'])
         cfg.merge_from_dict(dict(options))
