@@ -44,6 +44,11 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
       worker was killed.
     - A validation that a killed run owed is run first after a resume.
 
+    A batch is fetched before the step of the one before it, not after, so two are in
+    memory. With ``num_workers=0`` it is loaded then: a data set whose images depend on
+    what hooks do after a step sees that one step late, and the time of loading, which
+    the log calls ``data_time``, is that of the next batch.
+
     A sampler with the attribute ``skip_batches``
     (:class:`~mmreid_gcl.datasets.PKSampler`) skips what is done; with another
     one the batches are loaded and dropped.
