@@ -52,8 +52,12 @@ def test_modules_and_names_of_directives_exist(room):
 
 def test_registered_names_are_on_pages():
     for module in pkgutil.walk_packages(mmreid_gcl.__path__, 'mmreid_gcl.'):
-        if not module.name.endswith('__main__'):
+        if module.name.endswith('__main__'):
+            continue
+        try:
             importlib.import_module(module.name)
+        except ModuleNotFoundError as error:  # of a page for the browser, optional
+            assert error.name == 'gradio', error
     rooms = set()
     for entry in vars(registry).values():
         if isinstance(entry, Registry):
