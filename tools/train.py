@@ -3,6 +3,7 @@
 
 import argparse
 import os
+import sys
 
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
@@ -80,10 +81,27 @@ def _set_loading(cfg: Config, args: argparse.Namespace) -> None:
             cfg[name].persistent_workers = False
 
 
+def _find_data(cfg: Config) -> None:
+    """End with one line, before the runner logs hundreds."""
+    for name in ('train_dataloader', 'val_dataloader'):
+        dataset = (cfg.get(name) or {}).get('dataset') or {}
+        root = dataset.get('data_root')
+        if isinstance(root, str) and root and not os.path.isdir(root):
+            raise ValueError(
+                f'{root}: no such folder ({name}.dataset.data_root). Set it in the '
+                'config, or by --cfg-options data_root=FOLDER.'
+            )
+
+
 def main() -> None:
     """Build the runner and train."""
     args = parse_args()
-    cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    try:
+        cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+        _find_data(cfg)
+    except (FileNotFoundError, ValueError) as error:
+        print(f'train: {error}', file=sys.stderr)
+        raise SystemExit(2) from None
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
