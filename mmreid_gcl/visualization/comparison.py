@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from .canvas import FONT, new_figure
+from .heading import draw_heading, draw_notes
 from .palette import color_at
-from .sheet import FAINT, INK, wrap
+from .sheet import INK, wrap
 from .sweep import mean_and_std
 
 _HATCHES = ('', '///', '...', 'xxx')
@@ -52,15 +53,8 @@ def comparison(
     bottom = 0.55 + 0.15 * len(notes)
     height = top + inside + bottom
     figure = new_figure(width, height)
-    style = dict(family=FONT, va='center', parse_math=False)
-    for n, line in enumerate(heading):
-        y = 1 - (0.25 + 0.24 * n) / height
-        figure.text(
-            0.2 / width, y, line, fontsize=12, weight='bold', color=INK, **style
-        )
-    for n, line in enumerate(notes):
-        y = (0.12 + 0.15 * (len(notes) - 1 - n)) / height
-        figure.text(0.2 / width, y, line, fontsize=7.5, color=FAINT, **style)
+    draw_heading(figure, heading)
+    draw_notes(figure, notes, 0.12, 0.15)
     axes = figure.add_axes(
         (2.1 / width, bottom / height, (width - 2.8) / width, inside / height)
     )

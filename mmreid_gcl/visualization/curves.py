@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .canvas import FONT, new_figure
+from .heading import draw_heading
 from .palette import LINES, color_at
 from .sheet import FAINT, INK, wrap
 
@@ -136,18 +137,7 @@ def training_curves(
     top = 0.15 + 0.24 * len(heading) + 0.21 * legend_lines
     height = top + 3.05 * rows
     figure = new_figure(width, height)
-    for n, line in enumerate(heading):
-        figure.text(
-            0.2 / width,
-            1 - (0.22 + 0.24 * n) / height,
-            line,
-            fontsize=12,
-            family=FONT,
-            weight='bold',
-            color=INK,
-            va='center',
-            parse_math=False,
-        )
+    draw_heading(figure, heading, top=0.22)
     for n, panel in enumerate(shown):
         row, column = divmod(n, columns)
         axes = figure.add_axes(

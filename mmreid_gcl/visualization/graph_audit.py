@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .canvas import FONT, new_figure
+from .heading import draw_heading, draw_notes
 from .palette import color_at
-from .sheet import FAINT, INK, wrap
+from .sheet import INK, wrap
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,8 @@ def graph_audit(
     height = top + inside + bottom
     figure = new_figure(width, height)
     style = dict(family=FONT, va='center', parse_math=False)
-    for n, line in enumerate(heading):
-        y = 1 - (0.25 + 0.24 * n) / height
-        figure.text(
-            0.2 / width, y, line, fontsize=12, weight='bold', color=INK, **style
-        )
-    for n, line in enumerate(notes):
-        y = (0.13 + 0.16 * (len(notes) - 1 - n)) / height
-        figure.text(0.2 / width, y, line, fontsize=7.5, color=FAINT, **style)
+    draw_heading(figure, heading)
+    draw_notes(figure, notes, 0.13, 0.16)
     for n, panel in enumerate(panels):
         left = first + n * (each + gap)
         axes = figure.add_axes(

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from .canvas import FONT, new_figure
+from .heading import draw_heading
 from .palette import color_at
-from .sheet import FAINT, INK, wrap
+from .sheet import FAINT, wrap
 
 
 def sweep(
@@ -58,18 +59,7 @@ def sweep(
     top = 0.2 + 0.24 * len(heading) + 0.25
     height = top + step * len(tables) + 0.6
     figure = new_figure(width, height)
-    for n, line in enumerate(heading):
-        figure.text(
-            0.2 / width,
-            1 - (0.25 + 0.24 * n) / height,
-            line,
-            fontsize=12,
-            family=FONT,
-            weight='bold',
-            color=INK,
-            va='center',
-            parse_math=False,
-        )
+    draw_heading(figure, heading)
     all_axes: list[Axes] = []
     for n, (metric, table) in enumerate(tables.items()):
         axes = figure.add_axes(
