@@ -4,13 +4,15 @@
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmreid_gcl.apis import load_config
-from mmreid_gcl.apis.command_line import add_config_options
+from mmreid_gcl.apis.command_line import MENDABLE, add_config_options, refuse
+from mmreid_gcl.datasets.image_folder import require_folder
 
 
 def parse_args() -> argparse.Namespace:
@@ -85,12 +87,9 @@ def _find_data(cfg: Config) -> None:
     """End with one line, before the runner logs hundreds."""
     for name in ('train_dataloader', 'val_dataloader'):
         dataset = (cfg.get(name) or {}).get('dataset') or {}
-        root = dataset.get('data_root')
-        if isinstance(root, str) and root and not os.path.isdir(root):
-            raise ValueError(
-                f'{root}: no such folder ({name}.dataset.data_root). Set it in the '
-                'config, or by --cfg-options data_root=FOLDER.'
-            )
+        if dataset.get('data_root'):
+            root = Path(dataset['data_root']).expanduser()
+            require_folder(root, f'the images of {name} (data_root)')
 
 
 def main() -> None:
@@ -99,9 +98,8 @@ def main() -> None:
     try:
         cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         _find_data(cfg)
-    except (FileNotFoundError, ValueError) as error:
-        print(f'train: {error}', file=sys.stderr)
-        raise SystemExit(2) from None
+    except MENDABLE as error:
+        sys.exit(refuse('train', error))
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:

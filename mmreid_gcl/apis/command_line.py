@@ -19,6 +19,9 @@ from .images import read_image
 #: images could not be read and were left out.
 DONE, REFUSED, SKIPPED = 0, 2, 3
 
+#: What a user can mend: a message is enough.
+MENDABLE = (OSError, ValueError, ImportError)
+
 
 #: Settings that are text whatever they look like: paths and patterns.
 TEXTS = {'data_root', 'annotation', 'pattern', 'work_dir', 'load_from', 'checkpoint'}
@@ -156,9 +159,22 @@ def run_tool(
     """
     try:
         return tool(argv)
-    except (OSError, ValueError, ImportError) as error:
-        print(f'{name}: {error}', file=sys.stderr)
-        return REFUSED
+    except MENDABLE as error:
+        return refuse(name, error)
+
+
+def refuse(name: str, error: Exception) -> int:
+    """Say what a user can mend, without a traceback.
+
+    Args:
+        name (str): Of the tool.
+        error (Exception): One of :data:`MENDABLE`.
+
+    Returns:
+        int: Exit code, :data:`REFUSED`.
+    """
+    print(f'{name}: {error}', file=sys.stderr)
+    return REFUSED
 
 
 def exit_code(failed: dict[str, str]) -> int:
