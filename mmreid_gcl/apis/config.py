@@ -141,7 +141,7 @@ def cache_images(cfg: Config) -> None:
         )
     dataset = cfg.train_dataloader.dataset
     cached = cache_pipeline(dataset.pipeline, **settings)
-    if len(cached) == len(dataset.pipeline) and cached == list(dataset.pipeline):
+    if cached == list(dataset.pipeline):
         raise ValueError(
             'image_cache: train_dataloader.dataset.pipeline does not begin with a '
             "dict(type='LoadImageFromFile')."

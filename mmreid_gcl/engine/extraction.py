@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from mmengine import dist
 from mmengine.dataset import pseudo_collate
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .agreement import share_failure
 from .signals import end_workers, make_patient
+from .wrapping import unwrapped
 
 
 def shard(count: int, rank: int, world_size: int) -> range:
@@ -68,8 +68,7 @@ def extract_features(
         ValueError: If ``out`` is an array of another shape or type.
         RuntimeError: If images cannot be read here, or on another rank.
     """
-    if is_model_wrapper(model):
-        model = model.module
+    model = unwrapped(model)
     if isinstance(amp_dtype, str):
         amp_dtype = getattr(torch, amp_dtype)
     rank, world_size = dist.get_dist_info()

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from mmengine import dist
 from mmengine.hooks import CheckpointHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from mmreid_gcl.registry import HOOKS
 
 from ..agreement import together
 from ..checkpoint_files import ATOMIC, INTERRUPTED, point_to, remove_partial
+from ..wrapping import unwrapped
 
 
 @HOOKS.register_module()
@@ -105,8 +105,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 def _own_state(runner: Runner) -> Mapping[str, Tensor]:
-    model = runner.model
-    return (model.module if is_model_wrapper(model) else model).state_dict()
+    return unwrapped(runner.model).state_dict()
 
 
 def _misfit(own: Mapping, checkpoint: Mapping, training: bool, resume: bool) -> str:

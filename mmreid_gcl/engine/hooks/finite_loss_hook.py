@@ -8,7 +8,6 @@ from functools import wraps
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from mmreid_gcl.checkpoint import BEFORE_FAILURE, hint_of_good
 from mmreid_gcl.registry import HOOKS
 
 from ..checkpoint_files import ATOMIC
+from ..wrapping import unwrapped
 
 
 @HOOKS.register_module()
@@ -60,7 +60,7 @@ class FiniteLossHook(Hook):
             good = self._check(runner, loss)
             update_params(loss, *args, **kwargs)
             if not good:  # not before: backward has saved the running statistics
-                self._restore_buffers(_unwrap(runner.model))
+                self._restore_buffers(unwrapped(runner.model))
 
         wrapper.update_params = checked
 
@@ -68,7 +68,7 @@ class FiniteLossHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
         """Keep the running statistics, which the forward pass changes."""
-        buffers = list(_unwrap(runner.model).buffers())
+        buffers = list(unwrapped(runner.model).buffers())
         if [b.shape for b in buffers] != [b.shape for b in self._buffers]:
             self._buffers = [buffer.clone() for buffer in buffers]
             return
@@ -102,7 +102,7 @@ class FiniteLossHook(Hook):
     def _save(self, runner: Runner) -> str:
         path = osp.join(runner.work_dir, BEFORE_FAILURE)
         meta = dict(epoch=runner.epoch, iter=runner.iter)
-        self._undo_forward(_unwrap(runner.model))
+        self._undo_forward(unwrapped(runner.model))
         if not all(
             bool(torch.isfinite(value).all())
             for value in runner.model.state_dict().values()
@@ -130,7 +130,3 @@ class FiniteLossHook(Hook):
     def _restore_buffers(self, model: nn.Module) -> None:
         for buffer, before in zip(model.buffers(), self._buffers):
             buffer.copy_(before)
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model

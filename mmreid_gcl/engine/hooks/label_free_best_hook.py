@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from mmengine import dist
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmreid_gcl.registry import HOOKS
@@ -17,6 +16,7 @@ from mmreid_gcl.registry import HOOKS
 from ..checkpoint_files import ATOMIC
 from ..label_free import LabelFreeSignals, label_free_signals
 from ..rank_zero import on_rank_zero
+from ..wrapping import unwrapped
 from .pseudo_label_hook import PseudoLabelHook
 
 _INFO = 'label_free_best'
@@ -72,9 +72,8 @@ class LabelFreeBestHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Score the weights after the last epoch."""
         if self.score_last and self._previous is not None:
-            model = runner.model.module if is_model_wrapper(runner.model) else None
             self._labels_hook._make_labels(
-                runner, model or runner.model, runner.train_loop.dataloader
+                runner, unwrapped(runner.model), runner.train_loop.dataloader
             )
             self._consider(runner)
 

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from mmreid_gcl.registry import HOOKS
 
 from ..position import Position
+from ..wrapping import unwrapped
 
 _POSITION = 'position'
 _GRADIENTS = 'gradients'
@@ -59,5 +59,4 @@ class PositionHook(Hook):
 
 
 def _parameters(runner: Runner):
-    model = runner.model
-    return (model.module if is_model_wrapper(model) else model).named_parameters()
+    return unwrapped(runner.model).named_parameters()

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from mmengine import dist
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmreid_gcl.clustering import normalize_by_camera
@@ -24,6 +23,7 @@ from ..extraction import extract_features
 from ..pseudo_labels import PseudoLabels, cluster_embeddings, describe, report
 from ..rank_zero import on_rank_zero, shared_seed
 from ..step_watch import StepWatch
+from ..wrapping import unwrapped
 
 _CHECKPOINT_KEY = 'pseudo_labels'
 _MEMORIES_KEY = 'memories'
@@ -103,7 +103,7 @@ class PseudoLabelHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check that the parts fit, before any time is spent."""
-        model = _unwrap(runner.model)
+        model = unwrapped(runner.model)
         loader = runner.train_loop.dataloader
         sampler = loader.sampler
         if not hasattr(sampler, 'set_labels'):
@@ -138,7 +138,7 @@ class PseudoLabelHook(Hook):
         An epoch that continues after an interruption has those it began with:
         the weights have moved since.
         """
-        model = _unwrap(runner.model)
+        model = unwrapped(runner.model)
         loader = runner.train_loop.dataloader
         if getattr(runner.train_loop, 'resumes_inside_epoch', False):
             self._restore_memories(model)
@@ -179,7 +179,7 @@ class PseudoLabelHook(Hook):
         """Apply the recorded memory updates if the optimiser took the step."""
         assert self._watch is not None  # since before_train
         outcome = self._watch.outcome()
-        for head in _unwrap(runner.model).memory_heads:
+        for head in unwrapped(runner.model).memory_heads:
             if outcome == 'stepped':
                 head.apply_update()
             elif outcome == 'skipped':
@@ -188,7 +188,7 @@ class PseudoLabelHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Make the ranks' buffers one, for checkpoint, test and clustering."""
         if dist.is_distributed():
-            dist.all_reduce_params(_unwrap(runner.model).buffers(), op='mean')
+            dist.all_reduce_params(unwrapped(runner.model).buffers(), op='mean')
 
     def after_train(self, runner: Runner) -> None:
         """Let go of the optimiser."""
@@ -203,7 +203,7 @@ class PseudoLabelHook(Hook):
         if self.labels is not None:
             checkpoint[_CHECKPOINT_KEY] = torch.from_numpy(self.labels.copy())
         if getattr(runner.train_loop, 'inside_epoch', False):
-            heads = _unwrap(runner.model).memory_heads
+            heads = unwrapped(runner.model).memory_heads
             checkpoint[_MEMORIES_KEY] = [head.memory_state() for head in heads]
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -216,7 +216,7 @@ class PseudoLabelHook(Hook):
                 self.clusterer.resume(self.labels)
 
     def _cluster(self, runner: Runner, features, dataset) -> PseudoLabels:
-        model = _unwrap(runner.model)
+        model = unwrapped(runner.model)
         truth = dataset.column('pid')
         truth = truth if (truth >= 0).any() else None
         graphs = None
@@ -308,7 +308,3 @@ def _check_same_images(dataset) -> None:
             f'The processes see different training images ({ranks}). data_root must '
             'hold the same files on all machines.'
         )
-
-
-def _unwrap(model):
-    return model.module if is_model_wrapper(model) else model

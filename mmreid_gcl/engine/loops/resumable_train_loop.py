@@ -8,7 +8,6 @@ import os.path as osp
 from collections.abc import Iterator, Sequence
 
 from mmengine import dist
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
@@ -27,6 +26,7 @@ from ..signals import (
     end_workers,
     make_patient,
 )
+from ..wrapping import unwrapped
 
 _GO, _STOP, _FAILED = 0, 1, 2
 
@@ -160,8 +160,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._buffers = buffers if len(buffers) == dist.get_world_size() else []
 
     def _model(self):
-        model = self.runner.model
-        return model.module if is_model_wrapper(model) else model
+        return unwrapped(self.runner.model)
 
     def run(self):
         """Launch training.
