@@ -13,6 +13,7 @@ import numpy as np
 from mmengine.config import Config, DictAction
 
 from ..packaged import find_config
+from .config_keys import check_options
 from .images import read_image
 
 #: Exit codes: all good; nothing done, a message says why; done, but some
@@ -130,6 +131,7 @@ def build_inferencer(args: argparse.Namespace):
         if not model.endswith('.py'):
             raise ValueError('--cfg-options needs a config file as the model.')
         model = Config.fromfile(model)
+        check_options(model, args.cfg_options)
         model.merge_from_dict(args.cfg_options)
     try:
         return ReIDInferencer(

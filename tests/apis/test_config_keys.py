@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmreid_gcl.apis.config_keys import check_options
+from mmreid_gcl.apis.config_keys import arguments_of, check_options, known_keys
 
-FOLDER = Path(__file__).parents[2] / 'configs' / 'gcl_folder.py'
+CONFIGS = Path(__file__).parents[2] / 'configs'
+FOLDER = CONFIGS / 'gcl_folder.py'
 
 
 def test_typing_errors_in_options():
@@ -20,3 +21,91 @@ def test_typing_errors_in_options():
         check_options(cfg, good)
     with pytest.raises(ValueError, match=r'Did you mean train_dataloader\?'):
         check_options(cfg, ['train_datloader.batch_size'])
+
+
+@pytest.mark.parametrize(
+    ('option', 'meant'),
+    [
+        ('train_dataloader.sampler.num_batchs', 'num_batches'),
+        ('train_dataloader.num_worker', 'num_workers'),
+        ('train_dataloader.dataset.data_rot', 'data_root'),
+        ('model.backbone.frozen_stage', 'frozen_stages'),
+        ('model.head.momentun', 'momentum'),
+        ('custom_hooks.1.refine_begn', 'refine_begin'),
+        ('custom_hooks.1.clusterer.epss', 'eps'),
+        ('optim_wrapper.acumulative_counts', 'accumulative_counts'),
+        ('optim_wrapper.optimizer.learning_rate', ''),
+        ('param_scheduler.0.step_sizes', 'step_size'),
+    ],
+)
+def test_typing_errors_inside_a_part(option, meant):
+    with pytest.raises(ValueError) as caught:
+        check_options(Config.fromfile(CONFIGS / 'gcl_duke.py'), [option])
+    path, _, key = option.rpartition('.')
+    assert f'{path} has no setting {key!r}' in str(caught.value)
+    assert not meant or f'Did you mean {meant}?' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    'option',
+    [
+        'model.backbone.frozen_stages',  # of the class, not in the config
+        'model.backbone.init_cfg.checkpoint',
+        'model.backbone.norm_cfg.requires_grad',  # a new dict
+        'custom_hooks.1.extract.anything',  # a dict without a type
+        'custom_hooks.1.priority',
+        'custom_hooks.7.anything',
+        'optim_wrapper.accumulative_counts',
+        'optim_wrapper.paramwise_cfg.norm_decay_mult',
+        'param_scheduler.0.step_size',
+        'param_scheduler.0.by_epoch',  # of a base class
+        'train_dataloader.prefetch_factor',
+        'train_dataloader.dataset._delete_',
+        'default_hooks.checkpoint.interval',
+    ],
+)
+def test_what_can_be_set(option):
+    check_options(Config.fromfile(CONFIGS / 'gcl_duke.py'), [option])
+
+
+@pytest.mark.parametrize('name', ['gcl_duke', 'gcl_folder', 'ablation/market_model4'])
+def test_configs_have_only_keys_that_are_known(name):
+    """What the configs say themselves must not be taken for a typing error."""
+    looked = []
+
+    def look(part, path):
+        if isinstance(part, dict):
+            bare = {'type': part['type']} if 'type' in part else {}
+            known = known_keys(bare, path)
+            if known is not None:
+                looked.append(path)
+                assert set(part) <= known, path
+        children = part.items() if isinstance(part, dict) else enumerate(part)
+        for key, value in children:
+            if isinstance(value, (dict, list, tuple)):
+                look(value, f'{path}.{key}' if path else str(key))
+
+    look(Config.fromfile(CONFIGS / f'{name}.py')._cfg_dict, '')
+    assert len(looked) > 20
+
+
+def test_arguments_of():
+    class Base:
+        def __init__(self, a, *, b=1):
+            pass
+
+    class Passes(Base):
+        def __init__(self, *args, c=2, **kwargs):
+            super().__init__(*args, **kwargs)
+
+    class Swallows:
+        def __init__(self, a, **kwargs):
+            pass
+
+    class Nothing:
+        pass
+
+    assert arguments_of(Base) == {'a', 'b'}
+    assert arguments_of(Passes) == {'a', 'b', 'c'}
+    assert arguments_of(Swallows) is None
+    assert arguments_of(Nothing) == set()
