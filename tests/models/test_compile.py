@@ -24,16 +24,17 @@ def fresh():
     torch._dynamo.reset()
 
 
-def steps(clusters=(3, 7, 5), **kwargs):
+def steps(clusters=(3, 7, 5), dtype=torch.float32, **kwargs):
     """Losses, gradients and memories of some batches; clusters change in between."""
-    model = make_model(**kwargs).train()
+    model = make_model(**kwargs).train().to(dtype)
     out = []
     for n, count in enumerate(clusters):
         generator = torch.Generator().manual_seed(n)
         for head in model.memory_heads:
             features = torch.randn(count, head.in_channels, generator=generator)
-            head.init_memory(features, torch.arange(count))
+            head.init_memory(features.to(dtype), torch.arange(count))
         images, samples = make_batch(LABELS, seed=n)
+        images = images.to(dtype)
         model.zero_grad()
         losses = model(images, samples, mode='loss')
         sum(losses.values()).backward()
@@ -97,4 +98,9 @@ def test_policy_random_draws_the_same():
 @COMPILER
 @pytest.mark.parametrize('what', ['compile', 'compile_heads'])
 def test_compiled_parts_equal_eager_ones(what):
-    assert_close(steps(**{what: True}), steps())
+    """In float64: generated code adds in another order, and batch norm over eight
+    images makes 0.3 % of float32's rounding in single elements of a gradient."""
+    double = torch.float64
+    one, other = steps(dtype=double, **{what: True}), steps(dtype=double)
+    assert other[0]['memories'][0].dtype == other[-1].dtype == double
+    torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
