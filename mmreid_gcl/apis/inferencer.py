@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mmreid_gcl.datasets.image_folder import log
+from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import TRANSFORMS
 
 from .fingerprint import model_fingerprint
@@ -290,7 +291,9 @@ class ReIDInferencer:
         inputs = data['inputs']
         kind = inputs.device.type
         dtype = torch.bfloat16 if kind == 'cpu' else torch.float16
-        with torch.autocast(kind, dtype, enabled=self.half):
+        # as the training set is embedded: no TF32 behind the caller's back
+        exact = exact_float32(not self.half)
+        with exact, torch.autocast(kind, dtype, enabled=self.half):
             features = self.model(inputs, mode='tensor')
         if not isinstance(features, Tensor) or features.ndim != 2:
             raise TypeError(

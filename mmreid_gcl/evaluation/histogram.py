@@ -8,7 +8,7 @@ Localized Features", ECCV 2008.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -55,20 +55,6 @@ def hsv_stripe_histogram(image: np.ndarray) -> np.ndarray:
         part = index[edges[i] : edges[i + 1]]
         result[i] = np.bincount(part.ravel(), minlength=size) / (STRIPES * part.size)
     return result.ravel()
-
-
-def hsv_stripe_histograms(images: Iterable[np.ndarray]) -> np.ndarray:
-    """:func:`hsv_stripe_histogram` of many images, not all of one size.
-
-    Args:
-        images (Iterable[np.ndarray]): Each (h, w, 3) uint8, blue green red;
-            an array (N, h, w, 3) will do.
-
-    Returns:
-        np.ndarray: (N, 3072) float32.
-    """
-    rows = [hsv_stripe_histogram(image) for image in images]
-    return np.stack(rows) if rows else np.empty((0, WIDTH), np.float32)
 
 
 def hellinger_distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -82,6 +82,27 @@ def test_order_and_batches(model, batch_size, num_workers):
     assert np.allclose(inferencer(IMAGES, batch_size), alone, atol=1e-5)
 
 
+@pytest.mark.parametrize('half', [False, True])
+def test_convolutions_are_not_rounded_to_tf32(model, half):
+    """As the training set is embedded; half precision asks for speed."""
+    inferencer = ReIDInferencer(
+        model, pipeline=TEST_PIPELINE, half=half, progress=False
+    )
+    seen = []
+    hook = model.backbone.register_forward_pre_hook(
+        lambda *_: seen.append(torch.backends.cudnn.allow_tf32)
+    )
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        inferencer(IMAGES[0])
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+        hook.remove()
+    assert seen == [half]
+
+
 def test_an_endless_generator_is_not_read_to_its_end(inferencer):
     taken = 0
 

@@ -25,6 +25,7 @@ from mmreid_gcl.apis import load_config, load_model
 from mmreid_gcl.apis.transforms import find_pseudo_label_hook
 from mmreid_gcl.clustering import adjusted_rand_index, knn_search
 from mmreid_gcl.engine import extract_features
+from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import DATASETS, TASK_UTILS
 
 
@@ -82,13 +83,17 @@ def main() -> None:
     hook = find_pseudo_label_hook(cfg)
     settings = dict(hook['extract'])
     pipeline = settings.pop('pipeline')
-    settings.pop('amp_dtype', None)
+    for name in ('amp_dtype', 'tf32', 'out'):  # the table's own business
+        settings.pop(name, None)
     dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': pipeline})
     cluster = TASK_UTILS.build(hook['clusterer'])
 
-    def embed(model: nn.Module, **options) -> tuple[np.ndarray, float]:
+    def embed(
+        model: nn.Module, tf32: bool = False, **options
+    ) -> tuple[np.ndarray, float]:
         start = time.perf_counter()
-        features = extract_features(model, dataset, **{**settings, **options})
+        with exact_float32(not tf32):
+            features = extract_features(model, dataset, **{**settings, **options})
         return features.numpy(), time.perf_counter() - start
 
     def fresh() -> nn.Module:
@@ -106,6 +111,9 @@ def main() -> None:
     print(row('float32', exact, *fixed, seconds), flush=True)
     other, seconds = embed(fresh(), batch_size=1 + settings.get('batch_size', 256) // 3)
     print(row('float32, other batches', other, *fixed, seconds), flush=True)
+    if torch.cuda.is_available():
+        other, seconds = embed(fresh(), tf32=True)  # of convolutions, torch's default
+        print(row('TF32', other, *fixed, seconds), flush=True)
     for dtype in args.autocast:
         other, seconds = embed(fresh(), amp_dtype=dtype)
         print(row(f'{dtype}, autocast', other, *fixed, seconds), flush=True)
