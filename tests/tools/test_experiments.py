@@ -372,6 +372,11 @@ def test_tables_share_runs():
     assert len(set(graphs)) == len(graphs)
     labels = [row.label for row in named_table('graphs').rows]
     assert graphs[0] == two[3]
+    free = marks('label_free')
+    assert len(set(free)) == len(free) == 7
+    for row in named_table('label_free').rows:
+        options = resolve(row, ROOT).options
+        assert options['model.head.topk'] == options['model.relation_head.topk'] == 4
     assert graphs[labels.index('camera and time')] == two[5]
     assert two == marks('table2-camera_time')
     assert [a == b for a, b in zip(two, marks('table2-filename'))] == [
