@@ -4,6 +4,7 @@
 Examples::
 
     python tools/experiments.py list
+    python tools/experiments.py list sweep-eps
     python tools/experiments.py run table2 table3 --seeds 1 2 3 --jobs 2
     python tools/experiments.py table table2 --out table2.md
     python tools/experiments.py collect --out results.json
@@ -35,6 +36,7 @@ from mmreid_gcl.experiments import (
 from mmreid_gcl.experiments.markdown import rows_of, to_csv, to_markdown, to_records
 from mmreid_gcl.experiments.results import merge
 from mmreid_gcl.experiments.running import Pool, Settings, plan
+from mmreid_gcl.visualization.canvas import check_figure_path
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -76,7 +78,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--seeds', nargs='+', type=int, help='run: default 1 2 3; table: all there are'
     )
 
-    commands.add_parser('list', help='the tables and their rows')
+    listed = commands.add_parser('list', help='the tables, or the rows of some')
+    listed.add_argument('what', nargs='*', metavar='TABLE', help='show its rows')
+    listed.add_argument('--dataset', choices=list(DATASETS))
     run = commands.add_parser(
         'run', parents=[common, folder, seeds], help='run what is not done yet'
     )
@@ -107,7 +111,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     table.add_argument('--json', type=Path, help='write all runs as JSON')
     table.add_argument('--csv', type=Path, help='write all runs as CSV')
     table.add_argument(
-        '--figure', type=Path, help='draw the table (one sweep, or bars)'
+        '--figure',
+        type=Path,
+        help='draw the table: a sweep as lines, others as bars; of several tables '
+        'each in a file of its own, with the name of the table',
     )
     collect = commands.add_parser(
         'collect', parents=[folder], help='all results in one file'
@@ -184,17 +191,30 @@ def devices() -> tuple[str, list[str]]:
 
 def show(args: argparse.Namespace) -> int:
     """Print tables."""
+    if args.figure:
+        check_figure_path(args.figure)
     if args.results:
         results = merge(r for path in args.results for r in read_results(path))
     else:
         results = gather_results(args.work_dir)
+        if not results:
+            print(
+                f'experiments: {args.work_dir} holds no finished run. Give the work '
+                'dir of "run", or --results.',
+                file=sys.stderr,
+            )
     if args.seeds:
         results = [r for r in results if r.seed in args.seeds]
-    texts, records = [], []
-    for table in tables_of(args):
+    texts, records, drawn = [], [], []
+    tables = tables_of(args)
+    for table in tables:
         resolved = resolve_rows(table, args)
         rows = rows_of(table, resolved, results)
         notes = []
+        if args.cfg_options:
+            notes.append(f'All rows with: {words_of(args.cfg_options)}.')
+        if not all(found for _, found in rows):
+            notes.append(f'Not run yet: `{run_command(table, args)}`.')
         others = {
             r.name
             for row, found in rows
@@ -209,8 +229,7 @@ def show(args: argparse.Namespace) -> int:
             )
         texts.append(to_markdown(table, rows, notes))
         records += to_records(table, rows)
-        if args.figure:
-            draw(table, rows, args.figure)
+        drawn.append((table, rows))
     text = '\n'.join(texts)
     print(text)
     for path, content in (
@@ -221,15 +240,48 @@ def show(args: argparse.Namespace) -> int:
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content, encoding='utf-8')
+    for table, rows in drawn if args.figure else ():
+        path = args.figure
+        if len(drawn) > 1:
+            path = path.with_stem(f'{path.stem}-{table.name}')
+        draw(table, rows, path, args.cfg_options)
     return 0
 
 
-def draw(table: Table, rows: list, path: Path) -> None:
+def words_of(options: dict) -> str:
+    """Overrides as they are typed, in backquotes."""
+    return ', '.join(f'`{key}={value}`' for key, value in options.items())
+
+
+def run_command(table: Table, args: argparse.Namespace) -> str:
+    """What runs the rows of a table that are missing."""
+    if table.name in TABLES:
+        words = [table.name]
+    else:  # configs of the command line
+        words = [name for name in args.what if name not in TABLES]
+    command = ['python tools/experiments.py run', *words]
+    if args.dataset:
+        command.append(f'--dataset {args.dataset}')
+    if args.cfg_options:
+        command.append('--cfg-options')
+        command += [f'{key}={value}' for key, value in args.cfg_options.items()]
+    return ' '.join(command)
+
+
+def draw(table: Table, rows: list, path: Path, options: dict | None) -> None:
     """A sweep as figure 5, another table as bars."""
     from mmreid_gcl.experiments.drawing import draw_table
     from mmreid_gcl.visualization import save_figure
 
-    print(f'Written: {save_figure(draw_table(table, rows), path)}', file=sys.stderr)
+    default = None
+    if table.parameter:  # the row that changes nothing
+        plain = Experiment('', table.rows[0].config)
+        same = resolve(plain, ROOT, options).fingerprint
+        pairs = zip(table.rows, rows)
+        default = next((e.value for e, (r, _) in pairs if r.fingerprint == same), None)
+    words = ', '.join(f'{key}={value}' for key, value in (options or {}).items())
+    figure = draw_table(table, rows, default, f'With {words}.' if words else '')
+    print(f'Written: {save_figure(figure, path)}', file=sys.stderr)
 
 
 def collect(args: argparse.Namespace) -> int:
@@ -240,11 +292,23 @@ def collect(args: argparse.Namespace) -> int:
     return 0
 
 
-def names() -> int:
-    """The tables and how many rows they have."""
+def names(args: argparse.Namespace) -> int:
+    """The tables and how many rows they have, or the rows of some."""
+    for name in args.what:
+        table = named_table(name, args.dataset)
+        print(f'{table.name}: {table.title}')
+        for row in table.rows:
+            options = ' '.join(f'{key}={value}' for key, value in row.options.items())
+            print(f'  {row.label:48} {row.config} {options}'.rstrip())
+    if args.what:
+        return 0
     for name in TABLES:
-        table = named_table(name)
-        print(f'{name:20} {len(table.rows)} rows  {table.title}')
+        try:
+            table = named_table(name, args.dataset)
+        except ValueError as error:  # no configs for this data set
+            print(f'{name:20}  –       {error}')
+        else:
+            print(f'{name:20} {len(table.rows):2} rows  {table.title}')
     return 0
 
 
@@ -253,11 +317,12 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         if args.command == 'list':
-            return names()
+            return names(args)
         if args.command == 'run':
             return run(args)
         return show(args) if args.command == 'table' else collect(args)
     except (FileNotFoundError, ValueError) as error:
+        sys.stdout.flush()
         print(f'experiments: {error}', file=sys.stderr)
         return 2
 

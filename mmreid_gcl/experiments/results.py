@@ -144,8 +144,14 @@ def read_results(path: Path) -> list[Result]:
         list[Result]: One or more.
 
     Raises:
+        FileNotFoundError: If there is no such file.
         ValueError: If the file holds something else.
     """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{path}: there is no such file. tools/experiments.py collect --out FILE '
+            'writes one.'
+        )
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
         rows = content.get('results', [content])

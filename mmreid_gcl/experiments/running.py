@@ -374,7 +374,8 @@ class _Progress:
         self.failed = 0
         self._left = sum(job.resolved.epochs for job in waiting)
         self._done = 0.0
-        self._begin = self._last = time.monotonic()
+        self._begin = self._last = self._reached_at = time.monotonic()
+        self._reached = 0.0
 
     def complete(self, run: _Run) -> None:
         """A run has finished."""
@@ -392,7 +393,7 @@ class _Progress:
         return time.monotonic() - self._last >= every
 
     def line(self, running) -> str:
-        """Such as '3 of 18 runs, about 14 min left'."""
+        """Such as '3 of 18 runs, about 14 min left, 3 min so far'."""
         self._last = time.monotonic()
         done, left, now = self._done, self._left, []
         for run in running:
@@ -403,10 +404,42 @@ class _Progress:
         text = f'{self.finished} of {self.total} runs'
         if self.failed:
             text += f', {self.failed} failed'
-        if done > 0:
-            rest = (self._last - self._begin) / done * max(0, left)
+        if done > self._reached:
+            self._reached, self._reached_at = done, self._last
+        rest = time_left(
+            done,
+            left,
+            self._reached_at - self._begin,
+            self._last - self._reached_at,
+            len(now),
+        )
+        if rest is not None:
             text += f', about {duration(rest)} left'
+        spent = duration(self._last - self._begin)
+        text += f', {spent} so far'
         return text + (f' (epochs: {"; ".join(now)})' if now else '')
+
+
+def time_left(
+    done: float, left: float, spent: float, since: float, running: int
+) -> float | None:
+    """Estimate the seconds that are left.
+
+    Args:
+        done (float): Epochs finished since the beginning.
+        left (float): Epochs that are not finished.
+        spent (float): Seconds from the beginning to the last finished epoch.
+        since (float): Seconds from then on.
+        running (int): Runs that are under way, each within one epoch.
+
+    Returns:
+        float | None: Falls between two finished epochs, but not below what the
+        epochs that have not begun will take; None before the first epoch.
+    """
+    if done <= 0:
+        return None
+    each = spent / done
+    return max(each * left - since, each * max(0.0, left - running))
 
 
 def duration(seconds: float) -> str:

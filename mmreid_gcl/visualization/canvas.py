@@ -31,6 +31,28 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def check_figure_path(path: str | Path) -> Path:
+    """Make sure, before a long computation, that a figure can be written.
+
+    Args:
+        path (str | Path): File to write; its ending is the format.
+
+    Returns:
+        Path: The same.
+
+    Raises:
+        ValueError: If the format is unknown.
+    """
+    path = Path(path)
+    formats = FigureCanvasAgg.get_supported_filetypes()
+    if path.suffix[1:].lower() not in formats:
+        raise ValueError(
+            f'{path}: the ending of a figure file must be one of '
+            f'{", ".join(sorted(formats))}.'
+        )
+    return path
+
+
 def save_figure(figure: Figure, path: str | Path, dpi: int = 150) -> Path:
     """Write a figure; its folder is made if need be.
 
@@ -45,13 +67,7 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 150) -> Path:
     Raises:
         ValueError: If the format is unknown.
     """
-    path = Path(path)
-    formats = figure.canvas.get_supported_filetypes()
-    if path.suffix[1:].lower() not in formats:
-        raise ValueError(
-            f'{path}: the ending of a figure file must be one of '
-            f'{", ".join(sorted(formats))}.'
-        )
+    path = check_figure_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=dpi)
     return path

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from .canvas import FONT, new_figure
-from .heading import draw_heading
+from .heading import draw_heading, draw_notes
 from .palette import color_at
 from .sheet import FAINT, wrap
 
@@ -23,6 +23,7 @@ def sweep(
     reference: Mapping[str, Sequence[float]] | None = None,
     chosen: float | None = None,
     title: str | None = None,
+    note: str | None = None,
 ) -> Figure:
     """Mean and standard deviation over seeds at each value.
 
@@ -39,6 +40,7 @@ def sweep(
             numbers to compare with, for example the paper's; NaN is none.
         chosen (float, optional): The value that the defaults have; marked.
         title (str, optional): Heading.
+        note (str, optional): Small lines below.
 
     Returns:
         Figure: One axes a metric. The scale of x is logarithmic if all values
@@ -57,7 +59,9 @@ def sweep(
     width = 5.2
     heading = wrap(title or '', width - 0.4, 12)
     top = 0.2 + 0.24 * len(heading) + 0.25
-    height = top + step * len(tables) + 0.6
+    notes = wrap(note or '', width - 0.4, 7.5)
+    below = 0.15 * len(notes)
+    height = top + step * len(tables) + 0.6 + below
     figure = new_figure(width, height)
     draw_heading(figure, heading)
     all_axes: list[Axes] = []
@@ -88,7 +92,8 @@ def sweep(
         axes.xaxis.set_minor_locator(NullLocator())
     all_axes[-1].set_xlabel(name + (' (log scale)' if log else ''), fontsize=9.5)
     _same_span(all_axes)
-    _key(figure, tables, reference, chosen, width, height)
+    draw_notes(figure, notes, 0.12, 0.15)
+    _key(figure, tables, reference, chosen, width, height, below)
     return figure
 
 
@@ -180,7 +185,7 @@ def _same_span(all_axes: list) -> None:
         axes.set_ylim(middle - span / 2, middle + span / 2)
 
 
-def _key(figure, tables, reference, chosen, width, height) -> None:
+def _key(figure, tables, reference, chosen, width, height, below) -> None:
     words = []
     seeds = max(table.shape[1] for table in tables.values())
     if seeds > 1:
@@ -188,10 +193,10 @@ def _key(figure, tables, reference, chosen, width, height) -> None:
     if reference:
         words.append('grey diamonds: reference')
     if chosen is not None:
-        words.append(f'dashed line: default, {chosen:g}')
+        words.append(f'dashed line: the config has {chosen:g}')
     figure.text(
         0.2 / width,
-        0.12 / height,
+        (0.12 + below) / height,
         '; '.join(words),
         fontsize=7.5,
         family=FONT,

@@ -22,6 +22,7 @@ from mmreid_gcl.experiments import (
     resolve,
     write_results,
 )
+from mmreid_gcl.experiments.drawing import draw_table
 from mmreid_gcl.experiments.markdown import (
     rows_of,
     spread,
@@ -30,7 +31,13 @@ from mmreid_gcl.experiments.markdown import (
     to_records,
 )
 from mmreid_gcl.experiments.results import epochs_begun, merge, read_run
-from mmreid_gcl.experiments.running import Pool, Settings, duration, plan
+from mmreid_gcl.experiments.running import (
+    Pool,
+    Settings,
+    duration,
+    plan,
+    time_left,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -339,6 +346,16 @@ def test_durations():
     assert [duration(s) for s in (45, 600, 9000)] == ['45 s', '10 min', '2.5 h']
 
 
+def test_the_time_left_falls_between_two_epochs():
+    assert time_left(0, 10, 5, 5, 1) is None
+    # 2 epochs in 100 s: 50 s each
+    assert time_left(2, 6, 100, 0, 1) == 300
+    assert time_left(2, 6, 100, 30, 1) == 270
+    # later than expected: 5 epochs have not begun, whatever the sixth does
+    assert time_left(2, 6, 100, 999, 1) == 250
+    assert time_left(2, 1, 100, 999, 2) == 0
+
+
 @pytest.mark.parametrize('name', list(TABLES))
 def test_named_tables_resolve(name):
     for dataset in (None, 'synthetic', 'market', 'duke', 'msmt17'):
@@ -409,7 +426,13 @@ def test_command_line(root, capsys, tmp_path, monkeypatch):
     def main(*words):
         return experiments.main(list(words)), capsys.readouterr()
 
-    assert main('list')[0] == 0
+    status, said = main('list')
+    assert status == 0 and said.out.count('\n') == len(TABLES)
+    status, said = main('list', '--dataset', 'msmt17')  # has configs for table 1 alone
+    assert status == 0 and 'no' not in said.err and ' 3 rows  Table 1' in said.out
+    status, said = main('list', 'sweep-eps', 'table3')
+    assert status == 0 and said.out.count('\n') == 2 + 4 + 5
+    assert 'synthetic_model4.py hook.clusterer.eps=0.7' in said.out
     status, said = main('table', 'table9', f'--work-dir={tmp_path}')
     assert status == 2 and 'no such table' in said.err
     status, said = main(
@@ -430,10 +453,77 @@ def test_command_line(root, capsys, tmp_path, monkeypatch):
         'table', config, f'--results={tmp_path}/all.json', f'--out={tmp_path}/t.md',
         f'--csv={tmp_path}/t.csv', f'--figure={tmp_path}/t.png',
     )  # fmt: skip
-    assert status == 0 and '31.5 ± 0.7' in said.out
+    assert status == 0 and '31.5 ± 0.7' in said.out and 'Not run' not in said.out
     assert '31.5 ± 0.7' in (tmp_path / 't.md').read_text()
     assert (tmp_path / 't.png').stat().st_size > 1000
     status, said = main(
         'table', config, work, '--cfg-options', 'train_cfg.max_epochs=9'
     )
     assert 'not run' in said.out and 'other settings' in said.out
+    # a reader of the table sees what was changed, and how to run what is missing
+    assert 'All rows with: `train_cfg.max_epochs=9`.' in said.out
+    assert f'experiments.py run {config} --cfg-options train_cfg.max_epochs=9`' in (
+        said.out
+    )
+    status, said = main('table', config, f'--results={tmp_path}/nowhere.json')
+    assert status == 2 and 'no such file' in said.err and 'collect' in said.err
+    status, said = main('table', config, f'--work-dir={tmp_path}/empty')
+    assert status == 0 and 'no finished run' in said.err
+    status, said = main('table', config, work, '--figure=t.xyz')
+    assert status == 2 and 'ending' in said.err and not said.out
+
+
+def test_figures_of_several_tables_and_sweeps(root, capsys, tmp_path, monkeypatch):
+    from tools import experiments
+
+    plain = 'configs/ablation/a.py'
+    key = 'hook.graphs.size'
+    sweep = Table(
+        'sweep-B',
+        'Sweep',
+        [Experiment(str(b), plain, {key: b}, value=b) for b in (8, 16)],
+        parameter='B',
+    )
+    bars = Table('table2', 'Bars', [Experiment('a', plain)])
+    tables = {'sweep-B': sweep, 'table2': bars}
+    monkeypatch.setattr(experiments, 'ROOT', root)
+    monkeypatch.setattr(experiments, 'named_table', lambda name, _: tables[name])
+    results = [
+        result(resolve(row, root).fingerprint, seed, mAP=40.0 + seed, R1=60.0)
+        for row in sweep.rows
+        for seed in (1, 2)
+    ]
+    write_results(tmp_path / 'r.json', results)
+    drawn = {}
+    real = experiments.draw
+
+    def draw(table, rows, path, options):
+        drawn[table.name] = path.name
+        real(table, rows, path, options)
+
+    monkeypatch.setattr(experiments, 'draw', draw)
+    words = [f'--results={tmp_path}/r.json', f'--figure={tmp_path}/x.png']
+    assert experiments.main(['table', *tables, *words]) == 0
+    assert drawn == {'sweep-B': 'x-sweep-B.png', 'table2': 'x-table2.png'}
+    assert all((tmp_path / name).stat().st_size > 1000 for name in drawn.values())
+    # the table is printed even where there is nothing to draw
+    words += ['--cfg-options', 'model.head.momentum=0.9']
+    assert experiments.main(['table', 'table2', *words]) == 2
+    said = capsys.readouterr()
+    assert '### Bars' in said.out and 'nothing to draw' in said.err
+
+
+def test_figures_say_what_they_show(root):
+    plain = 'configs/ablation/a.py'
+    rows = [Experiment(f'b{b}', plain, {'hook.graphs.size': b}) for b in (8, 16, 32)]
+    table = Table('t', 'T', rows)
+    resolved = [resolve(row, root) for row in rows]
+    results = [
+        result(resolved[0].fingerprint, 1, mAP=10.0, R1=20.0),
+        result(resolved[0].fingerprint, 2, mAP=10.0, R1=20.0),
+        result(resolved[1].fingerprint, 1, mAP=11.0, R1=21.0),
+    ]
+    figure = draw_table(table, rows_of(table, resolved, results), note='With x=1.')
+    said = ' '.join(text.get_text() for text in figure.texts)
+    assert 'of 1 to 2 seeds' in said and 'Not run: 1 of 3 rows.' in said
+    assert 'x=1.' in said

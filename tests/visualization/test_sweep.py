@@ -38,7 +38,7 @@ def test_lines_bars_and_order():
     assert (upper.get_ylabel(), lower.get_ylabel()) == ('mAP (%)', 'R1 (%)')
     assert [t.get_text() for t in lower.get_xticklabels()] == ['4', '8', '16']
     assert lower.get_xlabel() == 'B'
-    assert 'default, 16' in figure.texts[-1].get_text()
+    assert 'the config has 16' in figure.texts[-1].get_text()
 
 
 def test_metrics_have_the_same_scale():

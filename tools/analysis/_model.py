@@ -13,6 +13,7 @@ from mmengine.config import DictAction
 from mmreid_gcl.apis import load_config
 from mmreid_gcl.apis.figures import ModelSource
 from mmreid_gcl.visualization import save_figure
+from mmreid_gcl.visualization.canvas import check_figure_path
 
 
 def parser(doc: str, out: str) -> argparse.ArgumentParser:
@@ -91,6 +92,7 @@ def write(args: argparse.Namespace, make: Callable) -> int:
         or wrong.
     """
     try:
+        check_figure_path(args.out)
         path = save_figure(make(), args.out, args.dpi)
     except (
         FileNotFoundError,

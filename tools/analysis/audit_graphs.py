@@ -30,6 +30,7 @@ from mmreid_gcl.clustering.graphs import NeighbourGraphs, OrderedGraphs
 from mmreid_gcl.engine.pseudo_labels import cluster_embeddings
 from mmreid_gcl.registry import TASK_UTILS
 from mmreid_gcl.visualization import save_figure
+from mmreid_gcl.visualization.canvas import check_figure_path
 from mmreid_gcl.visualization.graph_audit import AuditPanel, graph_audit
 
 KINDS = {
@@ -236,6 +237,8 @@ def main(argv: list[str] | None = None) -> int:
     """Print the table."""
     args = parse_args(argv)
     try:
+        if args.figure:
+            check_figure_path(args.figure)
         torch.manual_seed(args.seed)  # an untrained GCL is drawn
         source = source_of(args)
         say = partial(print, file=sys.stderr, flush=True)
