@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .canvas import FONT, new_figure
 from .heading import draw_heading
-from .palette import LINES, color_at
+from .palette import LINES, MARKERS, color_at
 from .sheet import FAINT, INK, wrap
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
@@ -30,6 +30,7 @@ class Panel:
         by_iter (bool): Steps are iterations, not epochs.
         log (bool): Logarithmic y, without limits.
         counts (bool): Values are whole numbers.
+        lead (int): How many of the lines are shown when there are many runs.
     """
 
     title: str
@@ -38,6 +39,7 @@ class Panel:
     by_iter: bool = False
     log: bool = False
     counts: bool = False
+    lead: int = 1
 
 
 PANELS = (
@@ -62,11 +64,12 @@ PANELS = (
         'Pairs in one cluster against identities',
         (
             ('pseudo_labels/precision', 'precision'),
-            ('pseudo_labels/unrefined_precision', 'precision, unrefined'),
             ('pseudo_labels/recall', 'recall'),
+            ('pseudo_labels/unrefined_precision', 'precision, unrefined'),
             ('pseudo_labels/unrefined_recall', 'recall, unrefined'),
         ),
         (0, 1),
+        lead=2,  # one without the other misleads
     ),
     Panel(
         'Stability: ARI with the epoch before',
@@ -82,8 +85,17 @@ PANELS = (
         ),
         by_iter=True,
     ),
-    Panel('Learning rate (log scale)', (('lr', 'lr'),), by_iter=True, log=True),
+    Panel(
+        'Learning rate (log scale)',
+        (('lr', 'learning rate'),),
+        by_iter=True,
+        log=True,
+    ),
 )
+
+
+#: Of more runs than that, every quantity would be a tangle.
+_MANY = 4
 
 
 def training_curves(
@@ -96,8 +108,10 @@ def training_curves(
     """Curves of one run or several.
 
     With one run each quantity has a colour; with several a run has a colour
-    and a quantity a line style. Panels without any data are left out; y
-    axes begin at 0, or below where values do, but for the learning rate's.
+    and a quantity a line style and a marker; of more than four runs only the
+    first quantities of each panel are shown. Panels without any data are left
+    out; y axes begin at 0, or below where values do, but for the learning
+    rate's.
 
     Args:
         runs (Mapping[str, Mapping]): Name of a run to its series: name to
@@ -121,6 +135,8 @@ def training_curves(
         raise ValueError('training_curves: there is no run to show.')
     for run, series in runs.items():
         _check(run, series, panels)
+    if len(runs) > _MANY:
+        panels = [replace(panel, lines=panel.lines[: panel.lead]) for panel in panels]
     shown = [
         panel
         for panel in panels
@@ -187,8 +203,8 @@ def _draw(axes, panel: Panel, runs: Mapping[str, Series], lengths: Mapping) -> N
                 np.where(np.isfinite(values), values, np.nan),
                 LINES[n % len(LINES)],
                 color=color_at(r if several else n),
-                marker='o' if few else None,
-                markersize=3.5,
+                marker=MARKERS[n] if few else None,
+                markersize=4,
                 linewidth=1.6,
                 label=f'{run}: {words}' if several else words,
             )
@@ -198,7 +214,7 @@ def _draw(axes, panel: Panel, runs: Mapping[str, Series], lengths: Mapping) -> N
         family=FONT,
         loc='left',
         color=INK,
-        pad=20 if len(present) > 1 else 6,
+        pad=20,
     )
     epochs = not panel.by_iter or bool(lengths)
     axes.set_xlabel('epoch' if epochs else 'iteration', fontsize=9, family=FONT)
@@ -207,25 +223,35 @@ def _draw(axes, panel: Panel, runs: Mapping[str, Series], lengths: Mapping) -> N
             MaxNLocator(integer=True, nbins=10, steps=[1, 2, 5, 10])
         )
         axes.set_xlim(left=0)
-    axes.tick_params(labelsize=8.5)
+    axes.tick_params(which='both', labelsize=8.5)
     axes.grid(color='#e4e4e4', linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)
     if panel.log:
         axes.set_yscale('log')
+        # matplotlib's own words would reach into the panel beside
+        for axis_format in (
+            axes.yaxis.set_major_formatter,
+            axes.yaxis.set_minor_formatter,
+        ):
+            axis_format(FuncFormatter(_decade))
     elif panel.counts:
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         _limit(axes, panel.limits)
     else:
         _limit(axes, panel.limits)
-    if len(present) > 1:
+    # of many runs one quantity may be left: the legend says which
+    if len(present) > 1 or (len(runs) > _MANY and not _said(panel, present)):
         # the colour of a run stands in the legend above all panels
+        marked = any(line.get_marker() in MARKERS for line in axes.lines)
         handles = [
             Line2D(
                 [],
                 [],
                 color=INK if several else color_at(n),
                 linestyle=LINES[n % len(LINES)],
+                marker=MARKERS[n] if marked else None,
+                markersize=4,
                 linewidth=1.6,
                 label=words,
             )
@@ -245,6 +271,18 @@ def _draw(axes, panel: Panel, runs: Mapping[str, Series], lengths: Mapping) -> N
         )
 
 
+def _said(panel: Panel, present: list) -> bool:
+    """Whether the title says what the only line is."""
+    words = panel.title.lower()
+    return all(name in words for _, name in present)
+
+
+def _decade(value: float, position: int) -> str:
+    """1, 2 and 5 times a power of ten; the other ticks have no words."""
+    digit, exponent = f'{value:.0e}'.split('e')
+    return f'{digit}e{int(exponent)}' if digit in '125' else ''
+
+
 def _limit(axes, limits: tuple[float | None, float | None]) -> None:
     drawn = [line.get_ydata() for line in axes.lines]
     values = np.concatenate(drawn)
@@ -257,10 +295,8 @@ def _limit(axes, limits: tuple[float | None, float | None]) -> None:
     if top <= bottom:
         top = bottom + 1
     span = top - bottom
-    # lines at a bound are not cut in half
-    axes.set_ylim(
-        bottom - (0.02 * span if bottom < 0 or high else 0), top + 0.02 * span
-    )
+    # lines and marks at a bound are not cut in half
+    axes.set_ylim(bottom - 0.02 * span, top + 0.02 * span)
 
 
 def _run_legend(figure: Figure, names: list[str], x: float, bottom: float) -> None:

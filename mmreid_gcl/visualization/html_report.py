@@ -130,7 +130,8 @@ class HtmlReport:
 
     def render(self) -> str:
         """The page."""
-        links = ''.join(
+        # a space, or the line could not be broken on a narrow screen
+        links = ' '.join(
             f'<a href="#s{n}">{escape(name)}</a>'
             for n, name in enumerate(self._sections, 1)
         )

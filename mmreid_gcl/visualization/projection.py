@@ -57,6 +57,22 @@ def project(
     return np.asarray(points, dtype=np.float32)
 
 
+def check_method(method: str) -> None:
+    """Make sure, before images are embedded, that a method can be had.
+
+    Args:
+        method (str): As of :func:`project`.
+
+    Raises:
+        ImportError: If its package is not installed.
+        ValueError: If it is unknown.
+    """
+    if method not in METHODS:
+        raise ValueError(f'project: method must be one of {METHODS}, got {method!r}.')
+    if method == 'umap':
+        _load_umap()
+
+
 def _tsne(features: np.ndarray, seed: int, perplexity: float) -> np.ndarray:
     from sklearn.manifold import TSNE
 
@@ -85,14 +101,7 @@ def _pca(features: np.ndarray) -> np.ndarray:
 
 
 def _umap(features: np.ndarray, seed: int, neighbours: float) -> np.ndarray:
-    try:
-        import umap
-    except ImportError as error:
-        raise ImportError(
-            "project(method='umap') needs the package umap-learn. Install it "
-            "(pip install umap-learn), or use method='tsne'."
-        ) from error
-    reducer = umap.UMAP(
+    reducer = _load_umap().UMAP(
         n_neighbors=max(2, min(round(neighbours), len(features) - 1)),
         random_state=seed,
         n_jobs=1,  # what a seed makes of it anyway, with a warning
@@ -100,3 +109,14 @@ def _umap(features: np.ndarray, seed: int, neighbours: float) -> np.ndarray:
         init='spectral' if len(features) > 10 else 'random',
     )
     return reducer.fit_transform(features)
+
+
+def _load_umap():
+    try:
+        import umap
+    except ImportError as error:
+        raise ImportError(
+            "project(method='umap') needs the package umap-learn. Install it "
+            "(pip install umap-learn), or use method='tsne'."
+        ) from error
+    return umap

@@ -127,11 +127,16 @@ def ranking_sheet(
             sheet.text(x + width / 2, below, first, 7.5, color, vertical='top')
             sheet.text(x + width / 2, below + 0.14, second, 7.5, FAINT, vertical='top')
     shown = {None if flag is None else bool(flag) for row in matches for flag in row}
-    _legend(sheet, [flag for flag in LOOKS if flag in shown], total_height - 0.24)
+    known = [flag for flag in LOOKS if flag in shown]
+    x = _legend(sheet, known, total_height - 0.24)
+    if scores is not None and x + 1.5 < total_width:
+        words = 'number: similarity'
+        sheet.text(x, total_height - 0.24, words, 9, FAINT, align='left')
     return sheet.figure
 
 
-def _legend(sheet: Sheet, flags: list[bool | None], y: float) -> None:
+def _legend(sheet: Sheet, flags: list[bool | None], y: float) -> float:
+    """Draw it; gives where it ends."""
     x = _MARGIN
     for flag in flags:
         color, style, mark, words = LOOKS[flag]
@@ -139,6 +144,7 @@ def _legend(sheet: Sheet, flags: list[bool | None], y: float) -> None:
         text = ' '.join(filter(None, (mark, words)))
         sheet.text(x + 0.36, y, text, 9, color, align='left')
         x += 1.85
+    return x
 
 
 def _check_length(name: str, values: Sequence | None, expected: int) -> None:

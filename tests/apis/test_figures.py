@@ -329,6 +329,8 @@ def test_names_of_runs_are_as_long_as_they_must_be(tool):
     names_of = sys.modules['plot_curves'].names_of
     assert names_of([Path('/x/a'), Path('/x/b')]) == ['a', 'b']
     assert names_of([Path('/x/s1/a'), Path('/x/s2/a')]) == ['s1/a', 's2/a']
+    # a seed of tools/experiments.py, with the experiment's name
+    assert names_of([Path('/x/model1-f5/seed3')]) == ['model1-f5/seed3']
 
 
 def test_report_holds_everything(case, tool, tmp_path):

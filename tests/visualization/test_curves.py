@@ -4,6 +4,8 @@ import pytest
 
 from mmreid_gcl.visualization import training_curves
 
+KINDS = ('precision', 'recall', 'unrefined_precision', 'unrefined_recall')
+
 
 def run(offset=0.0):
     return {
@@ -41,14 +43,19 @@ def test_only_panels_with_data_and_the_lines_are_the_input():
 
 def test_axes_are_honest():
     figure = training_curves({'a': run()})
-    assert panel(figure, 'Clusters').get_ylim()[0] == 0
+    low, high = panel(figure, 'Clusters').get_ylim()
+    assert -0.03 * high < low <= 0  # the axis is there, and marks on it are whole
     low, high = panel(figure, 'Retrieval').get_ylim()
     assert low <= 0 and high >= 100
     low, high = panel(figure, 'Pseudo-labels').get_ylim()
     assert low < -0.1 and high >= 1
-    assert panel(figure, 'Loss').get_ylim()[0] == 0
+    assert -0.1 < panel(figure, 'Loss').get_ylim()[0] <= 0
     rate = panel(figure, 'Learning rate')
     assert rate.get_yscale() == 'log' and 'log' in rate.get_title(loc='left')
+    words = [
+        rate.yaxis.get_major_formatter()(tick, 0) for tick in (1e-4, 2e-4, 3e-4, 5e-5)
+    ]
+    assert words == ['1e-4', '2e-4', '', '5e-5']
 
 
 def test_iterations_become_epochs_where_their_number_is_known():
@@ -80,6 +87,30 @@ def test_several_runs_have_colours_and_quantities_styles():
     (legend,) = figure.legends
     assert [t.get_text() for t in legend.get_texts()] == ['first', 'second']
     assert figure.texts[0].get_text() == 'both'
+
+
+def test_single_points_are_told_apart_without_colour():
+    axes = panel(training_curves({'a': run()}), 'Retrieval')
+    marks = [line.get_marker() for line in axes.lines]
+    assert len(set(marks)) == 2
+    assert [h.get_marker() for h in axes.get_legend().get_lines()] == marks
+
+
+def test_of_many_runs_the_first_quantity_is_shown():
+    runs = {
+        f'r{n}': run() | {f'pseudo_labels/{k}': ([1, 2], [0.5, 0.6]) for k in KINDS}
+        for n in range(5)
+    }
+    figure = training_curves(runs)
+    assert [line.get_label() for line in panel(figure, 'Retrieval').lines] == [
+        f'{name}: mAP' for name in runs
+    ]
+    legend = panel(figure, 'Retrieval').get_legend()
+    assert [t.get_text() for t in legend.get_texts()] == ['mAP']
+    assert panel(figure, 'Clusters').get_legend() is None  # the title says it
+    # precision without recall would mislead
+    legend = panel(figure, 'Pairs').get_legend()
+    assert [t.get_text() for t in legend.get_texts()] == ['precision', 'recall']
 
 
 def test_a_run_that_lacks_a_quantity_does_not_shift_the_styles():

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from mmreid_gcl.visualization import embedding_map, project
+from mmreid_gcl.visualization.projection import check_method
 
 POINTS = np.array([[0.0, 0], [1, 0], [2, 5], [3, 5], [4, 4]])
 PIDS = [3, 3, 9, 9, -1]
@@ -128,6 +129,9 @@ def test_umap_is_optional(groups, monkeypatch):
     monkeypatch.setattr(builtins, '__import__', refuse)
     with pytest.raises(ImportError, match=r"umap-learn.*method='tsne'"):
         project(groups, 'umap')
+    with pytest.raises(ImportError, match='umap-learn'):
+        check_method('umap')  # before anything is embedded
+    check_method('tsne')
 
 
 @pytest.mark.slow  # its compiled parts take half a minute to import

@@ -46,7 +46,9 @@ def main(argv: list[str] | None = None) -> int:
 def names_of(work_dirs: list[Path]) -> list[str]:
     """The ends of the paths, as long as it takes to tell them apart."""
     parts = [folder.resolve().parts for folder in work_dirs]
-    for length in range(1, max(map(len, parts)) + 1):
+    # 'seed1' of tools/experiments.py says nothing without the folder above
+    least = 2 if any(p[-1].removeprefix('seed').isdigit() for p in parts) else 1
+    for length in range(least, max(map(len, parts)) + 1):
         names = ['/'.join(p[-length:]) for p in parts]
         if len(set(names)) == len(names):
             return names

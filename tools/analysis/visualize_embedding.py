@@ -10,7 +10,7 @@ import sys
 from _model import parser, source_of, write
 
 from mmreid_gcl.apis.figures import embedding_figure
-from mmreid_gcl.visualization.projection import METHODS
+from mmreid_gcl.visualization.projection import METHODS, check_method
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,17 +28,19 @@ def main(argv: list[str] | None = None) -> int:
         help='another model, on the same images, in a panel of its own',
     )
     args = made.parse_args(argv)
-    return write(
-        args,
-        lambda: embedding_figure(
+
+    def make():
+        check_method(args.method)  # before all images are embedded
+        return embedding_figure(
             source_of(args),
             *(source_of(args, *other) for other in args.beside),
             num_ids=args.num_ids,
             max_images=args.max_images,
             method=args.method,
             seed=args.seed,
-        ),
-    )
+        )
+
+    return write(args, make)
 
 
 if __name__ == '__main__':
