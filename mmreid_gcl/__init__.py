@@ -56,6 +56,7 @@ _ROOMS = {
         'PositionSeedHook',
         'PseudoLabelHook',
         'ResumableTrainLoop',
+        'TimeLeftHook',
         'TrainingImagesHook',
     ),
     'evaluation': ('ReIDMetric', 'evaluate_ranking'),

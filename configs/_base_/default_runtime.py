@@ -1,7 +1,7 @@
 default_scope = 'mmreid_gcl'
 custom_imports = dict(imports=['mmreid_gcl'])
 default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
+    timer=dict(type='TimeLeftHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     # The last checkpoints, not the best by the test set's labels.

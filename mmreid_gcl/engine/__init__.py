@@ -9,6 +9,7 @@ from .hooks import (
     PositionHook,
     PositionSeedHook,
     PseudoLabelHook,
+    TimeLeftHook,
     TrainingImagesHook,
 )
 from .loops import ResumableTrainLoop
@@ -26,6 +27,7 @@ __all__ = [
     'Preempted',
     'PseudoLabelHook',
     'ResumableTrainLoop',
+    'TimeLeftHook',
     'TrainingImagesHook',
     'extract_features',
 ]

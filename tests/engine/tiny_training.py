@@ -131,7 +131,7 @@ def make_config(root, work_dir, workers=0, persistent=False, resume=False, **mor
             dict(type='LinearLR', by_epoch=False, start_factor=0.1, end=6),
         ],
         default_hooks=dict(
-            timer=dict(type='IterTimerHook'),
+            timer=dict(type='TimeLeftHook'),
             logger=dict(type='LoggerHook', interval=2),
             param_scheduler=dict(type='ParamSchedulerHook'),
             checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2),

@@ -7,6 +7,7 @@ from .label_free_best_hook import LabelFreeBestHook
 from .position_hook import PositionHook
 from .position_seed_hook import PositionSeedHook
 from .pseudo_label_hook import PseudoLabelHook
+from .time_left_hook import TimeLeftHook
 from .training_images_hook import TrainingImagesHook
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     'PositionHook',
     'PositionSeedHook',
     'PseudoLabelHook',
+    'TimeLeftHook',
     'TrainingImagesHook',
 ]
