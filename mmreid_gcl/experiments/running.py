@@ -434,12 +434,14 @@ def time_left(
 
     Returns:
         float | None: Falls between two finished epochs, but not below what the
-        epochs that have not begun will take; None before the first epoch.
+        epochs that have not begun will take. None before the first epoch, and
+        in the last ones where they take longer than the others did.
     """
     if done <= 0:
         return None
     each = spent / done
-    return max(each * left - since, each * max(0.0, left - running))
+    rest = max(each * left - since, each * max(0.0, left - running))
+    return rest if rest > 0 else None
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from .experiment import Experiment
 
 DATASETS = {
-    'synthetic': 'synthetic set',
+    'synthetic': 'the synthetic set',
     'market': 'Market-1501',
     'duke': 'DukeMTMC-reID',
     'msmt17': 'MSMT17',
@@ -47,6 +47,14 @@ _FIGURE5: dict[str, dict[float, dict[str, float]]] = {
     'T': {5: dict(mAP=77.0, R1=87.6)},
     'eps': {0.6: dict(mAP=72.1, R1=84.6)},
     'min_samples': {4: dict(mAP=72.1, R1=84.6)},
+}
+#: Panel of figure 5, and the paper's name.
+_PANELS = {
+    'B': ('a', 'B'),
+    'T': ('b', 'T'),
+    'eta': ('c', 'eta (η)'),
+    'eps': ('d', 'eps (α)'),
+    'min_samples': ('e', 'min_samples (β)'),
 }
 
 
@@ -132,7 +140,7 @@ def _table2(dataset: str | None, order: str = '') -> Table:
         )
     return Table(
         f'table2-{order}' if order else 'table2',
-        f'Table 2 on the {DATASETS[dataset]}: components'
+        f'Table 2 on {DATASETS[dataset]}: components'
         + (f', graphs by {_ORDERS[order]}' if order else ''),
         rows,
         paper_on=DATASETS[paper],
@@ -154,7 +162,7 @@ def _table3(dataset: str | None) -> Table:
     ]
     return Table(
         'table3',
-        f'Table 3 on the {DATASETS[dataset]}: updates of the memory, without CR and NS',
+        f'Table 3 on {DATASETS[dataset]}: updates of the memory, without CR and NS',
         rows,
         metrics=('mAP', 'R1', 'R5', 'R10'),
         paper_on=DATASETS['duke'],
@@ -168,6 +176,8 @@ def _sweep(
     def make(dataset: str | None) -> Table:
         chosen = dataset or 'synthetic'
         _ablated(chosen, f'sweep-{parameter}')
+        panel, symbol = _PANELS[parameter]
+        where = DATASETS[chosen].removeprefix('the ')
         rows = [
             Experiment(
                 f'{parameter} = {value:g}',
@@ -180,7 +190,7 @@ def _sweep(
         ]
         return Table(
             f'sweep-{parameter}',
-            f'Figure 5 on the {DATASETS[chosen]}: {parameter}, model {model}',
+            f'Figure 5{panel}: {symbol}, model {model}, {where}',
             rows,
             paper_on=DATASETS['duke'],
             note=note or 'The paper draws the other values without saying them.',
@@ -195,7 +205,7 @@ def _refine_begin(dataset: str | None) -> Table:
     _ablated(dataset, 'refine_begin')
     return Table(
         'refine_begin',
-        f'First epoch with refined clustering, on the {DATASETS[dataset]}',
+        f'First epoch with refined clustering, on {DATASETS[dataset]}',
         [
             Experiment(
                 f'refine_begin = {begin}',
@@ -239,7 +249,7 @@ def _graphs(dataset: str | None) -> Table:
     ]
     return Table(
         'graphs',
-        f'Graphs of the clustering on the {DATASETS[dataset]}: model 6',
+        f'Graphs of the clustering on {DATASETS[dataset]}: model 6',
         rows + [Experiment(*variant) for variant in variants],
         note='Only the graphs by file name see identities. Camera means: the mean of '
         "each camera's features is subtracted before clustering (camera_norm); camera "
@@ -261,7 +271,7 @@ def _label_free(dataset: str | None) -> Table:
     by_time = {'hook.graphs.order': 'camera_time'}
     return Table(
         'label_free',
-        f'Without labels, k = 4, on the {DATASETS[dataset]}',
+        f'Without labels, k = 4, on {DATASETS[dataset]}',
         [
             Experiment('no refinement (model 4)', plain, more),
             Experiment('no refinement; camera statistics', plain, {**more, **norm}),
@@ -315,7 +325,7 @@ def _baselines(dataset: str | None) -> Table:
         raise ValueError(f'baselines has configs for synthetic, market, not {dataset}.')
     return Table(
         'baselines',
-        f'Relatives on the {DATASETS[dataset]}',
+        f'Relatives on {DATASETS[dataset]}',
         [
             Experiment(
                 label,
@@ -342,7 +352,8 @@ TABLES: dict[str, Callable[[str | None], Table]] = {
         ('model.head.momentum', 'model.relation_head.momentum'),
         (0.1, 0.2, 0.3, 0.5, 0.7, 0.9),
         6,
-        'The paper does not say which model it varies here, and draws the values.',
+        'The paper does not say which model it varies here, and draws the values. It '
+        'ends with 0.1; its implementation details have 0.2.',
     ),
     'sweep-eps': _sweep('eps', ('hook.clusterer.eps',), (0.4, 0.5, 0.6, 0.7), 4),
     'sweep-min_samples': _sweep('min_samples', (_BETA,), (2, 4, 6, 8), 4),

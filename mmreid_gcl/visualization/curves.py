@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from .canvas import FONT, new_figure
 from .heading import draw_heading
@@ -228,13 +228,7 @@ def _draw(axes, panel: Panel, runs: Mapping[str, Series], lengths: Mapping) -> N
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)
     if panel.log:
-        axes.set_yscale('log')
-        # matplotlib's own words would reach into the panel beside
-        for axis_format in (
-            axes.yaxis.set_major_formatter,
-            axes.yaxis.set_minor_formatter,
-        ):
-            axis_format(FuncFormatter(_decade))
+        _log_scale(axes)
     elif panel.counts:
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         _limit(axes, panel.limits)
@@ -269,6 +263,25 @@ def _draw(axes, panel: Panel, runs: Mapping[str, Series], lengths: Mapping) -> N
             handletextpad=0.5,
             borderaxespad=0.1,
         )
+
+
+def _log_scale(axes) -> None:
+    """Logarithmic y; matplotlib's own words would reach into the panel beside."""
+    axes.set_yscale('log')
+    drawn = np.concatenate([line.get_ydata() for line in axes.lines])
+    levels = np.unique(drawn[np.isfinite(drawn) & (drawn > 0)].round(12))
+    if 0 < len(levels) <= 4:  # a learning rate in steps: name the steps
+        axes.set_yticks(levels, [_short(level) for level in levels])
+        axes.yaxis.set_minor_locator(NullLocator())
+        return
+    axes.yaxis.set_major_formatter(FuncFormatter(_decade))
+    axes.yaxis.set_minor_formatter(FuncFormatter(_decade))
+
+
+def _short(value: float) -> str:
+    """Such as 3.5e-4."""
+    digits, exponent = f'{value:.2e}'.split('e')
+    return f'{digits.rstrip("0").rstrip(".")}e{int(exponent)}'
 
 
 def _said(panel: Panel, present: list) -> bool:

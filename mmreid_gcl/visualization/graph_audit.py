@@ -64,7 +64,7 @@ def graph_audit(
     _check(names, panels, leaking)
     leaking = [False] * len(names) if leaking is None else list(leaking)
     labels = [wrap(name, 1.7, 9) or [name] for name in names]
-    row, first, gap = 0.42, 1.9, 0.35
+    row, first, gap = 0.42, 1.9, 0.55  # the gap has room for the number of a full bar
     each = 2.4
     width = first + len(panels) * (each + gap) + 0.15
     heading = wrap(title or '', width - 0.4, 12)
@@ -118,18 +118,18 @@ def _draw(axes, panel: AuditPanel, leaking: Sequence[bool]) -> None:
             axes.plot([mark, mark], [y - 0.4, y + 0.4], color=INK, linewidth=1.6)
         end = np.nanmax([value, mark, 0])
         words = f'{value:.{panel.places}f}' if np.isfinite(value) else '–'
-        # a bar that nearly fills the axis has its number inside
-        inside = np.isfinite(value) and end > 0.8 * panel.limit
+        # beyond bar and mark, so that no mark strikes it through
         axes.annotate(
             words,
-            (value if inside else end, y),
-            xytext=(-5 if inside else 5, 0),
+            (end, y),
+            xytext=(5, 0),
             textcoords='offset points',
-            ha='right' if inside else 'left',
+            ha='left',
             va='center',
             fontsize=8,
             family=FONT,
-            color='white' if inside else INK,
+            color=INK,
+            annotation_clip=False,
         )
     axes.set_ylim(len(panel.values) - 0.45, -0.55)
     axes.set_xlim(0, panel.limit)

@@ -52,10 +52,19 @@ def test_axes_are_honest():
     assert -0.1 < panel(figure, 'Loss').get_ylim()[0] <= 0
     rate = panel(figure, 'Learning rate')
     assert rate.get_yscale() == 'log' and 'log' in rate.get_title(loc='left')
-    words = [
-        rate.yaxis.get_major_formatter()(tick, 0) for tick in (1e-4, 2e-4, 3e-4, 5e-5)
-    ]
-    assert words == ['1e-4', '2e-4', '', '5e-5']
+    assert [t.get_text() for t in rate.get_yticklabels()] == ['1e-4', '1e-3']
+
+
+def test_a_learning_rate_of_many_values_has_ticks_at_1_2_and_5():
+    rates = np.geomspace(1e-6, 3.5e-4, 50)
+    figure = training_curves({'a': {'lr': (np.arange(50), rates)}})
+    words = figure.axes[0].yaxis.get_major_formatter()
+    assert [words(t, 0) for t in (1e-4, 2e-4, 3e-4, 5e-5)] == [
+        '1e-4', '2e-4', '', '5e-5',
+    ]  # fmt: skip
+    steps = {'lr': ([1, 2], [3.5e-4, 3.5e-5])}
+    axes = training_curves({'a': steps}).axes[0]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ['3.5e-5', '3.5e-4']
 
 
 def test_iterations_become_epochs_where_their_number_is_known():

@@ -54,6 +54,20 @@ def test_nothing_overlaps():
         assert not any(a.overlaps(b) for b in boxes[:n])
 
 
+def test_no_mark_strikes_a_number_through():
+    panel = AuditPanel('ARI', [0.87, 1.0, 0.1], [0.79, 0.2, 0.95], 1, 3)
+    figure = graph_audit(NAMES, [panel, panel])
+    figure.canvas.draw()
+    for axes in figure.axes:
+        for words, line in zip(axes.texts, axes.lines):
+            ends = axes.transData.transform(line.get_xydata())[:, 0]
+            assert words.get_window_extent().x0 > ends.max()
+    _, second = (axes.get_window_extent() for axes in figure.axes)
+    for words in figure.axes[0].texts:
+        assert words.get_window_extent().x1 < second.x0
+    assert figure.axes[1].texts[1].get_window_extent().x1 < figure.bbox.x1
+
+
 def test_wrong_input_is_named():
     with pytest.raises(ValueError, match='at least one'):
         graph_audit([], [])
