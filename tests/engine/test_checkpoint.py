@@ -365,3 +365,17 @@ def test_outdated_checkpoints_go_after_the_new_one_is_there(images, tmp_path):
     assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_3.pth']
     pointer = (tmp_path / 'last_checkpoint').read_text()
     assert pointer == str(tmp_path / 'epoch_3.pth')
+
+
+def test_weights_to_use_hold_nothing_to_go_on_from(images, tmp_path):
+    """Epochs of 4 batches, steps of 3: a gradient waits when the best are saved."""
+    options = {'optim_wrapper.accumulative_counts': 3, 'train_cfg.max_epochs': 2}
+    options['default_hooks.checkpoint.save_best'] = 'reid/mAP'
+    train(make_config(images, tmp_path, **options))
+    assert 'gradients' in read_checkpoint(tmp_path / 'epoch_1.pth')
+    (best,) = tmp_path.glob('best_*.pth')
+    content = read_checkpoint(best)
+    assert not {'gradients', 'optimizer'} & content.keys()
+    assert best.stat().st_size < 1.2 * sum(
+        value.nbytes for value in content['state_dict'].values()
+    )

@@ -25,7 +25,7 @@ from mmpretrain.structures import DataSample
 
 from mmreid_gcl.apis import load_config
 from mmreid_gcl.datasets import PKSampler
-from mmreid_gcl.engine import PseudoLabelHook, extract_features
+from mmreid_gcl.engine import PseudoLabelHook, ResumableTrainLoop, extract_features
 from mmreid_gcl.engine.hooks import PositionSeedHook
 from mmreid_gcl.engine.step_watch import StepWatch
 from mmreid_gcl.models import UnsupervisedReID
@@ -295,6 +295,39 @@ def test_training_equals_that_of_one_process(images, tmp_path, one_process, worl
         assert furthest(weights, rank_weights) < 1e-3
 
 
+def _train_twice(rank, config, saving):
+    """With a checkpoint every epoch, and with one every iteration."""
+    often = Config(config)
+    often.merge_from_dict(saving)
+    return _train(rank, config), _train(rank, often.to_dict())
+
+
+def test_checkpoints_inside_epochs_change_nothing(images, tmp_path):
+    """Each rank's running statistics go into them, and stay what they were."""
+    options = {
+        'model.backbone.norm_cfg': dict(type='BN'),
+        'train_cfg.max_epochs': 2,
+        'train_dataloader.sampler.num_batches': 2,
+    }
+    config = _config(images, tmp_path / 'a', 2, **options)
+    config.val_dataloader = config.val_evaluator = config.val_cfg = None
+    saving = {
+        'work_dir': str(tmp_path / 'b'),
+        'default_hooks.checkpoint.by_epoch': False,
+    }
+    arguments = (config.to_dict(), saving)
+    for (epochs, weights), (other_epochs, other_weights) in run(
+        _train_twice, tmp_path / 'ranks', 2, *arguments
+    ):
+        for (labels, memories), (other_labels, other_memories) in zip(
+            epochs, other_epochs, strict=True
+        ):
+            assert np.array_equal(labels, other_labels)
+            assert furthest(memories, other_memories) == 0
+        assert furthest(weights, other_weights) == 0
+    assert (tmp_path / 'b' / 'iter_4.pth').exists()
+
+
 def _free_port():
     with socket.socket() as server:
         server.bind(('127.0.0.1', 0))
@@ -354,6 +387,20 @@ def test_two_launches_with_one_rendezvous(images, tmp_path):
 
 
 # ------------------------------------------------------------------ failures
+
+
+def _begin_at(rank):
+    loop = SimpleNamespace(_epoch=2 * rank, _iter=8 * rank)
+    together = SimpleNamespace(_epoch=2, _iter=8)
+    ResumableTrainLoop._begin_together(together)
+    return _message(ResumableTrainLoop._begin_together, loop)
+
+
+def test_a_checkpoint_that_one_machine_does_not_see(tmp_path):
+    for message in run(_begin_at, tmp_path / 'ranks', 2):
+        assert 'rank 0: epoch 1, after 0 iterations' in message
+        assert 'rank 1: epoch 3, after 8 iterations' in message
+        assert 'a work dir that all machines see' in message
 
 
 class _Unreadable(Images):

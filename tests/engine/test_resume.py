@@ -87,6 +87,15 @@ def test_validation_is_not_repeated(images, tmp_path):
     assert '"epoch": 1' in (tmp_path / 'last_validation.json').read_text()
 
 
+def test_resumed_without_validation(images, tmp_path):
+    """--no-validate: what the killed run owed is not asked for any more."""
+    assert run(disturbed(make_config(images, tmp_path), 'before_val_epoch', 1)) == -9
+    config = make_config(images, tmp_path, resume=True)
+    config.val_dataloader = config.val_evaluator = config.val_cfg = None
+    train(config)
+    assert (tmp_path / 'epoch_3.pth').exists()
+
+
 POINTS = [
     ('before_train', 1),
     ('before_train_epoch', 3),

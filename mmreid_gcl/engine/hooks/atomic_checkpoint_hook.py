@@ -61,11 +61,12 @@ class AtomicCheckpointHook(CheckpointHook):
             raise ValueError(f'{path}: {problem}{good}')
 
     def _save_checkpoint(self, runner: Runner) -> None:
-        if hasattr(runner.train_loop, 'collect'):
-            runner.train_loop.collect()
+        _collect(runner)
         together(partial(super()._save_checkpoint, runner))
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        if self.save_best:  # mmengine then writes the epoch's checkpoint again
+            _collect(runner)
         together(partial(super()._save_best_checkpoint, runner, metrics))
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict):
@@ -102,6 +103,11 @@ class AtomicCheckpointHook(CheckpointHook):
             self.file_backend.remove(path)
         elif self.file_backend.isdir(path):  # of deepspeed
             self.file_backend.rmtree(path)
+
+
+def _collect(runner: Runner) -> None:
+    if hasattr(runner._train_loop, 'collect'):
+        runner._train_loop.collect()
 
 
 def _own_state(runner: Runner) -> Mapping[str, Tensor]:

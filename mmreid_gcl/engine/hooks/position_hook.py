@@ -28,11 +28,12 @@ class PositionHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the position, and gradients that wait for their step."""
-        position = runner.train_loop.position(
-            checkpoint['meta'], resumable='optimizer' in checkpoint
-        )
+        resumable = 'optimizer' in checkpoint
+        position = runner.train_loop.position(checkpoint['meta'], resumable)
         checkpoint[_POSITION] = position.to_dict()
         buffers = runner.train_loop.take_buffers()
+        if not resumable:  # weights to use: nothing goes on from here
+            return
         if buffers:
             checkpoint[_BUFFERS] = buffers
         wrapper = runner.optim_wrapper

@@ -6,6 +6,7 @@ from __future__ import annotations
 import bisect
 import os.path as osp
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from mmengine import dist
 from mmengine.optim import OptimWrapper
@@ -18,6 +19,7 @@ from ..agreement import Vote, highest, together
 from ..checkpoint_files import ATOMIC, INTERRUPTED, point_to
 from ..hooks.position_hook import PositionHook
 from ..position import Position, ValidationRecord
+from ..rank_zero import on_rank_zero
 from ..signals import (
     EXIT_PREEMPTED,
     DeferredDeaths,
@@ -80,7 +82,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._inside_epoch = False
         self._validation_owed = False
         self._on_disk: tuple[int, int] | None = (0, 0)  # nothing to lose yet
-        self._buffers: list[dict] = []
+        self._buffers: list[dict] = []  # of the checkpoint being written
+        self._resumed_buffers: list[dict] = []  # of the one that is resumed
         self._vote: Vote | None = None
         runner.register_hook(PositionHook(), priority='VERY_HIGH')
 
@@ -129,7 +132,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             dist.all_reduce_params(gradients, op='mean')
         if self._inside_epoch:
             own = {name: value.cpu() for name, value in self._model().named_buffers()}
-            self._buffers = dist.all_gather_object(own)
+            of_all = dist.all_gather_object(own)
+            if dist.is_main_process():  # who writes
+                self._buffers = of_all
 
     def take_buffers(self) -> list[dict]:
         """What :meth:`collect` found, a dict of buffers for each rank."""
@@ -157,7 +162,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             )
         self._resumed = position
         self._on_disk = (meta['epoch'], meta['iter'])
-        self._buffers = buffers if len(buffers) == dist.get_world_size() else []
+        if len(buffers) == dist.get_world_size():
+            self._resumed_buffers = buffers
 
     def _model(self):
         return unwrapped(self.runner.model)
@@ -171,7 +177,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         Raises:
             Preempted: If a signal asked to stop. It is a ``SystemExit``.
             RuntimeError: If data cannot be loaded; the state is saved.
+            ValueError: If the processes do not begin at the same place.
         """
+        self._begin_together()
         self._vote = Vote()
         make_patient(self.dataloader)
         if self.runner.val_loop is not None:
@@ -183,12 +191,25 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 self.runner.logger.warning(self._farewell(str(stop)))
                 raise
 
+    def _begin_together(self) -> None:
+        """Refuse a resume from a checkpoint that not all processes have found."""
+        places = dist.all_gather_object((self._epoch, self._iter))
+        if len(set(places)) > 1:
+            text = '; '.join(
+                f'rank {rank}: epoch {epoch + 1}, after {done} iterations'
+                for rank, (epoch, done) in enumerate(places)
+            )
+            raise ValueError(
+                f'The processes would begin at different places ({text}). --resume '
+                'needs a work dir that all machines see, with the same checkpoint.'
+            )
+
     def _run(self):
         self.runner.call_hook('before_train')
         if self._resumed is None:
-            if dist.is_main_process() and self._iter == 0:
-                self._record.forget()
-        elif self._resumed.validation_owed and not self._is_validated():
+            if self._iter == 0:
+                on_rank_zero(self._record.forget)
+        elif self._is_validation_owed(self._resumed):
             self.runner.logger.info(
                 f'The resumed run owes the validation of epoch {self._epoch}.'
             )
@@ -211,10 +232,11 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         first = resumed.batch if resumed else 0
         self._epoch_start = self._iter - first
         self._skip(first)
-        if self._buffers:
-            own = self.take_buffers()[dist.get_rank()]
+        if self._resumed_buffers:
+            own = self._resumed_buffers[dist.get_rank()]
             for name, value in self._model().named_buffers():
                 value.copy_(own[name])
+            self._resumed_buffers = []
         try:
             with self._interruptible():
                 self.runner.call_hook('before_train_epoch')
@@ -345,12 +367,14 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         with self._interruptible():
             metrics = self.runner.val_loop.run()
         self._validation_owed = False
-        if dist.is_main_process():
-            self._record.write(self._epoch, metrics)
+        on_rank_zero(partial(self._record.write, self._epoch, metrics))
 
-    def _is_validated(self) -> bool:
+    def _is_validation_owed(self, resumed: Position) -> bool:
+        """Whether the run that is resumed was to validate and has not."""
+        if not resumed.validation_owed or self.runner.val_loop is None:
+            return False
         mine = dist.is_main_process() and self._record.epoch() == self._epoch
-        return bool(highest(int(mine)))
+        return not highest(int(mine))
 
     def _is_validation_due(self, epoch: int) -> bool:
         """Whether a validation follows when ``epoch`` epochs are done."""
