@@ -259,7 +259,9 @@ def run_command(table: Table, args: argparse.Namespace) -> str:
         words = [table.name]
     else:  # configs of the command line
         words = [name for name in args.what if name not in TABLES]
-    command = ['python tools/experiments.py run', *words]
+    installed = ROOT.name == '.mim'
+    tool = 'mmreid experiments' if installed else 'python tools/experiments.py'
+    command = [f'{tool} run', *words]
     if args.dataset:
         command.append(f'--dataset {args.dataset}')
     if args.cfg_options:
@@ -287,6 +289,10 @@ def draw(table: Table, rows: list, path: Path, options: dict | None) -> None:
 def collect(args: argparse.Namespace) -> int:
     """All results in one file."""
     results = gather_results(args.work_dir)
+    if not results:
+        raise ValueError(
+            f'{args.work_dir} holds no finished run (<experiment>/seed<n>/result.json).'
+        )
     write_results(args.out, results)
     print(f'{len(results)} results: {args.out}')
     return 0

@@ -465,6 +465,8 @@ def test_command_line(root, capsys, tmp_path, monkeypatch):
     assert f'experiments.py run {config} --cfg-options train_cfg.max_epochs=9`' in (
         said.out
     )
+    status, said = main('collect', f'--work-dir={tmp_path}/empty', '--out=x.json')
+    assert status == 2 and 'no finished run' in said.err
     status, said = main('table', config, f'--results={tmp_path}/nowhere.json')
     assert status == 2 and 'no such file' in said.err and 'collect' in said.err
     status, said = main('table', config, f'--work-dir={tmp_path}/empty')
