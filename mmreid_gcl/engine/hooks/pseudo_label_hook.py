@@ -188,8 +188,7 @@ class PseudoLabelHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Make the ranks' buffers one, for checkpoint, test and clustering."""
-        if dist.is_distributed():
-            dist.all_reduce_params(unwrapped(runner.model).buffers(), op='mean')
+        _average_buffers(unwrapped(runner.model))
 
     def after_train(self, runner: Runner) -> None:
         """Let go of the optimiser."""
@@ -279,6 +278,21 @@ class PseudoLabelHook(Hook):
             model.memory_heads, (outcome.features, outcome.refined)
         ):
             head.init_memory(features, labels)
+
+
+def _average_buffers(model) -> None:
+    """Give all ranks the mean; what is the same on all stays so to the bit.
+
+    Sum and quotient of equal numbers are exact in float64, which in their own
+    format they are not with three processes.
+    """
+    if not dist.is_distributed():
+        return
+    buffers = list(model.buffers())
+    means = [buffer.double() for buffer in buffers]
+    dist.all_reduce_params(means, op='mean')
+    for buffer, mean in zip(buffers, means):
+        buffer.copy_(mean)
 
 
 def _share_memories(model) -> None:
