@@ -6,9 +6,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
 
-from mmreid_gcl.clustering import adjusted_rand_index, graph_silhouette
+from mmreid_gcl.clustering import adjusted_rand_index
 
 
 @dataclass(frozen=True)
@@ -46,15 +45,15 @@ class LabelFreeSignals:
 
 
 def label_free_signals(
-    labels: np.ndarray, previous: np.ndarray, distances: csr_array | None
+    labels: np.ndarray, previous: np.ndarray, silhouette: float | None
 ) -> LabelFreeSignals:
     """Signs of quality of pseudo-labels.
 
     Args:
         labels (np.ndarray): (N,) clusters, -1 is an outlier.
         previous (np.ndarray): (N,) those of the epoch before.
-        distances (csr_array, optional): (N, N) thresholded Jaccard distances of
-            the embeddings that were clustered.
+        silhouette (float, optional): Theirs, by
+            :func:`~mmreid_gcl.clustering.graph_silhouette`.
 
     Returns:
         LabelFreeSignals: With their :attr:`~LabelFreeSignals.score`.
@@ -71,5 +70,5 @@ def label_free_signals(
     return LabelFreeSignals(
         clustered=float((labels >= 0).mean()) if len(labels) else 0.0,
         stability=adjusted_rand_index(labels, previous),
-        silhouette=None if distances is None else graph_silhouette(distances, labels),
+        silhouette=silhouette,
     )

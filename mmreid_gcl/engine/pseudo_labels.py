@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.utils import Timer
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from mmreid_gcl.clustering import (
@@ -32,8 +33,9 @@ class PseudoLabels:
         refined (Tensor | None): (N, 2C) unit-length relation-aware ones.
         unrefined_labels (np.ndarray | None): Labels of x alone, where they
             were asked for beside those of the refined embeddings.
-        silhouette (float | None): On the clusterer's graph of distances; None
-            if it has none. Needs no identities.
+        distances (csr_array | None): (N, N) graph of distances that the labels were
+            found on; None if the clusterer has none.
+        silhouette (float | None): On that graph. Needs no identities.
         seconds (dict): Time of each step.
     """
 
@@ -41,8 +43,19 @@ class PseudoLabels:
     features: Tensor
     refined: Tensor | None = None
     unrefined_labels: np.ndarray | None = None
+    distances: csr_array | None = None
     silhouette: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def set_labels(self, labels: np.ndarray) -> None:
+        """Take labels, and what they are worth on the graph.
+
+        Args:
+            labels (np.ndarray): (N,) clusters, -1 is an outlier.
+        """
+        self.labels = labels
+        if self.distances is not None:
+            self.silhouette = graph_silhouette(self.distances, labels)
 
 
 def cluster_embeddings(
@@ -83,20 +96,20 @@ def cluster_embeddings(
         seconds['refine'] = timer.since_last_check()
     clustered = features if refined is None or not refine else refined
     labels = clusterer(normalize(clustered.numpy()))
+    if np.shape(labels) != (len(features),):
+        raise ValueError(
+            f'{type(clusterer).__name__} gave labels of shape {np.shape(labels)} for '
+            f'{len(features)} images; expected {(len(features),)}.'
+        )
     seconds['cluster'] = timer.since_last_check()
-    # before a second clustering replaces the distances
-    distances = getattr(clusterer, 'distances_', None)
-    silhouette = None if distances is None else graph_silhouette(distances, labels)
-    unrefined_labels = None
+    outcome = PseudoLabels(labels, features, refined, seconds=seconds)
+    # before a second clustering replaces them in the clusterer
+    outcome.distances = getattr(clusterer, 'distances_', None)
+    outcome.set_labels(labels)
     if compare_unrefined and clustered is refined:
-        unrefined_labels = clusterer(normalize(features.numpy()))
-        # those that the labels came from; others read them too
-        if distances is not None:
-            clusterer.distances_ = distances  # type: ignore[attr-defined]  # has them
+        outcome.unrefined_labels = clusterer(normalize(features.numpy()))
         seconds['compare'] = timer.since_last_check()
-    return PseudoLabels(
-        labels, features, refined, unrefined_labels, silhouette, seconds
-    )
+    return outcome
 
 
 @torch.inference_mode()
@@ -125,14 +138,15 @@ def refine_embeddings(
 
 def report(
     outcome: PseudoLabels,
-    previous: np.ndarray | None = None,
+    stability: float | None = None,
     truth: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Scalars that describe pseudo-labels.
 
     Args:
         outcome (PseudoLabels): Of this epoch.
-        previous (np.ndarray, optional): (N,) labels of the last epoch.
+        stability (float, optional): Agreement with the labels of the last epoch;
+            see :class:`~mmreid_gcl.engine.label_free.LabelFreeSignals`.
         truth (np.ndarray, optional): (N,) identities, for the report alone.
 
     Returns:
@@ -141,9 +155,8 @@ def report(
         and ``recall`` of pairs, and the same with ``unrefined_`` before; ``seconds_*``.
     """
     scalars: dict[str, float] = dict(cluster_summary(outcome.labels))
-    # a resumed run may have other images
-    if previous is not None and len(previous) == len(outcome.labels):
-        scalars['stability'] = adjusted_rand_index(outcome.labels, previous)
+    if stability is not None:
+        scalars['stability'] = stability
     if outcome.silhouette is not None:
         scalars['silhouette'] = outcome.silhouette
     if truth is not None:

@@ -8,13 +8,21 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from scipy.sparse import csr_array
 
 from mmreid_gcl.checkpoint import read_checkpoint
-from mmreid_gcl.engine.hooks import label_free_best_hook as module
+from mmreid_gcl.clustering import (
+    DBSCANClusterer,
+    adjusted_rand_index,
+    graph_silhouette,
+)
+from mmreid_gcl.engine import PseudoLabelHook
+from mmreid_gcl.engine.hooks import pseudo_label_hook as module
 from mmreid_gcl.engine.label_free import LabelFreeSignals, label_free_signals
 
-from .tiny_training import differences, disturbed, make_config, run, train
+from .tiny_training import build, differences, disturbed, make_config, run, train
 
 
 def config_of(images, work_dir, hook='LabelFreeBestHook', **more):
@@ -50,13 +58,15 @@ def test_signals_by_hand():
     graph = csr_array(np.where(distances < 1, distances, 0))
     graph.setdiag(0)
     labels = np.array([0, 0, 1, 1, -1])
-    signals = label_free_signals(labels, labels, graph)
+    silhouette = graph_silhouette(graph, labels)
+    signals = label_free_signals(labels, labels, silhouette)
     assert signals.clustered == pytest.approx(0.8)
     assert signals.stability == pytest.approx(1)
     assert signals.silhouette == pytest.approx((0.6 - 0.2) / 0.6)
     assert signals.score == pytest.approx(0.8 * 2 / 3)
     assert label_free_signals(labels, labels, None).silhouette is None
-    assert label_free_signals(labels, np.array([0, 1, 0, 1, -1]), graph).score == 0
+    other = np.array([0, 1, 0, 1, -1])
+    assert label_free_signals(labels, other, silhouette).score == 0
     with pytest.raises(ValueError, match='as many'):
         label_free_signals(labels, labels[:4], None)
 
@@ -102,6 +112,54 @@ def test_best_file_that_is_gone_is_said(images, tmp_path):
     assert kept(tmp_path) == ['best_label_free_epoch_2.pth']
 
 
+class Recorder(Hook):
+    """Labels, signals and the graph of every epoch."""
+
+    priority = 'LOWEST'
+
+    def __init__(self):
+        self.seen = []
+
+    def before_train_epoch(self, runner):
+        (hook,) = (hook for hook in runner.hooks if isinstance(hook, PseudoLabelHook))
+        self.seen.append((hook.labels, hook.signals, hook.clusterer.distances_))
+
+
+def test_signals_are_of_the_labels_in_use(images, tmp_path):
+    config = config_of(images, tmp_path)
+    config.custom_hooks[2].compare_unrefined = False  # then the graph is the labels'
+    runner, recorder = build(config), Recorder()
+    runner.register_hook(recorder, priority='LOWEST')
+    runner.train()
+    (previous, nothing, _), *later = recorder.seen
+    assert nothing is None and len(later) == 2  # no labels came before the first
+    for labels, signals, distances in later:
+        assert signals.clustered == (labels >= 0).mean()
+        assert signals.stability == adjusted_rand_index(labels, previous)
+        assert signals.silhouette == graph_silhouette(distances, labels)
+        previous = labels
+
+
+def test_signals_of_labels_that_are_kept(images, tmp_path, monkeypatch):
+    """Where clustering finds nothing they are those of the epoch before."""
+    config = config_of(images, tmp_path, **{'train_cfg.max_epochs': 2})
+    config.custom_hooks[2].compare_unrefined = False
+    dbscan = DBSCANClusterer.__call__
+
+    def nothing(self, features):
+        labels = dbscan(self, features)
+        return labels if runner.epoch != 1 else np.full_like(labels, -1)
+
+    monkeypatch.setattr(DBSCANClusterer, '__call__', nothing)
+    runner, recorder = build(config), Recorder()
+    runner.register_hook(recorder, priority='LOWEST')
+    runner.train()
+    (first, *_), (second, signals, distances) = recorder.seen
+    assert np.array_equal(first, second)
+    assert signals.stability == pytest.approx(1)
+    assert signals.silhouette == graph_silhouette(distances, second) != 0
+
+
 def test_without_the_hook_that_clusters(images, tmp_path):
     config = config_of(images, tmp_path)
     config.custom_hooks = [dict(type='LabelFreeBestHook')]
@@ -141,14 +199,14 @@ def warnings():
             if record.levelno >= logging.WARNING:
                 lines.append(record.getMessage())
 
-    original = module.Runner.build_logger
+    original = Runner.build_logger
 
     def build_logger(self, *args, **kwargs):
         logger = original(self, *args, **kwargs)
         logger.addHandler(Keep())
         return logger
 
-    with mock.patch.object(module.Runner, 'build_logger', build_logger):
+    with mock.patch.object(Runner, 'build_logger', build_logger):
         yield lines
 
 

@@ -18,10 +18,11 @@ def people(spread, seed=0, count=6, shots=8, width=16):
 def test_silhouette_and_stability_without_any_label():
     clusterer = DBSCANClusterer(eps=0.6, min_samples=3, k1=8, k2=3)
     outcome = cluster_embeddings(people(0.05), clusterer)
-    scalars = report(outcome, previous=outcome.labels)
-    assert scalars['stability'] == pytest.approx(1)
+    assert outcome.distances is clusterer.distances_
+    scalars = report(outcome, stability=0.25)
+    assert scalars['stability'] == 0.25
     expected = graph_silhouette(clusterer.distances_, outcome.labels)
-    assert scalars['silhouette'] == expected
+    assert scalars['silhouette'] == expected == outcome.silhouette
     assert 'ari' not in scalars
     # it says that worse embeddings are worse
     worse = report(cluster_embeddings(people(0.25), clusterer))
@@ -43,9 +44,18 @@ def test_of_the_labels_that_are_used():
     alone = cluster_embeddings(*arguments).silhouette
     plain = cluster_embeddings(features, clusterer).silhouette
     assert alone != plain
-    assert cluster_embeddings(*arguments, compare_unrefined=True).silhouette == alone
+    both = cluster_embeddings(*arguments, compare_unrefined=True)
+    assert both.silhouette == alone
+    both.set_labels(np.roll(both.labels, 1))  # on the graph of the refined ones
+    assert both.silhouette == graph_silhouette(both.distances, both.labels) < alone
 
 
 def test_a_clusterer_without_a_graph():
     outcome = cluster_embeddings(people(0.1), lambda x: np.zeros(len(x), np.int64))
     assert outcome.silhouette is None and 'silhouette' not in report(outcome)
+
+
+def test_a_clusterer_that_miscounts():
+    """As one does that remembers the labels of other images."""
+    with pytest.raises(ValueError, match=r'shape \(47,\) for 48 images'):
+        cluster_embeddings(people(0.1), lambda x: np.zeros(len(x) - 1, np.int64))

@@ -6,17 +6,14 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from mmengine import dist
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmreid_gcl.registry import HOOKS
 
 from ..checkpoint_files import ATOMIC
-from ..label_free import LabelFreeSignals, label_free_signals
+from ..label_free import LabelFreeSignals
 from ..rank_zero import on_rank_zero
-from ..wrapping import unwrapped
 from .pseudo_label_hook import PseudoLabelHook
 
 _INFO = 'label_free_best'
@@ -50,11 +47,10 @@ class LabelFreeBestHook(Hook):
 
     def __init__(self, score_last: bool = True) -> None:
         self.score_last = score_last
-        self._previous: np.ndarray | None = None
         self._labels_hook: PseudoLabelHook  # since before_train
 
     def before_train(self, runner: Runner) -> None:
-        """Find the hook that clusters, and take the labels of a resumed run."""
+        """Find the hook that clusters."""
         hooks = [hook for hook in runner.hooks if isinstance(hook, PseudoLabelHook)]
         if len(hooks) != 1:
             raise ValueError(
@@ -62,32 +58,22 @@ class LabelFreeBestHook(Hook):
                 f'custom_hooks has {len(hooks)} of them.'
             )
         self._labels_hook = hooks[0]
-        self._previous = self._labels_hook.labels
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Score the labels that were just made, save the weights they describe."""
         if not getattr(runner.train_loop, 'resumes_inside_epoch', False):
-            self._consider(runner)
+            on_rank_zero(partial(self._keep_best, runner))
 
     def after_train(self, runner: Runner) -> None:
         """Score the weights after the last epoch."""
-        if self.score_last and self._previous is not None:
-            self._labels_hook._make_labels(
-                runner, unwrapped(runner.model), runner.train_loop.dataloader
-            )
-            self._consider(runner)
+        if self.score_last and self._labels_hook.labels is not None:
+            self._labels_hook.make_labels(runner)
+            on_rank_zero(partial(self._keep_best, runner))
 
-    def _consider(self, runner: Runner) -> None:
-        labels, previous = self._labels_hook.labels, self._previous
-        self._previous = labels
-        if previous is None or labels is None:
+    def _keep_best(self, runner: Runner) -> None:
+        signals = self._labels_hook.signals
+        if signals is None:  # no labels came before these
             return
-        if len(previous) == len(labels):
-            on_rank_zero(partial(self._keep_best, runner, labels, previous))
-
-    def _keep_best(self, runner: Runner, labels, previous) -> None:
-        distances = getattr(self._labels_hook.clusterer, 'distances_', None)
-        signals = label_free_signals(labels, previous, distances)
         runner.visualizer.add_scalars(
             {'pseudo_labels/label_free_score': signals.score}, step=runner.epoch + 1
         )
@@ -113,10 +99,9 @@ class LabelFreeBestHook(Hook):
             by_epoch=False,
             backend_args=dict(backend=ATOMIC),
         )
-        if dist.is_main_process():
-            for path in Path(runner.work_dir).glob(_NAME.format('*')):
-                if path.name != name:
-                    path.unlink()
+        for path in Path(runner.work_dir).glob(_NAME.format('*')):
+            if path.name != name:
+                path.unlink()
         runner.logger.info(f'{text}; the best so far, saved to {name}.')
 
     @staticmethod

@@ -20,6 +20,7 @@ from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import HOOKS, TASK_UTILS
 
 from ..extraction import extract_features
+from ..label_free import LabelFreeSignals, label_free_signals
 from ..pseudo_labels import PseudoLabels, cluster_embeddings, describe, report
 from ..rank_zero import on_rank_zero, shared_seed
 from ..step_watch import StepWatch
@@ -62,6 +63,11 @@ class PseudoLabelHook(Hook):
             (:func:`~mmreid_gcl.clustering.normalize_by_camera`). Cameras are no
             labels. Defaults to None, as in the paper.
 
+    Attributes:
+        labels (np.ndarray | None): (N,) those in use, on every rank.
+        signals (LabelFreeSignals | None): What the last clustering was worth, on rank
+            0; None before the second one, and where the images have changed.
+
     Raises:
         ValueError: If ``extract`` has no pipeline or ``camera_norm`` is unknown.
     """
@@ -99,6 +105,7 @@ class PseudoLabelHook(Hook):
         self.compare_unrefined = compare_unrefined
         self.camera_norm = camera_norm
         self.labels: np.ndarray | None = None
+        self.signals: LabelFreeSignals | None = None
         self._memories: list[dict] | None = None  # of an interrupted epoch
         self._watch: StepWatch | None = None
 
@@ -139,24 +146,35 @@ class PseudoLabelHook(Hook):
         An epoch that continues after an interruption has those it began with:
         the weights have moved since.
         """
-        model = unwrapped(runner.model)
         loader = runner.train_loop.dataloader
         if getattr(runner.train_loop, 'resumes_inside_epoch', False):
-            self._restore_memories(model)
+            self._restore_memories(unwrapped(runner.model))
         else:
-            self._make_labels(runner, model, loader)
+            self.make_labels(runner)
         # a resumed run has the seed of its checkpoint by now
         loader.sampler.seed = shared_seed(runner.seed)
         loader.sampler.set_epoch(runner.epoch)
         loader.sampler.set_labels(self.labels)
 
-    def _make_labels(self, runner: Runner, model, loader) -> None:
-        view = loader.dataset.with_pipeline(self.pipeline)
+    def make_labels(self, runner: Runner) -> None:
+        """Embed and cluster the training set with the weights of now.
+
+        Sets :attr:`labels`, :attr:`signals` and the memories. To be called on all
+        ranks.
+
+        Args:
+            runner (Runner): The runner of the training.
+        """
+        dataset = runner.train_loop.dataloader.dataset
+        self._make_labels(runner, unwrapped(runner.model), dataset)
+
+    def _make_labels(self, runner: Runner, model, dataset) -> None:
+        view = dataset.with_pipeline(self.pipeline)
         title = f'epoch {runner.epoch + 1}: embed'
         with exact_float32(not self.tf32):
             features = extract_features(model, view, title=title, **self.extract)
-        outcome = on_rank_zero(partial(self._cluster, runner, features, loader.dataset))
-        self._share_labels(outcome, len(loader.dataset))
+        outcome = on_rank_zero(partial(self._cluster, runner, features, dataset))
+        self._share_labels(outcome, len(dataset))
         on_rank_zero(partial(self._init_memories, model, outcome))
         _share_memories(model)
 
@@ -239,9 +257,18 @@ class PseudoLabelHook(Hook):
             compare_unrefined=self.compare_unrefined and truth is not None,
             normalize=normalize,
         )
+        previous = self.labels
+        if previous is not None and len(previous) != len(dataset):
+            previous = None  # a resumed run may have other images
         if outcome.labels.max(initial=-1) < 1:  # one cluster has nothing to tell apart
-            outcome.labels = self._fallback(runner)
-        scalars = report(outcome, self.labels, truth)
+            outcome.set_labels(self._fallback(runner, previous))
+        self.signals, stability = None, None
+        if previous is not None:
+            self.signals = label_free_signals(
+                outcome.labels, previous, outcome.silhouette
+            )
+            stability = self.signals.stability
+        scalars = report(outcome, stability, truth)
         runner.logger.info(describe(runner.epoch, scalars, len(dataset)))
         runner.visualizer.add_scalars(
             {f'pseudo_labels/{name}': value for name, value in scalars.items()},
@@ -249,8 +276,8 @@ class PseudoLabelHook(Hook):
         )
         return outcome
 
-    def _fallback(self, runner: Runner) -> np.ndarray:
-        if self.labels is None:
+    def _fallback(self, runner: Runner, previous: np.ndarray | None) -> np.ndarray:
+        if previous is None:
             raise RuntimeError(
                 'Clustering found no cluster in the first epoch, or one alone, which '
                 'leaves nothing to tell apart. With no cluster raise eps, lower '
@@ -261,7 +288,7 @@ class PseudoLabelHook(Hook):
             f'Epoch {runner.epoch + 1}: clustering found fewer than two clusters; the '
             'labels of the epoch before are kept.'
         )
-        return self.labels
+        return previous
 
     def _share_labels(self, outcome: PseudoLabels | None, count: int) -> None:
         shared = torch.empty(count, dtype=torch.int64)

@@ -26,7 +26,7 @@ class TrainingImagesHook(Hook):
     that cannot be clustered.
     """
 
-    priority = 'ABOVE_NORMAL'  # before PseudoLabelHook
+    priority = 'HIGH'  # before PseudoLabelHook
 
     def __init__(self) -> None:
         self._now: ImagesFingerprint | None = None
