@@ -159,6 +159,12 @@ def test_without_a_gpu(write, no_gpu, monkeypatch):
     assert cfg.env_cfg.dist_cfg.timeout == 7200
     assert cfg.env_cfg.dist_cfg.backend == 'gloo'
     assert cfg.model_wrapper_cfg.device_ids is None
+    assert not cfg.model_wrapper_cfg.find_unused_parameters
+    more += "\nmodel_wrapper_cfg = dict(type='Mine', device_ids=[0])"
+    more += '\nfind_unused_parameters = True'
+    wrapper = load_config(write(more=more), launcher='pytorch').model_wrapper_cfg
+    assert (wrapper.type, wrapper.device_ids) == ('Mine', None)
+    assert wrapper.find_unused_parameters
 
 
 @pytest.mark.parametrize('path', sorted(CONFIGS.glob('*.py')), ids=lambda p: p.name)

@@ -40,7 +40,8 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'{args.checkpoint}: there is no such checkpoint')
     if args.out and not Path(args.out).resolve().parent.is_dir():
         parser.error(f'--out: there is no folder {Path(args.out).parent}')
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    mpi = os.environ.get('OMPI_COMM_WORLD_LOCAL_RANK', args.local_rank)
+    os.environ.setdefault('LOCAL_RANK', str(mpi))
     return args
 
 

@@ -59,7 +59,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    mpi = os.environ.get('OMPI_COMM_WORLD_LOCAL_RANK', args.local_rank)
+    os.environ.setdefault('LOCAL_RANK', str(mpi))
     return args
 
 
@@ -92,6 +93,16 @@ def _find_data(cfg: Config) -> None:
             require_folder(root, f'the images of {name} (data_root)')
 
 
+def _resume(cfg: Config, checkpoint: str) -> None:
+    """``load_from`` is for the first start, a checkpoint of the run for the others."""
+    if checkpoint != 'auto':
+        cfg.resume, cfg.load_from = True, checkpoint
+    elif (Path(cfg.work_dir) / 'last_checkpoint').is_file():
+        cfg.resume, cfg.load_from = True, None
+    else:
+        cfg.resume = not cfg.get('load_from')
+
+
 def main() -> None:
     """Build the runner and train."""
     args = parse_args()
@@ -114,8 +125,7 @@ def main() -> None:
             )
         cfg.auto_scale_lr.enable = True
     if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        _resume(cfg, args.resume)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.train()
 

@@ -59,6 +59,9 @@ def load_config(
     fill_batch_size(cfg, world_size)
     if cfg.get('image_cache'):
         cache_images(cfg)
+    for name in _LOADERS:  # torch refuses workers that stay where there are none
+        if cfg.get(name) is not None and cfg[name].get('num_workers') == 0:
+            cfg[name].persistent_workers = False
     if not torch.cuda.is_available():
         _for_cpu(cfg, launcher)
     return cfg
@@ -171,9 +174,13 @@ def _for_cpu(cfg: Config, launcher: str) -> None:
     cfg.setdefault('env_cfg', ConfigDict())
     dist_cfg = dict(cfg.env_cfg.get('dist_cfg') or {}, backend='gloo')
     cfg.env_cfg.dist_cfg = dist_cfg
-    cfg.model_wrapper_cfg = dict(
-        type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
+    wrapper.update(cfg.get('model_wrapper_cfg') or {}, device_ids=None)
+    cfg.model_wrapper_cfg = wrapper
     # mmengine's launchers ask CUDA for a device whatever the backend
     if launcher in _PLACE and not torch.distributed.is_initialized():
         _name_meeting_place(launcher)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tools/train.py says before it builds anything."""
 
+import os
+
 import pytest
 
 from .conftest import TOOLS
@@ -54,3 +56,43 @@ def test_a_home_folder(train, tmp_path):
     (tmp_path / 'crops').mkdir()
     cfg = train('--cfg-options', 'data_root=~/crops')
     assert cfg.train_dataloader.dataset.data_root == '~/crops'
+
+
+@pytest.mark.parametrize(
+    ('begun', 'weights', 'expected'),
+    [
+        (False, 'w.pth', (False, 'w.pth')),  # the first start begins with the weights
+        (True, 'w.pth', (True, None)),
+        (False, None, (True, None)),
+        (True, None, (True, None)),
+    ],
+)
+def test_resume_and_weights_to_begin_with(train, tmp_path, begun, weights, expected):
+    (tmp_path / 'crops').mkdir()
+    work_dir = tmp_path / 'work'
+    work_dir.mkdir()
+    if begun:
+        (work_dir / 'last_checkpoint').write_text('epoch_1.pth')
+    options = ['--cfg-options', f'data_root={tmp_path / "crops"}']
+    options += [f'load_from={weights}'] if weights else []
+    cfg = train('--work-dir', str(work_dir), '--resume', *options)
+    assert (cfg.resume, cfg.load_from) == expected
+    cfg = train('--work-dir', str(work_dir), '--resume', 'epoch_7.pth', *options)
+    assert (cfg.resume, cfg.load_from) == (True, 'epoch_7.pth')
+
+
+def test_local_rank_of_mpi(train, tmp_path, monkeypatch):
+    monkeypatch.setenv('LOCAL_RANK', '')  # what the tool sets goes afterwards
+    monkeypatch.delenv('LOCAL_RANK')
+    monkeypatch.setenv('OMPI_COMM_WORLD_LOCAL_RANK', '3')
+    (tmp_path / 'crops').mkdir()
+    train('--cfg-options', f'data_root={tmp_path / "crops"}')
+    assert os.environ['LOCAL_RANK'] == '3'
+
+
+def test_no_workers_do_not_persist(train, tmp_path):
+    (tmp_path / 'crops').mkdir()
+    root = f'data_root={tmp_path / "crops"}'
+    cfg = train('--cfg-options', root, 'train_dataloader.num_workers=0')
+    assert not cfg.train_dataloader.persistent_workers
+    assert train('--cfg-options', root).train_dataloader.persistent_workers
