@@ -405,6 +405,15 @@ def test_tables_share_runs():
         assert two[3] in marks(sweep), sweep
 
 
+def test_baselines_of_each_data_set():
+    def labels(dataset):
+        return [row.label for row in named_table('baselines', dataset).rows]
+
+    assert labels('msmt17') == ['the method', 'Cluster Contrast, average']
+    assert labels('duke') == ['model 1 of table 2', *labels('msmt17')]
+    assert len(labels('synthetic')) == 6 and len(labels('market')) == 8
+
+
 def test_paper_numbers():
     duke = named_table('table2', 'duke')
     assert [row.paper['mAP'] for row in duke.rows] == [69.4, 70.6, 71.4, 72.1, 76.1, 77]

@@ -120,12 +120,12 @@ def run_report(
         FileNotFoundError: If the run has written no scalars.
     """
     scalars = read_scalars(work_dir)
-    report = HtmlReport(f'Run {work_dir.resolve().name}')
+    name = _name(work_dir)
+    report = HtmlReport(f'Run {name}')
     _summary(report, work_dir, cfg, scalars)
     _results(report, work_dir, scalars)
     missing = []
     report.section('Curves')
-    name = work_dir.resolve().name
     try:
         figure = training_curves(
             {name: scalars.series}, {name: scalars.iters_per_epoch}
@@ -153,6 +153,13 @@ def leak_of(cfg: Mapping) -> str | None:
                 'labels into the clustering: these results are not unsupervised.'
             )
     return None
+
+
+def _name(work_dir: Path) -> str:
+    """'seed1' of tools/experiments.py says nothing without the folder above."""
+    folder = work_dir.resolve()
+    one_of_many = folder.name.removeprefix('seed').isdigit()
+    return f'{folder.parent.name}/{folder.name}' if one_of_many else folder.name
 
 
 def _summary(report: HtmlReport, work_dir: Path, cfg: Config, scalars: Scalars) -> None:
