@@ -129,4 +129,7 @@ def connect(distances: sp.csr_array, links: int) -> sp.csr_array:
     far = sp.coo_array((np.full(len(rows), tiny), (rows, columns)), (n, n))
     union = (near + far + far.T).tocsr()
     union.data = np.clip(1 - union.data, 0, 1)
+    if union.nnz <= np.iinfo(np.int32).max:  # older scipy's trees take no other indices
+        union.indices = union.indices.astype(np.int32)
+        union.indptr = union.indptr.astype(np.int32)
     return union
