@@ -2,7 +2,6 @@
 """Evaluate a checkpoint: ``python tools/test.py CONFIG CHECKPOINT``."""
 
 import argparse
-import os
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -10,7 +9,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmreid_gcl.apis import load_config
-from mmreid_gcl.apis.command_line import add_config_options
+from mmreid_gcl.apis.command_line import add_config_options, name_local_rank
 from mmreid_gcl.apis.evaluation_output import KeepEvaluation
 
 
@@ -40,8 +39,7 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'{args.checkpoint}: there is no such checkpoint')
     if args.out and not Path(args.out).resolve().parent.is_dir():
         parser.error(f'--out: there is no folder {Path(args.out).parent}')
-    mpi = os.environ.get('OMPI_COMM_WORLD_LOCAL_RANK', args.local_rank)
-    os.environ.setdefault('LOCAL_RANK', str(mpi))
+    name_local_rank(args.local_rank)
     return args
 
 

@@ -2,7 +2,6 @@
 """Train a model: ``python tools/train.py CONFIG``."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -11,7 +10,12 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmreid_gcl.apis import load_config
-from mmreid_gcl.apis.command_line import MENDABLE, add_config_options, refuse
+from mmreid_gcl.apis.command_line import (
+    MENDABLE,
+    add_config_options,
+    name_local_rank,
+    refuse,
+)
 from mmreid_gcl.datasets.image_folder import require_folder
 
 
@@ -59,8 +63,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args()
-    mpi = os.environ.get('OMPI_COMM_WORLD_LOCAL_RANK', args.local_rank)
-    os.environ.setdefault('LOCAL_RANK', str(mpi))
+    name_local_rank(args.local_rank)
     return args
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,6 +58,16 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         help='override settings of the config, as key=value; data_root=FOLDER sets '
         'the folder of all its data sets',
     )
+
+
+def name_local_rank(given: int) -> None:
+    """Tell mmengine which GPU of its machine is this process's; mpirun does not.
+
+    Args:
+        given (int): ``--local_rank``, for where no launcher names it.
+    """
+    mpi = os.environ.get('OMPI_COMM_WORLD_LOCAL_RANK', given)
+    os.environ.setdefault('LOCAL_RANK', str(mpi))
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:

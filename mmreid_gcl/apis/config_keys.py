@@ -40,12 +40,12 @@ def check_options(cfg: Config, options: Iterable[str]) -> None:
     """
     runner = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
     whole = cfg.to_dict()  # a Config itself is no mapping
+    top = whole.keys() | runner | OF_THE_TOOLS
     for option in options:
-        _check(option, '', whole.keys() | runner | OF_THE_TOOLS, option.split('.')[0])
         part: Any = whole
         path = ''
         for key in option.split('.'):
-            known = known_keys(part, path) if path else None
+            known = known_keys(part, path) if path else top
             if known is not None:
                 _check(option, path, known, key)
             part = _inside(part, key)
@@ -119,8 +119,7 @@ def _inside(part: Any, key: str) -> Any:
     return None
 
 
-def _check(option: str, path: str, known: Iterable[str], key: str) -> None:
-    known = set(known)
+def _check(option: str, path: str, known: set[str], key: str) -> None:
     if key in known or key.startswith('_'):
         return
     near = difflib.get_close_matches(key, known, 1)
