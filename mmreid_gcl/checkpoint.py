@@ -2,8 +2,8 @@
 """Reading checkpoints without executing what is in them.
 
 A pickle can run any code. The stack's loader tries the safe way first and falls
-back to the other; importing this package replaces its loaders by those here, so
-that ``load_from``, ``resume`` and ``init_cfg`` never do.
+back to the other. Importing this package puts its own loaders before it, so that
+``load_from``, ``resume`` and ``init_cfg`` of a run of this package never do.
 """
 
 from __future__ import annotations
@@ -12,18 +12,22 @@ import io
 import os
 import re
 import sys
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlparse
 
-import numpy as np
 import torch
 from mmengine import dist
 from mmengine.fileio import get_file_backend
-from mmengine.logging import HistoryBuffer, print_log
+from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
 from mmengine.runner import checkpoint as stack
 from mmengine.runner.checkpoint import CheckpointLoader
+
+from . import plain_pickle
 
 #: What a run needs to go on; weights alone are for ``load_from``.
 TRAINING_STATE = ('meta', 'state_dict', 'message_hub', 'optimizer')
@@ -70,7 +74,6 @@ def read_checkpoint(
             f'{name}: expected a dict of weights, got a {type(content).__name__}.'
             f'{hint_of_good(path)}'
         )
-    content = _with_histories(content)
     if isinstance(content.get('meta'), Mapping) and 'config' in content['meta']:
         # on resume the stack would run this text as a Python config
         content['meta'] = {k: v for k, v in content['meta'].items() if k != 'config'}
@@ -135,61 +138,37 @@ def _why(error: Exception) -> str:
     )
 
 
-class _History:
-    """Stands for mmengine's ``HistoryBuffer`` while a file is read.
-
-    The class itself would put methods from the file in place of its own.
-    """
-
-
-def _no_getattr(*_: object) -> None:
-    """Stands for ``getattr``, with which a ``HistoryBuffer`` is pickled."""
-
-
-def _harmless() -> list:
-    core = getattr(np, '_core', None) or np.core
-    names = ('core', '_core')  # of numpy 1 and of numpy 2
-    functions = ('_reconstruct', 'scalar')
-    kinds = '?bBhHiIlLqQefdUS'
-    return [
-        (_History, 'mmengine.logging.history_buffer.HistoryBuffer'),
-        (_no_getattr, 'builtins.getattr'),
-        *(
-            (getattr(core.multiarray, function), f'numpy.{name}.multiarray.{function}')
-            for name in names
-            for function in functions
-        ),
-        np.ndarray,
-        np.dtype,
-        *{type(np.dtype(kind)) for kind in kinds},
-    ]
-
-
 def _load(source, map_location, mmap: bool) -> object:
-    options = dict(map_location=map_location, weights_only=True)
-    with torch.serialization.safe_globals(_harmless()):
-        try:
-            return torch.load(source, mmap=mmap or None, **options)
-        except RuntimeError as error:
-            if not mmap or 'mmap' not in str(error):
-                raise
-            # files of before torch 1.6 cannot be mapped
-            return torch.load(source, **options)
+    _check_sums(source)
+    return plain_pickle.load(source, map_location, mmap)
 
 
-def _with_histories(value: Any) -> Any:
-    """``value`` with mmengine's class in place of the stand-in."""
-    if isinstance(value, _History):
-        history = HistoryBuffer(max_length=int(getattr(value, 'max_length', 1000000)))
-        history._log_history = np.asarray(getattr(value, '_log_history', []))
-        history._count_history = np.asarray(getattr(value, '_count_history', []))
-        return history
-    if type(value) is dict or type(value).__name__ == 'OrderedDict':
-        for key, entry in value.items():
-            value[key] = _with_histories(entry)
-    elif type(value) in (list, tuple):
-        return type(value)(_with_histories(entry) for entry in value)
-    return value
+class DamagedError(ValueError):
+    """The content of a file is not what was written."""
+
+
+def _check_sums(source: str | Path | io.BytesIO) -> None:
+    """Compare every member of the zip with its CRC-32, which torch does not.
+
+    Files of before torch 1.6 are no zip and have no sums.
+    """
+    with ExitStack() as stack:
+        file = source
+        if not isinstance(file, io.BytesIO):
+            file = stack.enter_context(open(file, 'rb'))
+        begin = file.tell()
+        is_zip = file.read(4) == b'PK\x03\x04'
+        file.seek(begin)
+        if not is_zip:
+            return
+        with zipfile.ZipFile(file) as members:
+            packed = [m for m in members.infolist() if m.compress_type]
+            if packed:  # a small file could fill the memory
+                raise ValueError(f'its member {packed[0].filename} is compressed')
+            wrong = members.testzip()
+        file.seek(begin)
+    if wrong is not None:
+        raise DamagedError(f'the checksum of its member {wrong} is wrong')
 
 
 def load_from_local(filename: str, map_location=None) -> dict:
@@ -258,15 +237,69 @@ def _look_up(filename: str, urls: Mapping[str, str]) -> str:
     return urls[name]
 
 
+_rule: ContextVar[str] = ContextVar('checkpoint_rule', default='by scope')
+
+
+@contextmanager
+def safe_loading() -> Iterator[None]:
+    """Within it, mmengine's loaders are those of this module, whatever the scope."""
+    token = _rule.set('safe')
+    try:
+        yield
+    finally:
+        _rule.reset(token)
+
+
+@contextmanager
+def stack_loading() -> Iterator[None]:
+    """Within it, mmengine's loaders are its own. They can execute code in a file.
+
+    For programs that import this package and load files of other projects, which
+    they trust, while no Runner of another ``default_scope`` is active.
+    """
+    token = _rule.set('stack')
+    try:
+        yield
+    finally:
+        _rule.reset(token)
+
+
+def _is_safe() -> bool:
+    """Whether this load is ours: not if another project's Runner is at work."""
+    rule = _rule.get()
+    if rule != 'by scope':
+        return rule == 'safe'
+    scope = DefaultScope.get_current_instance()
+    return scope is None or scope.scope_name == __package__
+
+
+def _chosen(safe: Callable, own: Callable | None) -> Callable:
+    """``safe``, or the stack's own loader where another project loads."""
+
+    def load(*args, **kwargs) -> dict:
+        loader = safe if own is None or _is_safe() else own
+        return loader(*args, **kwargs)
+
+    return load
+
+
 def use_safe_loaders() -> None:
-    """Make all of mmengine's checkpoint loading go through this module."""
+    """Make mmengine's checkpoint loading go through this module.
+
+    It does for a Runner whose ``default_scope`` is this package's, where there is no
+    Runner, and within :func:`safe_loading`. A Runner of another project loads as if
+    this package was not imported, and so does everything in :func:`stack_loading`.
+    """
+    schemes = CheckpointLoader._schemes
     for prefixes, loader in (
-        ('', load_from_local),
+        (('',), load_from_local),
         (('http://', 'https://'), load_from_http),
         (('modelzoo://', 'torchvision://'), load_from_torchvision),
         (('open-mmlab://', 'openmmlab://'), load_from_openmmlab),
-        ('mmcls://', load_from_mmcls),
+        (('mmcls://',), load_from_mmcls),
         ((r'(\S+\:)?s3://', r'(\S+\:)?petrel://'), load_from_ceph),
-        ('pavi://', load_from_pavi),
+        (('pavi://',), load_from_pavi),
     ):
-        CheckpointLoader.register_scheme(prefixes, loader, force=True)
+        for prefix in prefixes:
+            chosen = _chosen(loader, schemes.get(prefix))
+            CheckpointLoader.register_scheme(prefix, chosen, force=True)

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-from mmreid_gcl.checkpoint import read_checkpoint
+from mmreid_gcl.checkpoint import read_checkpoint, safe_loading
 from mmreid_gcl.registry import MODELS
 
 
@@ -124,7 +124,7 @@ def load_model(
         settings.backbone.pop('init_cfg', None)
     model = MODELS.build(settings)
     if checkpoint is None:
-        with _quiet():
+        with _quiet(), safe_loading():
             model.init_weights()
     else:
         load_state(model, checkpoint)

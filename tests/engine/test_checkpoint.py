@@ -1,27 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: written whole, read without running what is in them."""
 
+import datetime
 import errno
+import io
 import os
 import pickle
 import resource
 import signal
 import subprocess
 import sys
-from collections import OrderedDict
+import zipfile
+from argparse import Namespace
+from collections import OrderedDict, defaultdict, deque
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from mmengine.fileio import get_file_backend
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.model import BaseModule
+from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 
 from mmreid_gcl import checkpoint as reading
 from mmreid_gcl.apis import loading
-from mmreid_gcl.checkpoint import last_good_checkpoint, read_checkpoint
+from mmreid_gcl.checkpoint import (
+    last_good_checkpoint,
+    read_checkpoint,
+    safe_loading,
+    stack_loading,
+)
 from mmreid_gcl.engine.checkpoint_files import (
     ATOMIC,
     point_to,
@@ -194,6 +207,235 @@ def test_what_mmengine_keeps_is_read(tmp_path):
     other.load_state_dict(loaded['message_hub'])
     assert other.get_scalar('train/loss').mean() == 1.0
     assert other.get_info('best_score') == 3
+
+
+def test_every_flipped_bit_is_seen_or_changes_nothing(tmp_path):
+    rng = np.random.default_rng(0)
+    whole = dict(
+        meta=dict(epoch=3, text='a' * 50),
+        state_dict=dict(w=torch.arange(400.0), b=torch.arange(7)),
+        message_hub=dict(h=HistoryBuffer([1.0, 2.0], [1, 1])),
+        optimizer=dict(state={0: dict(exp_avg=torch.ones(400))}),
+    )
+    path = tmp_path / 'a.pth'
+    torch.save(whole, path)
+    data = path.read_bytes()
+    refused = 0
+    readers = (read_checkpoint, partial(read_checkpoint, mmap=True))
+    for place in rng.choice(8 * len(data), 400, replace=False):
+        damaged = bytearray(data)
+        damaged[place // 8] ^= 1 << (place % 8)
+        path.write_bytes(damaged)
+        for read in readers:
+            try:
+                loaded = read(path)
+            except ValueError as error:
+                refused += 1
+                assert str(path) in str(error)
+                continue
+            assert torch.equal(loaded['state_dict']['w'], whole['state_dict']['w'])
+            assert torch.equal(loaded['state_dict']['b'], whole['state_dict']['b'])
+            moment = loaded['optimizer']['state'][0]['exp_avg']
+            assert torch.equal(moment, torch.ones(400)) and loaded['meta']['epoch'] == 3
+    assert refused > 400  # padding and dates may change
+    path.write_bytes(data)
+    assert read_checkpoint(path)['meta'] == whole['meta']
+
+
+def test_a_file_whose_sums_are_wrong_is_no_good_checkpoint(tmp_path):
+    save_state(tmp_path / 'epoch_1.pth', big=torch.arange(1000.0))
+    os.utime(tmp_path / 'epoch_1.pth', (1, 1))
+    save_state(tmp_path / 'epoch_2.pth', big=torch.arange(1000.0))
+    data = bytearray((tmp_path / 'epoch_2.pth').read_bytes())
+    data[data.index(torch.arange(500.0, 510.0).numpy().tobytes())] ^= 1
+    (tmp_path / 'epoch_2.pth').write_bytes(data)
+    assert last_good_checkpoint(tmp_path) == tmp_path / 'epoch_1.pth'
+    for read in (read_checkpoint, loading.load_checkpoint_file):
+        with pytest.raises(ValueError, match=r'damaged.*checksum.*epoch_1'):
+            read(tmp_path / 'epoch_2.pth')
+    with pytest.raises(ValueError, match='checksum'):
+        read_checkpoint(io.BytesIO(data))
+
+
+def test_a_packed_member_is_refused(tmp_path):
+    save_state(tmp_path / 'a.pth')
+    with (
+        zipfile.ZipFile(tmp_path / 'a.pth') as source,
+        zipfile.ZipFile(tmp_path / 'b.pth', 'w', zipfile.ZIP_DEFLATED) as out,
+    ):
+        for name in source.namelist():
+            out.writestr(name, source.read(name))
+    with pytest.raises(ValueError, match=r'b\.pth.*is compressed'):
+        read_checkpoint(tmp_path / 'b.pth')
+
+
+HARMLESS = dict(
+    config=ConfigDict(a=1, b=ConfigDict(c=[1])),
+    default=defaultdict(list, a=[1]),
+    queue=deque([1, 2], maxlen=3),
+    path=Path('/a/b'),
+    empty=np.empty(0),
+    empty_rows=np.zeros((0, 3), np.float32),
+    by_columns=np.arange(6).reshape(2, 3).T,
+    other_order=np.arange(3, dtype='>i4'),
+    texts=np.array(['a', 'b\u00e4']),
+    bytes=np.array([b'a', b'xyz']),
+    no_texts=np.array([], 'U3'),
+    objects=np.array([1, None, 'x', 2.5], object),
+    half=np.float16(2),
+    complex=np.array([1 + 2j]),
+    truth=np.array([True, False]),
+    text=np.str_('abc'),
+    dtype=np.dtype('f4'),
+    frozen=frozenset([1, 2]),
+    slice=slice(1, 2),
+    range=range(3),
+    time=datetime.datetime(2020, 1, 2, 3),
+    no_bytes=b'',
+    some_bytes=b'abc',
+    numbers=(1j, 10**30, {1, 2}, bytearray(b'x')),
+    torch=(torch.Size([2]), torch.float32, torch.device('cpu')),
+)
+AS_PLAIN = dict(queue=[1, 2])
+
+
+@pytest.mark.parametrize('name', HARMLESS)
+def test_harmless_content_is_read(tmp_path, name):
+    value, expected = HARMLESS[name], AS_PLAIN.get(name, HARMLESS[name])
+    torch.save(dict(value=value, inside=[(value,)]), tmp_path / 'a.pth')
+    loaded = read_checkpoint(tmp_path / 'a.pth')
+    for found in (loaded['value'], loaded['inside'][0][0]):
+        if isinstance(expected, np.ndarray):
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected)
+        else:
+            assert found == expected
+
+
+def test_namespaces_and_empty_histories_are_read(tmp_path):
+    args = Namespace(lr=1.0, sizes=[np.ones(2)])
+    torch.save(dict(args=args, history=HistoryBuffer()), tmp_path / 'a.pth')
+    loaded = read_checkpoint(tmp_path / 'a.pth')
+    assert loaded['args']['lr'] == 1 and loaded['args']['sizes'][0].tolist() == [1, 1]
+    assert len(loaded['history'].data[0]) == 0
+
+
+class Crafted:
+    """An array whose pickle says something else than NumPy would write."""
+
+    def __init__(self, shape, dtype, data):
+        self.shape, self.dtype, self.data = shape, dtype, data
+
+    def __reduce__(self):
+        core = getattr(np, '_core', None) or np.core
+        state = (1, self.shape, self.dtype, False, self.data)
+        return core.multiarray._reconstruct, (np.ndarray, (0,), b'b'), state
+
+
+class CraftedDtype:
+    def __init__(self, name, state):
+        self.name, self.state = name, state
+
+    def __reduce__(self):
+        return np.dtype, (self.name, False, True), self.state
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        Crafted((2,), CraftedDtype('U4', (3, '<', None, None, None, -4, 4, 0)), b'x'),
+        Crafted((2,), CraftedDtype('S4', (3, '|', None, None, None, -1, 1, 0)), b'xx'),
+        Crafted((1,), CraftedDtype('U1', (3, '<', None, None, None, 2**30, 4, 0)), b''),
+        Crafted(
+            (1,), CraftedDtype('V8', (3, '|', None, ('a',), {}, 8, 1, 0)), b'x' * 8
+        ),
+        Crafted(
+            (1,), CraftedDtype('f8', (3, '<', ('f8', (2,)), None, None, 8, 8, 0)), b''
+        ),
+        Crafted((10**9,), np.dtype('f8'), b'x' * 8),
+        Crafted((-1, -1), np.dtype('f8'), b'x' * 8),
+        Crafted((1,), np.dtype('f8'), 10**12),
+        Crafted((1,), 'f8', b'x' * 8),
+        Crafted((1,), np.dtype('O'), b'x' * 8),
+        Crafted((1,), np.dtype('U1'), b'\xff' * 4),
+    ],
+)
+def test_crafted_arrays_are_refused(tmp_path, value):
+    torch.save(dict(a=value), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=r'a\.pth'):
+        read_checkpoint(tmp_path / 'a.pth')
+
+
+def test_truth_of_a_crafted_array_is_zero_or_one(tmp_path):
+    value = Crafted((3,), np.dtype('?'), bytes([0, 1, 255]))
+    torch.save(dict(a=value), tmp_path / 'a.pth')
+    loaded = read_checkpoint(tmp_path / 'a.pth')['a']
+    assert loaded.view(np.uint8).tolist() == [0, 1, 1]
+
+
+def test_reading_leaves_alone_what_others_registered(tmp_path):
+    core = getattr(np, '_core', None) or np.core
+    of_numpy = [
+        core.multiarray._reconstruct,
+        np.ndarray,
+        np.dtype,
+        np.dtypes.Int64DType,
+    ]
+    path = tmp_path / 'a.pth'
+    torch.save(dict(a=np.arange(3)), path)
+    before = torch.serialization.get_safe_globals()
+    read_checkpoint(path)
+    assert torch.serialization.get_safe_globals() == before
+    with torch.serialization.safe_globals(of_numpy):
+        registered = set(torch.serialization.get_safe_globals())
+        read_checkpoint(path)
+        assert set(torch.serialization.get_safe_globals()) == registered
+        assert type(torch.load(path, weights_only=True)['a']) is np.ndarray
+    with pytest.raises(pickle.UnpicklingError):  # what is ours serves nobody else
+        torch.load(path, weights_only=True)
+
+
+def test_many_threads_read_at_a_time(tmp_path):
+    path = tmp_path / 'a.pth'
+    torch.save(dict(a=np.arange(3), h=HistoryBuffer([1.0], [1])), path)
+    core = getattr(np, '_core', None) or np.core
+    of_numpy = [
+        core.multiarray._reconstruct,
+        np.ndarray,
+        np.dtype,
+        np.dtypes.Int64DType,
+    ]
+    foreign = tmp_path / 'b.pth'
+    torch.save(dict(a=np.arange(3)), foreign)
+
+    def read(i):
+        if i % 4:
+            return read_checkpoint(path)['a'].tolist()
+        return torch.load(foreign, weights_only=True)['a'].tolist()
+
+    with torch.serialization.safe_globals(of_numpy), ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(read, range(200))) == [[0, 1, 2]] * 200
+
+
+class OfAnotherProject:
+    value = 3
+
+
+@pytest.mark.parametrize('scope', ['mmpretrain', 'mmengine'])
+def test_other_projects_load_as_before(tmp_path, scope):
+    path = str(tmp_path / 'a.pth')
+    torch.save(dict(state_dict={}, extra=OfAnotherProject()), path)
+    with pytest.raises(ValueError, match='could execute code'):
+        CheckpointLoader.load_checkpoint(path)
+    with stack_loading():  # the documented way out
+        assert CheckpointLoader.load_checkpoint(path)['extra'].value == 3
+    DefaultScope.get_instance(f'a run of {scope}', scope_name=scope)
+    assert CheckpointLoader.load_checkpoint(path)['extra'].value == 3
+    with safe_loading(), pytest.raises(ValueError, match='could execute code'):
+        CheckpointLoader.load_checkpoint(path)
+    DefaultScope.get_instance(f'ours after {scope}', scope_name='mmreid_gcl')
+    with pytest.raises(ValueError, match='could execute code'):
+        CheckpointLoader.load_checkpoint(path)
 
 
 def save_state(path, **more):
