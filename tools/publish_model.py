@@ -12,9 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config
-
 from mmreid_gcl.apis.command_line import run_tool
+from mmreid_gcl.apis.config import read_config
 from mmreid_gcl.apis.publish import publish_checkpoint
 
 
@@ -28,7 +27,7 @@ def publish(argv: Sequence[str] | None) -> int:
     parser.add_argument('out', help='name of the file, to which the hash is added')
     parser.add_argument('--config', help='config file, if the checkpoint has none')
     args = parser.parse_args(argv)
-    config = Config.fromfile(args.config) if args.config else None
+    config = read_config(args.config) if args.config else None
     path = publish_checkpoint(args.checkpoint, args.out, config)
     megabytes = [Path(name).stat().st_size / 2**20 for name in (args.checkpoint, path)]
     print(f'{path}: {megabytes[1]:.1f} MiB (was {megabytes[0]:.1f})')

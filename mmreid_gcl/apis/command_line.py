@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 from ..packaged import find_config
+from .config import read_config
 from .config_keys import check_options
 from .images import read_image
 
@@ -141,7 +142,7 @@ def build_inferencer(args: argparse.Namespace):
     if args.cfg_options:
         if not model.endswith('.py'):
             raise ValueError('--cfg-options needs a config file as the model.')
-        model = Config.fromfile(model)
+        model = read_config(model)
         check_options(model, args.cfg_options)
         model.merge_from_dict(args.cfg_options)
     try:

@@ -18,6 +18,39 @@ from .config_keys import check_options
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
+def read_config(path: str | Path) -> Config:
+    """Run a config file, a Python program, and keep what it sets.
+
+    Args:
+        path (str | Path): The file.
+
+    Returns:
+        Config: Its settings.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no Python file, or cannot be run. mmengine also reads
+            YAML and JSON and runs code that they name, which one does not expect of
+            them, so they are refused.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: there is no such config file.')
+    if path.suffix != '.py':
+        raise ValueError(
+            f'{path}: expected a config in Python (.py). Configs in YAML or JSON can '
+            'run code as well, through custom_imports and tags, and are not read.'
+        )
+    try:
+        return Config.fromfile(path)
+    except OSError:
+        raise
+    except Exception as error:  # a config is a program: it raises all kinds
+        raise ValueError(
+            f'{path}: this config cannot be read ({type(error).__name__}: {error}).'
+        ) from error
+
+
 def load_config(
     path: str,
     options: Mapping | None = None,
@@ -44,7 +77,7 @@ def load_config(
             a setting that there is not.
     """
     path = str(find_config(path))
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     if options:
         check_options(cfg, options)
         if 'data_root' in options:  # before what an option says of one data set

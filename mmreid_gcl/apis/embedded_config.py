@@ -10,8 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmreid_gcl.registry import HOOKS, MODELS, TASK_UTILS, TRANSFORMS
-
+from .allowed_parts import allowed_part
 from .loading import load_checkpoint_file
 from .transforms import find_pseudo_label_hook, find_test_pipeline
 
@@ -26,8 +25,9 @@ def config_of_checkpoint(path: str | Path) -> Config:
 
     mmengine keeps the config as Python text in every checkpoint. Here it is
     parsed, not run: nothing but literals and ``dict(...)`` is understood, and
-    only types of the registries may be named. A file from elsewhere cannot
-    make this program call anything else.
+    only parts on the list of :mod:`~mmreid_gcl.apis.allowed_parts` are built, with
+    plain arguments. A file from elsewhere cannot make this program call anything
+    else.
 
     Args:
         path (str | Path): The checkpoint.
@@ -67,19 +67,24 @@ def usable_config(settings: Config) -> Config:
         the ``PseudoLabelHook`` in ``custom_hooks``.
 
     Raises:
-        ValueError: If model or transforms are missing, or a type is not
-            registered.
+        ValueError: If model or transforms are missing, or something in it is not
+            what a file may build (:mod:`~mmreid_gcl.apis.allowed_parts`).
     """
     if not settings.get('model'):
         raise ValueError('it has no model')
-    kept = dict(model=settings.model, test_pipeline=find_test_pipeline(settings))
-    check_types(kept['model'], 'model')
-    check_types(kept['test_pipeline'], 'test_pipeline')
-    hook = find_pseudo_label_hook(settings)
+    try:
+        steps = find_test_pipeline(settings)
+        hook = find_pseudo_label_hook(settings)
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f'a part of it is no dict ({error})') from error
+    kept = dict(
+        model=allowed_part(settings.model, 'model'),
+        test_pipeline=[allowed_part(step, 'test_pipeline') for step in steps],
+    )
     if hook:
-        hook.pop('extract', None)
-        check_types(hook, 'PseudoLabelHook')
-        kept['custom_hooks'] = [hook]
+        for name in ('extract', 'priority'):
+            hook.pop(name, None)
+        kept['custom_hooks'] = [allowed_part(hook, 'PseudoLabelHook')]
     return Config(kept)
 
 
@@ -137,50 +142,3 @@ def _is_dict_call(node: ast.Call) -> bool:
         and all(isinstance(item, ast.Dict) for item in node.args)
         and all(word.arg for word in node.keywords)
     )
-
-
-def check_types(settings: Any, place: str) -> None:
-    """Refuse types that are not registered, such as ``type='os.system'``.
-
-    mmengine imports whatever dotted name a ``type`` holds.
-
-    Args:
-        settings (Any): A config, possibly nested.
-        place (str): For the message.
-
-    Raises:
-        ValueError: If one is found.
-    """
-    if isinstance(settings, (list, tuple)):
-        for item in settings:
-            check_types(item, place)
-    if not isinstance(settings, dict):
-        return
-    kind = settings.get('type')
-    if kind is not None:
-        # init_cfg and norm_cfg have registries of their own; plain names of
-        # them import nothing
-        plain = isinstance(kind, str) and '.' not in kind
-        if not plain and not _registered(kind):
-            raise ValueError(
-                f'{place} names the type {kind!r}, which is not registered'
-            )
-    for value in settings.values():
-        check_types(value, place)
-
-
-def _registered(kind: Any) -> bool:
-
-    import mmreid_gcl.clustering
-    import mmreid_gcl.engine
-    import mmreid_gcl.models  # noqa: F401  (all of them register their classes)
-
-    if not isinstance(kind, str) or kind.count('.') != 1:
-        return False
-    scope, name = kind.split('.')
-    for registry in (MODELS, TRANSFORMS, HOOKS, TASK_UTILS):
-        while registry is not None:
-            if registry.scope == scope and name in registry.module_dict:
-                return True
-            registry = registry.parent
-    return False

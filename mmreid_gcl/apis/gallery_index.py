@@ -77,16 +77,13 @@ class GalleryIndex:
             )
         if not np.isfinite(features).all():
             raise ValueError('GalleryIndex: features must be finite numbers.')
-        index = faiss.IndexFlatIP(features.shape[1])
-        index.add(features)
-        self._fill(index, paths, cameras, root, model_hash, failed)
-
-    def _fill(self, index, paths, cameras, root, model_hash, failed) -> None:
-        if not len(paths) == len(cameras) == index.ntotal:
+        if not len(paths) == len(cameras) == len(features):
             raise ValueError(
-                f'GalleryIndex: {index.ntotal} features, {len(paths)} paths and '
+                f'GalleryIndex: {len(features)} features, {len(paths)} paths and '
                 f'{len(cameras)} cameras; expected as many of each.'
             )
+        index = faiss.IndexFlatIP(features.shape[1])
+        index.add(features)
         self._index = index
         self.paths = list(paths)
         self.cameras = list(cameras)
@@ -271,17 +268,34 @@ class GalleryIndex:
                 f'{model_hash[:8]}. Their embeddings cannot be compared. Give the '
                 'model that built the gallery, or build it again.'
             )
-        index = faiss.deserialize_index(np.frombuffer(data, np.uint8))
-        gallery = cls.__new__(cls)
-        gallery._fill(
-            index,
+        return cls(
+            _flat_features(path / _INDEX, data, meta['images'], meta['dim']),
             meta['paths'],
             meta['cameras'],
             meta['root'] if root is None else root,
             meta['model_hash'],
             meta['failed'],
         )
-        return gallery
+
+
+def _flat_features(path: Path, data: bytes, images: int, dim: int) -> np.ndarray:
+    """The (N, C) features in an index of faiss, taken out without its reader.
+
+    That reader also takes kinds of index that name other files, and crashes on
+    crafted ones.
+    """
+    empty = faiss.serialize_index(faiss.IndexFlatIP(max(dim, 1))).tobytes()
+    size = 4 * images * dim
+    kind_and_width = 8
+    if (
+        len(data) != len(empty) + size
+        or data[:kind_and_width] != empty[:kind_and_width]
+    ):
+        raise ValueError(
+            f'{path}: expected a flat index of {images} embeddings of width {dim}, '
+            'this is another one. Build the gallery again.'
+        )
+    return np.frombuffer(data, '<f4', offset=len(empty)).reshape(images, dim)
 
 
 def is_gallery(path: str | Path) -> bool:

@@ -22,6 +22,7 @@ from mmreid_gcl.datasets.image_folder import log
 from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import TRANSFORMS
 
+from .config import read_config
 from .fingerprint import model_fingerprint
 from .folder import list_folder
 from .gallery_index import GalleryIndex, Match
@@ -424,14 +425,7 @@ def _read_config(
             'with its config.'
         )
     if path.suffix in ('.py', '.json', '.yaml', '.yml'):
-        try:
-            return Config.fromfile(path), weights
-        except OSError:
-            raise
-        except Exception as error:  # a config is a program: it raises all kinds
-            raise ValueError(
-                f'{path}: this config cannot be read ({type(error).__name__}: {error}).'
-            ) from error
+        return read_config(path), weights
     from .embedded_config import config_of_checkpoint
 
     return config_of_checkpoint(path), path if weights is None else weights

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 
+from mmreid_gcl.datasets.image_folder import log
 from mmreid_gcl.version import __version__
 
 from .embedded_config import config_of_checkpoint, usable_config
@@ -24,7 +26,9 @@ def publish_checkpoint(
     Optimiser, schedules, histories, pseudo-labels and memories are left out. Of
     the config the model, the test transforms and the clustering stay: no path
     of the machine that trained it. The file can be given to
-    :class:`~mmreid_gcl.apis.ReIDInferencer` alone.
+    :class:`~mmreid_gcl.apis.ReIDInferencer` alone, unless ``config`` has parts that
+    are not on the list of :mod:`~mmreid_gcl.apis.allowed_parts`: then it stays out,
+    with a warning.
 
     Args:
         source (str | Path): A checkpoint of a training.
@@ -39,9 +43,10 @@ def publish_checkpoint(
         FileNotFoundError: If there is no such checkpoint.
         ValueError: If it is damaged, has no config, or does not fit it.
     """
-    config = config_of_checkpoint(source) if config is None else usable_config(config)
-    if 'backbone' in config.model:
-        config.model.backbone.pop('init_cfg', None)
+    if config is None:
+        config = published = config_of_checkpoint(source)
+    else:
+        published = _published(config)
     model = load_model(config, source, 'cpu')
     meta = load_checkpoint_file(source).get('meta')
     kept = {
@@ -50,7 +55,11 @@ def publish_checkpoint(
         if isinstance(meta, dict) and name in meta
     }
     content = dict(
-        meta=dict(**kept, cfg=config.pretty_text, mmreid_gcl_version=__version__),
+        meta=dict(
+            **kept,
+            cfg=published.pretty_text if published else '',
+            mmreid_gcl_version=__version__,
+        ),
         # copies, so that no view drags its whole storage along
         state_dict={name: v.clone() for name, v in model.state_dict().items()},
     )
@@ -62,3 +71,18 @@ def publish_checkpoint(
     final = out.with_name(f'{out.stem}-{digest[:8]}.pth')
     os.replace(part, final)
     return final
+
+
+def _published(config: Config) -> Config | None:
+    """The part of a config that readers of the file may build, if they may."""
+    try:
+        return usable_config(config)
+    except ValueError as error:
+        if not config.get('model'):
+            raise
+        log(
+            f'The file will not hold its config, which nobody could use: {error}. Give '
+            'the config file along with it.',
+            logging.WARNING,
+        )
+        return None

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import hashlib
 import json
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -215,3 +217,23 @@ def test_camera_from_a_pattern(inferencer, tmp_path):
     write(tmp_path / 'c9_1.png', draw(1))
     gallery = inferencer.build_gallery(tmp_path, pattern=r'c(?P<camera>\d)_')
     assert gallery.cameras == ['7', '9']
+
+
+def test_another_kind_of_index_is_not_read(tmp_path):
+    """faiss itself would open the files that such an index names."""
+    gallery = GalleryIndex(np.eye(4, dtype=np.float32), list('abcd'), list('xxyy'))
+    gallery.save(tmp_path)
+    for kind in ('IVF1,Flat', 'HNSW4', 'SQ8', 'PCA2,Flat', 'IDMap,Flat'):
+        index = faiss.index_factory(4, kind, faiss.METRIC_INNER_PRODUCT)
+        index.train(np.eye(4, dtype=np.float32))
+        if kind == 'IDMap,Flat':
+            index.add_with_ids(np.eye(4, dtype=np.float32), np.arange(4))
+        else:
+            index.add(np.eye(4, dtype=np.float32))
+        data = faiss.serialize_index(index).tobytes()
+        (tmp_path / 'index.faiss').write_bytes(data)
+        meta = json.loads((tmp_path / 'gallery.json').read_text())
+        meta['index_sha256'] = hashlib.sha256(data).hexdigest()
+        (tmp_path / 'gallery.json').write_text(json.dumps(meta))
+        with pytest.raises(ValueError, match='expected a flat index of 4 embeddings'):
+            GalleryIndex.load(tmp_path)
