@@ -105,7 +105,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     include_package_data=False,
-    entry_points={'console_scripts': ['mmreid = mmreid_gcl.console:main']},
+    entry_points={'console_scripts': ['mmreid = mmreid_gcl.cli.console:main']},
     cmdclass={'build_py': BuildWithMim},
     install_requires=requirements('runtime'),
     extras_require={

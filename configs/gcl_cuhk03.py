@@ -8,7 +8,8 @@ train_dataloader = dict(
 val_dataloader = dict(
     dataset=dict(type='CUHK03', data_root=data_root, crops='detected'))
 test_dataloader = val_dataloader
-custom_hooks = _base_.custom_hooks
-# There are no times, and names begin with the identity: neighbours as graphs.
-custom_hooks[1].graphs = dict(type='NeighbourGraphs', size=16, mutual=True)
-custom_hooks[1].refine_begin = 2
+default_hooks = dict(
+    pseudo_labels=dict(
+        graphs=dict(
+            _delete_=True, type='NeighbourGraphs', size=16, mutual=True),
+        refine_begin=2))

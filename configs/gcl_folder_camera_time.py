@@ -2,7 +2,8 @@
 # need good times, and were the worst of all graphs on the rendered set
 # (docs/results.md): a person's images of other cameras never meet in them.
 _base_ = './gcl_folder.py'
-custom_hooks = _base_.custom_hooks
-custom_hooks[1].graphs = dict(
-    type='OrderedGraphs', order='camera_time', size=16)
-custom_hooks[1].refine_begin = 0
+default_hooks = dict(
+    pseudo_labels=dict(
+        graphs=dict(
+            _delete_=True, type='OrderedGraphs', order='camera_time', size=16),
+        refine_begin=0))

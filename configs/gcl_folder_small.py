@@ -20,7 +20,7 @@ train_pipeline = [
         type='RandomErasing',
         erase_prob=0.5,
         fill_color=(103.53, 116.28, 123.675)),
-    dict(type='PackInputs', meta_keys=('sample_idx', 'img_path')),
+    dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'camid')),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -34,9 +34,8 @@ train_dataloader = dict(
     sampler=dict(num_identities=16, num_instances=4, num_batches=50),
     dataset=dict(pipeline=train_pipeline))
 test_dataloader = dict(num_workers=2, dataset=dict(pipeline=test_pipeline))
-custom_hooks = _base_.custom_hooks
-custom_hooks[1].extract = dict(
-    pipeline=test_pipeline, batch_size=128, num_workers=2)
+default_hooks = dict(
+    pseudo_labels=dict(extract=dict(batch_size=128, num_workers=2)))
 train_cfg = dict(max_epochs=20)
 param_scheduler = [dict(type='StepLR', by_epoch=True, step_size=14, gamma=0.1)]
 auto_scale_lr = dict(base_batch_size=64)

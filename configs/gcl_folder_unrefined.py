@@ -2,6 +2,4 @@
 # graphs serve the memory of the relation head alone. The safe choice if groups look
 # wrong once refinement begins.
 _base_ = './gcl_folder.py'
-custom_hooks = _base_.custom_hooks
-custom_hooks[1].refine = False
-custom_hooks[1].refine_begin = 0
+default_hooks = dict(pseudo_labels=dict(refine=False, refine_begin=0))

@@ -3,8 +3,7 @@
 # 4 images. `make demo` prepares images and weights.
 _base_ = [
     './_base_/models/gcl_resnet50.py', './_base_/datasets/reid_256x128.py',
-    './_base_/schedules/adam_60e.py', './_base_/clusterers/dbscan.py',
-    './_base_/default_runtime.py'
+    './_base_/schedules/adam_60e.py', './_base_/pseudo_labels/dbscan.py'
 ]
 data_root = 'data/synthetic'
 
@@ -34,7 +33,7 @@ train_pipeline = [
         type='RandomErasing',
         erase_prob=0.5,
         fill_color=(103.53, 116.28, 123.675)),
-    dict(type='PackInputs', meta_keys=('sample_idx', 'img_path')),
+    dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'camid')),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -58,14 +57,11 @@ test_dataloader = val_dataloader
 param_scheduler = [dict(type='StepLR', by_epoch=True, step_size=7, gamma=0.1)]
 train_cfg = dict(max_epochs=10, val_interval=5)
 auto_scale_lr = dict(base_batch_size=64)
-default_hooks = dict(logger=dict(interval=10))
-custom_hooks = [
-    dict(type='PositionSeedHook'),
-    dict(
-        type='PseudoLabelHook',
+default_hooks = dict(
+    logger=dict(interval=10),
+    pseudo_labels=dict(
         # many small clusters to begin with: eps below the paper's 0.6
-        clusterer=dict(_base_.clusterer, eps=0.5),
+        clusterer=dict(eps=0.5),
         # camera and time: no identity in the order
         graphs=dict(type='OrderedGraphs', order='camera_time', size=16),
-        extract=dict(pipeline=test_pipeline, batch_size=128, num_workers=2)),
-]
+        extract=dict(batch_size=128, num_workers=2)))

@@ -1,5 +1,4 @@
 # The paper's graphs on the synthetic set, whose file names begin with the
 # identity as well: this leaks labels into the clustering.
 _base_ = './gcl_synthetic.py'
-custom_hooks = _base_.custom_hooks
-custom_hooks[1].graphs = dict(type='OrderedGraphs', order='filename', size=16)
+default_hooks = dict(pseudo_labels=dict(graphs=dict(order='filename')))

@@ -3,7 +3,9 @@
 # since the attention of an untrained GCL is almost uniform and smears strangers; the
 # statistics of each camera are taken out of what is clustered.
 _base_ = './gcl_synthetic.py'
-custom_hooks = _base_.custom_hooks
-custom_hooks[1].graphs = dict(type='NeighbourGraphs', size=16, mutual=True)
-custom_hooks[1].refine_begin = 2
-custom_hooks[1].camera_norm = 'standardize'
+default_hooks = dict(
+    pseudo_labels=dict(
+        graphs=dict(
+            _delete_=True, type='NeighbourGraphs', size=16, mutual=True),
+        refine_begin=2,
+        camera_norm='standardize'))

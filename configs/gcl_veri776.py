@@ -14,8 +14,8 @@ train_dataloader = dict(
 val_dataloader = dict(
     dataset=dict(type='VeRi776', data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-custom_hooks = _base_.custom_hooks
-# Names begin with the identity here too: no graphs by file name.
-custom_hooks[1].graphs = dict(type='NeighbourGraphs', size=16, mutual=True)
-custom_hooks[1].refine_begin = 2
-custom_hooks[1].extract.pipeline = test_pipeline
+default_hooks = dict(
+    pseudo_labels=dict(
+        graphs=dict(
+            _delete_=True, type='NeighbourGraphs', size=16, mutual=True),
+        refine_begin=2))

@@ -13,8 +13,9 @@ from .version import __version__
 
 check_stack()
 
-from . import packaged, registry  # noqa: E402  (needs the stack)
+from . import registry  # noqa: E402  (needs the stack)
 from .checkpoint import use_safe_loaders  # noqa: E402
+from .config import packaged  # noqa: E402
 
 use_safe_loaders()
 packaged.register()
@@ -22,13 +23,16 @@ packaged.register()
 _ROOMS = {
     'apis': ('GalleryIndex', 'ReIDInferencer', 'load_config', 'load_model'),
     'clustering': (
+        'BaseClusterer',
         'DBSCANClusterer',
         'FrozenLabels',
         'HDBSCANClusterer',
         'InfomapClusterer',
         'KMeansClusterer',
+        'Labeller',
         'NeighbourGraphs',
         'OrderedGraphs',
+        'SelfPacedClusterer',
         'ShuffledLabels',
         'audit_graphs',
         'k_reciprocal_jaccard',
@@ -51,6 +55,7 @@ _ROOMS = {
         'AtomicCheckpointHook',
         'FiniteLossHook',
         'LabelFreeBestHook',
+        'MemoryHook',
         'MixedPrecisionOptimWrapper',
         'PositionHook',
         'PositionSeedHook',
@@ -61,10 +66,15 @@ _ROOMS = {
     ),
     'evaluation': ('ReIDMetric', 'evaluate_ranking'),
     'models': (
+        'BaseMemoryHead',
+        'CameraProxyHead',
         'EmbeddingNeck',
         'GCLNeck',
+        'HybridMemoryHead',
         'IBNResNet',
+        'IdentityHead',
         'SelectiveMemoryHead',
+        'TripletHead',
         'UnsupervisedReID',
     ),
 }

@@ -3,7 +3,7 @@
 
 import sys
 
-from .console import main
+from .cli.console import main
 
 if __name__ == '__main__':
     sys.exit(main())

@@ -102,17 +102,18 @@ def small_config(data_root: Path, work_dir: Path, **overrides) -> Config:
             test_dataloader=val_dataloader,
             test_cfg=dict(),
             test_evaluator=dict(type='ReIDMetric'),
-            custom_hooks=[
-                dict(type='PositionSeedHook'),
-                dict(
+            default_hooks=dict(
+                position_seed=dict(type='PositionSeedHook'),
+                pseudo_labels=dict(
                     type='PseudoLabelHook',
                     clusterer=dict(
                         type='DBSCANClusterer', eps=0.5, min_samples=2, k1=8, k2=3
                     ),
                     graphs=dict(type='OrderedGraphs', order='camera_time', size=8),
-                    extract=dict(pipeline=test_pipeline, batch_size=64, num_workers=0),
+                    extract=dict(batch_size=64, num_workers=0),
                 ),
-            ],
+                memory=dict(type='MemoryHook'),
+            ),
             randomness=dict(seed=1),
             log_level='WARNING',
         )

@@ -9,6 +9,7 @@ import torch
 from mmengine.registry import DefaultScope
 
 from mmreid_gcl.apis import load_config
+from mmreid_gcl.engine import MemoryHook
 from mmreid_gcl.registry import (
     DATA_SAMPLERS,
     DATASETS,
@@ -49,8 +50,10 @@ def test_config_builds(path, widths):
         for transform in loader.dataset.pipeline:
             TRANSFORMS.build(transform)
     assert METRICS.build(cfg.test_evaluator).prefix == 'reid'
-    hooks = [HOOKS.build(hook) for hook in cfg.custom_hooks]
-    (labels,) = [hook for hook in hooks if hasattr(hook, 'clusterer')]
+    hooks = [HOOKS.build(hook) for hook in cfg.default_hooks.values()]
+    (hook,) = [hook for hook in hooks if hasattr(hook, 'labeller')]
+    labels = hook.labeller
+    assert any(isinstance(hook, MemoryHook) for hook in hooks)
 
     cfg.model.backbone.pop('init_cfg', None)
     (resize,) = [t for t in cfg.test_pipeline if t['type'] == 'Resize']
@@ -98,7 +101,7 @@ def test_models_of_table_2():
         found = []
         for row in rows:
             cfg = load_config(str(ROOT / row.config))
-            (hook,) = [h for h in cfg.custom_hooks if h.type == 'PseudoLabelHook']
+            hook = cfg.default_hooks.pseudo_labels
             found.append(
                 (
                     cfg.model.head.get('policy', 'selective') == 'selective',

@@ -33,9 +33,9 @@ SMALL_TRAINING = [
     'train_dataloader.num_workers=0',
     'train_dataloader.persistent_workers=False',
     'train_cfg.max_epochs=1',
-    'custom_hooks.1.clusterer.min_samples=2',
-    'custom_hooks.1.clusterer.k1=6',
-    'custom_hooks.1.extract.num_workers=0',
+    'default_hooks.pseudo_labels.clusterer.min_samples=2',
+    'default_hooks.pseudo_labels.clusterer.k1=6',
+    'default_hooks.pseudo_labels.extract.num_workers=0',
 ]
 SMALL_TEST = [
     'test_dataloader.num_workers=0',

@@ -132,7 +132,7 @@ def test_a_wrong_batch_size_is_refused_with_the_right_one(people, tmp_path):
 
 
 def test_no_cluster_in_the_first_epoch_is_a_clear_error(people, tmp_path):
-    overrides = {'custom_hooks.1.clusterer.min_samples': 1000}
+    overrides = {'default_hooks.pseudo_labels.clusterer.min_samples': 1000}
     with pytest.raises(RuntimeError, match=r'no cluster in the first epoch.*eps.*k1'):
         short_run(people, tmp_path, **overrides)
 
@@ -158,7 +158,7 @@ def test_without_clusters_later_on_the_labels_stay(people, tmp_path):
 
 @pytest.mark.parametrize('relation', [True, False])
 def test_models_without_refinement(people, tmp_path, relation):
-    overrides = {'custom_hooks.1.refine': False}
+    overrides = {'default_hooks.pseudo_labels.refine': False}
     if not relation:
         overrides.update({'model.relation_neck': None, 'model.relation_head': None})
     runner = short_run(people, tmp_path, **overrides)

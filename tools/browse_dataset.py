@@ -17,8 +17,8 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 
 from mmreid_gcl.apis import load_config
-from mmreid_gcl.apis.command_line import add_config_options, exit_code, run_tool
 from mmreid_gcl.apis.images import ImageError, read_image
+from mmreid_gcl.cli.command_line import add_config_options, exit_code, run_tool
 from mmreid_gcl.datasets import ReIDDataset, SampleIndex
 from mmreid_gcl.datasets.image_folder import printable
 from mmreid_gcl.datasets.seeding import derive_seed

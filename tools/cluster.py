@@ -10,13 +10,15 @@ import argparse
 import csv
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from mmengine.config import Config
 
-from mmreid_gcl.apis.command_line import (
+from mmreid_gcl.apis.folder import FolderImages, list_folder
+from mmreid_gcl.cli.command_line import (
     Thumbnails,
     add_folder_arguments,
     add_model_arguments,
@@ -25,10 +27,11 @@ from mmreid_gcl.apis.command_line import (
     folder_options,
     run_tool,
 )
-from mmreid_gcl.apis.folder import RECORDS, FolderImages, list_folder
-from mmreid_gcl.apis.transforms import find_pseudo_label_hook
+from mmreid_gcl.config.parts import find_pseudo_label_hook
 from mmreid_gcl.datasets.image_folder import printable
-from mmreid_gcl.registry import TASK_UTILS
+
+if TYPE_CHECKING:
+    from mmreid_gcl.clustering import Labeller
 
 PER_SHEET = 12
 
@@ -58,72 +61,30 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-class Clustering:
-    """The clusterer and the graphs of the config, with what the options change.
-
-    Built before the images are embedded, so that a wrong setting costs nothing.
+def build_labeller(args: argparse.Namespace, config: Config | None) -> Labeller:
+    """The labeller of the config, with what the options change.
 
     Args:
         args (argparse.Namespace): The command line.
-        inferencer (ReIDInferencer): With the model and its config.
+        config (Config, optional): Of the model. Without a PseudoLabelHook in it,
+            embeddings are clustered by DBSCAN.
+
+    Returns:
+        Labeller: Built before the images are embedded, so that a wrong setting
+        costs nothing.
 
     Raises:
         ValueError: If a setting is unknown or out of its range.
     """
+    from mmreid_gcl.clustering import labeller_of
 
-    def __init__(self, args: argparse.Namespace, inferencer) -> None:
-        import mmreid_gcl.clustering  # noqa: F401  (registers clusterers and graphs)
-
-        hook = find_pseudo_label_hook(inferencer.config)
-        settings = dict(hook.get('clusterer') or dict(type='DBSCANClusterer'))
-        for name in ('eps', 'min_samples', 'k1', 'k2'):
-            if getattr(args, name) is not None:
-                settings[name] = getattr(args, name)
-        self.clusterer = build('clusterer', settings)
-        self.neck, self.graphs = None, None
-        self.camera_norm = hook.get('camera_norm')
-        if hook.get('refine', True) and not args.no_refine and hook.get('graphs'):
-            self.neck = getattr(inferencer.model, 'relation_neck', None)
-            self.graphs = build('graphs', hook['graphs'])
-
-    def __call__(self, features: np.ndarray, images: FolderImages) -> np.ndarray:
-        """Cluster.
-
-        Args:
-            features (np.ndarray): (N, C) embeddings.
-            images (FolderImages): N images.
-
-        Returns:
-            np.ndarray: (N,) int64, -1 is an outlier.
-        """
-        from mmreid_gcl.clustering import normalize_by_camera
-        from mmreid_gcl.engine import pseudo_labels
-
-        graphs, normalize = None, None
-        if self.neck is not None:
-            records = {name: images.columns[name] for name in RECORDS}
-            graphs = partial(self.graphs, records=records)
-        if self.camera_norm is not None:
-            camids = images.columns['camid']
-            normalize = partial(
-                normalize_by_camera, camids=camids, mode=self.camera_norm
-            )
-        outcome = pseudo_labels.cluster_embeddings(
-            torch.from_numpy(features),
-            self.clusterer,
-            self.neck,
-            graphs,
-            normalize=normalize,
-        )
-        return outcome.labels
-
-
-def build(what: str, settings: dict):
-    """A clusterer or graphs; an unknown setting is an error that names them."""
-    try:
-        return TASK_UTILS.build(settings)
-    except (TypeError, KeyError) as error:
-        raise ValueError(f'the {what} {settings.get("type")}: {error}') from error
+    hook = dict(find_pseudo_label_hook(config))
+    clusterer = dict(hook.get('clusterer') or dict(type='DBSCANClusterer'))
+    for name in ('eps', 'min_samples', 'k1', 'k2'):
+        if getattr(args, name) is not None:
+            clusterer[name] = getattr(args, name)
+    hook['clusterer'] = clusterer
+    return labeller_of(hook)
 
 
 def write_sheets(
@@ -171,11 +132,15 @@ def cluster(argv: Sequence[str] | None) -> int:
         raise NotADirectoryError(f'--out {out}: this is a file; expected a folder.')
     out.mkdir(parents=True, exist_ok=True)
     inferencer = build_inferencer(args)
-    clustering = Clustering(args, inferencer)
+    labeller = build_labeller(args, inferencer.config)
+    neck = getattr(inferencer.model, 'relation_neck', None)
+    if args.no_refine or labeller.graphs is None or not labeller.refine:
+        neck = None
     images = list_folder(args.folder, **folder_options(args))
     found = inferencer.extract(images.files())
     kept = images.select(found.rows)
-    labels = clustering(found.features, kept)
+    features = torch.from_numpy(found.features)
+    labels = labeller(features, kept.records(), neck, inferencer.epoch).labels
     table = out / 'clusters.csv'
     with open(
         table, 'w', newline='', encoding='utf-8', errors='surrogateescape'

@@ -12,17 +12,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmreid_gcl.apis.command_line import (
-    add_model_arguments,
-    build_inferencer,
-    run_tool,
-)
 from mmreid_gcl.apis.export import (
     FORMATS,
     INPUT_TYPES,
     compare_exported,
     export_model,
     input_size,
+)
+from mmreid_gcl.cli.command_line import (
+    add_model_arguments,
+    build_inferencer,
+    run_tool,
 )
 
 #: Unit embeddings may differ by this much; rankings of real crops stay the same.

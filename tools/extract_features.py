@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmreid_gcl.apis.command_line import (
+from mmreid_gcl.apis.folder import list_folder
+from mmreid_gcl.cli.command_line import (
     add_folder_arguments,
     add_model_arguments,
     build_inferencer,
@@ -24,7 +25,6 @@ from mmreid_gcl.apis.command_line import (
     folder_options,
     run_tool,
 )
-from mmreid_gcl.apis.folder import list_folder
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -13,14 +13,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from mmreid_gcl.apis.command_line import (
+from mmreid_gcl.apis.gallery_index import is_gallery
+from mmreid_gcl.cli.command_line import (
     add_folder_arguments,
     add_model_arguments,
     build_inferencer,
     folder_options,
     run_tool,
 )
-from mmreid_gcl.apis.gallery_index import is_gallery
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from mmreid_gcl.apis import load_config
-from mmreid_gcl.apis.command_line import add_config_options, run_tool
+from mmreid_gcl.cli.command_line import add_config_options, run_tool
 
 
 def print_config(argv: Sequence[str] | None) -> int:

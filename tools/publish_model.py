@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreid_gcl.apis.command_line import run_tool
-from mmreid_gcl.apis.config import read_config
 from mmreid_gcl.apis.publish import publish_checkpoint
+from mmreid_gcl.cli.command_line import run_tool
+from mmreid_gcl.config.load import read_config
 
 
 def publish(argv: Sequence[str] | None) -> int:

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from mmreid_gcl.apis.command_line import (
+from mmreid_gcl.apis.gallery_index import Match, is_gallery
+from mmreid_gcl.apis.inputs import list_inputs
+from mmreid_gcl.cli.command_line import (
     Thumbnails,
     add_folder_arguments,
     add_model_arguments,
@@ -23,8 +25,6 @@ from mmreid_gcl.apis.command_line import (
     folder_options,
     run_tool,
 )
-from mmreid_gcl.apis.gallery_index import Match, is_gallery
-from mmreid_gcl.apis.inputs import list_inputs
 from mmreid_gcl.datasets.image_folder import printable
 
 COLUMNS = ('query', 'rank', 'score', 'camera', 'path')

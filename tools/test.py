@@ -9,8 +9,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmreid_gcl.apis import load_config
-from mmreid_gcl.apis.command_line import add_config_options, name_local_rank
 from mmreid_gcl.apis.evaluation_output import KeepEvaluation
+from mmreid_gcl.cli.command_line import add_config_options, name_local_rank
 
 
 def parse_args() -> argparse.Namespace:

@@ -10,7 +10,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmreid_gcl.apis import load_config
-from mmreid_gcl.apis.command_line import (
+from mmreid_gcl.cli.command_line import (
     MENDABLE,
     add_config_options,
     name_local_rank,

@@ -7,9 +7,10 @@ default_hooks = dict(
     # The last checkpoints, not the best by the test set's labels.
     checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2),
     finite_loss=dict(type='FiniteLossHook'),
-    # refuses or reports other images than those of the run that is resumed
+    # Compares the training images with those of the run that is resumed.
     training_images=dict(type='TrainingImagesHook'),
-    sampler_seed=dict(type='DistSamplerSeedHook'))
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    position_seed=dict(type='PositionSeedHook'))
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),

@@ -2,6 +2,4 @@
 _base_ = '../gcl_duke.py'
 model = dict(
     head=dict(policy='average'), relation_head=dict(policy='average'))
-custom_hooks = _base_.custom_hooks
-# x is clustered; the graphs only serve the memory of the relation head
-custom_hooks[1].update(refine=False)
+default_hooks = dict(pseudo_labels=dict(refine=False))

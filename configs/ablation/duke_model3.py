@@ -1,5 +1,4 @@
 # Table 2, model 3, on DukeMTMC-reID: selective contrastive learning (SCL) alone.
 _base_ = '../gcl_duke.py'
 model = dict(relation_neck=None, relation_head=None)
-custom_hooks = _base_.custom_hooks
-custom_hooks[1].update(refine=False, graphs=None)
+default_hooks = dict(pseudo_labels=dict(refine=False, graphs=None))

@@ -1,5 +1,3 @@
 # Table 2, model 4, on DukeMTMC-reID: SCL and NS.
 _base_ = '../gcl_duke.py'
-custom_hooks = _base_.custom_hooks
-# x is clustered; the graphs only serve the memory of the relation head
-custom_hooks[1].update(refine=False)
+default_hooks = dict(pseudo_labels=dict(refine=False))

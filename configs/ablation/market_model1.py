@@ -2,5 +2,4 @@
 _base_ = '../gcl_market.py'
 model = dict(
     head=dict(policy='average'), relation_neck=None, relation_head=None)
-custom_hooks = _base_.custom_hooks
-custom_hooks[1].update(refine=False, graphs=None)
+default_hooks = dict(pseudo_labels=dict(refine=False, graphs=None))

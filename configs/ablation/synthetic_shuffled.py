@@ -1,7 +1,9 @@
 # Control: pseudo-labels dealt to the images at random.
 _base_ = '../gcl_synthetic.py'
-custom_hooks = _base_.custom_hooks
-custom_hooks[1].clusterer = dict(
-    type='ShuffledLabels', clusterer=custom_hooks[1].clusterer)
-# the second clustering, for the report, would be dealt or frozen likewise
-custom_hooks[1].compare_unrefined = False
+default_hooks = dict(
+    pseudo_labels=dict(
+        clusterer=dict(
+            _delete_=True,
+            type='ShuffledLabels',
+            clusterer=_base_.default_hooks.pseudo_labels.clusterer),
+        compare_unrefined=False))

@@ -1,12 +1,11 @@
 # Cluster Contrast (Dai et al., 2021) on Market-1501: one memory of centroids, which
-# the mean query of a cluster updates; 16 x 16 images, from as many cameras as a
+# the queries of a cluster update one after the other; 16 x 16 images, from as many cameras as a
 # cluster has.
 _base_ = '../gcl_market.py'
 model = dict(
-    head=dict(policy='average', momentum=0.1),
+    head=dict(policy='sequential', momentum=0.1),
     relation_neck=None,
     relation_head=None)
 train_dataloader = dict(
     sampler=dict(num_identities=16, num_instances=16, spread_cameras=True))
-custom_hooks = _base_.custom_hooks
-custom_hooks[1].update(refine=False, graphs=None)
+default_hooks = dict(pseudo_labels=dict(refine=False, graphs=None))

@@ -1,6 +1,12 @@
 # Cluster Contrast on the synthetic set with Infomap in place of DBSCAN (needs the package
 # infomap).
 _base_ = './synthetic_cluster_contrast.py'
-custom_hooks = _base_.custom_hooks
-custom_hooks[1].clusterer = dict(
-    type='InfomapClusterer', eps=0.5, min_cluster_size=2, k1=30, k2=6)
+default_hooks = dict(
+    pseudo_labels=dict(
+        clusterer=dict(
+            _delete_=True,
+            type='InfomapClusterer',
+            eps=0.5,
+            min_cluster_size=2,
+            k1=30,
+            k2=6)))

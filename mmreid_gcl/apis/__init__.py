@@ -4,14 +4,14 @@
 from importlib import import_module
 
 _FILE_OF = {
-    'Embeddings': 'inferencer',
-    'GalleryIndex': 'gallery_index',
-    'ImageError': 'images',
-    'Match': 'gallery_index',
-    'ReIDInferencer': 'inferencer',
-    'load_config': 'config',
-    'load_model': 'loading',
-    'read_image': 'images',
+    'Embeddings': '.inferencer',
+    'GalleryIndex': '.gallery_index',
+    'ImageError': '.images',
+    'Match': '.gallery_index',
+    'ReIDInferencer': '.inferencer',
+    'load_config': '..config.load',
+    'load_model': '.loading',
+    'read_image': '.images',
 }
 
 __all__ = sorted(_FILE_OF)
@@ -20,7 +20,7 @@ __all__ = sorted(_FILE_OF)
 def __getattr__(name: str):
     if name not in _FILE_OF:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(import_module(f'.{_FILE_OF[name]}', __name__), name)
+    return getattr(import_module(_FILE_OF[name], __name__), name)
 
 
 def __dir__() -> list[str]:

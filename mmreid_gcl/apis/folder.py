@@ -11,8 +11,6 @@ import numpy as np
 
 from mmreid_gcl.datasets.image_folder import log, require_folder
 
-RECORDS = ('img_path', 'camid', 'sequence', 'frame')
-
 
 @dataclass(frozen=True, eq=False)
 class FolderImages:
@@ -38,6 +36,12 @@ class FolderImages:
     def files(self) -> list[str]:
         """N paths to open."""
         return self.columns['img_path'].tolist()
+
+    def records(self) -> dict[str, np.ndarray]:
+        """What clustering may know of the images: no identity."""
+        from mmreid_gcl.datasets.reid_dataset import RECORDS
+
+        return {name: self.columns[name] for name in RECORDS}
 
     def select(self, rows: Sequence[int] | np.ndarray) -> FolderImages:
         """Some of the images, for example those that could be read.

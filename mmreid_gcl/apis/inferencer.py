@@ -18,18 +18,18 @@ from mmengine.dataset import Compose, pseudo_collate
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from mmreid_gcl.config.load import read_config
+from mmreid_gcl.config.parts import find_test_pipeline
 from mmreid_gcl.datasets.image_folder import log
 from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import TRANSFORMS
 
-from .config import read_config
 from .fingerprint import model_fingerprint
 from .folder import list_folder
 from .gallery_index import GalleryIndex, Match
 from .images import MAX_PIXELS, ImageError, read_image
 from .inputs import in_batches, is_single, list_inputs, load_ahead
-from .loading import load_model, load_state, to_device
-from .transforms import find_test_pipeline
+from .loading import load_model, load_state, to_device, trained_epochs
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +129,7 @@ class ReIDInferencer:
                 'knows how images are normalised. Give a model of mmengine, such as '
                 'UnsupervisedReID.'
             )
+        self._weights = weights
         self.model.eval()
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -164,6 +165,13 @@ class ReIDInferencer:
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.model.parameters()).device
+
+    @cached_property
+    def epoch(self) -> int | None:
+        """For how many epochs the weights were trained; None if nobody knows."""
+        if self._weights is None:
+            return None if self.config is None else 0
+        return trained_epochs(self._weights)
 
     @cached_property
     def model_hash(self) -> str:
@@ -426,7 +434,7 @@ def _read_config(
         )
     if path.suffix in ('.py', '.json', '.yaml', '.yml'):
         return read_config(path), weights
-    from .embedded_config import config_of_checkpoint
+    from mmreid_gcl.config.embedded import config_of_checkpoint
 
     return config_of_checkpoint(path), path if weights is None else weights
 

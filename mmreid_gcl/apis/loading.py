@@ -61,6 +61,20 @@ def load_state(model: nn.Module, path: str | Path) -> dict:
     return {name: value for name, value in content.items() if name != 'state_dict'}
 
 
+def trained_epochs(path: str | Path) -> int | None:
+    """For how many epochs the weights in a checkpoint were trained.
+
+    Args:
+        path (str | Path): A checkpoint.
+
+    Returns:
+        int | None: None if it does not say.
+    """
+    meta = load_checkpoint_file(path).get('meta')
+    epoch = meta.get('epoch') if isinstance(meta, Mapping) else None
+    return epoch if isinstance(epoch, int) else None
+
+
 def _check_fit(model: nn.Module, state: Mapping, path: str | Path) -> None:
     own = model.state_dict()
     shapes = {n: tuple(v.shape) for n, v in state.items() if isinstance(v, Tensor)}

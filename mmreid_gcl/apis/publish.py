@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from mmreid_gcl.config.embedded import config_of_checkpoint, usable_config
 from mmreid_gcl.datasets.image_folder import log
 from mmreid_gcl.version import __version__
 
-from .embedded_config import config_of_checkpoint, usable_config
 from .loading import load_checkpoint_file, load_model
 
 
@@ -27,7 +27,7 @@ def publish_checkpoint(
     the config the model, the test transforms and the clustering stay: no path
     of the machine that trained it. The file can be given to
     :class:`~mmreid_gcl.apis.ReIDInferencer` alone, unless ``config`` has parts that
-    are not on the list of :mod:`~mmreid_gcl.apis.allowed_parts`: then it stays out,
+    are not on the list of :mod:`~mmreid_gcl.config.allowed_parts`: then it stays out,
     with a warning.
 
     Args:

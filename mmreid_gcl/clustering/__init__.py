@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Features in, labels out. Knows no runner and no data set."""
 
-from .agreement import (
-    adjusted_rand_index,
-    cluster_summary,
-    graph_silhouette,
-    normalized_mutual_info,
-    pairwise_precision_recall,
-)
 from .camera_normalization import normalize_by_camera
 from .clusterers import (
+    BaseClusterer,
     DBSCANClusterer,
     HDBSCANClusterer,
     InfomapClusterer,
+    JaccardClusterer,
     KMeansClusterer,
+    SelfPacedClusterer,
 )
 from .components import dbscan_on_graph
 from .controls import FrozenLabels, ShuffledLabels
@@ -21,16 +17,29 @@ from .graph_audit import GraphAudit, audit_graphs
 from .graphs import NeighbourGraphs, OrderedGraphs
 from .k_reciprocal import k_reciprocal_jaccard
 from .knn import knn_search
+from .label_quality import (
+    adjusted_rand_index,
+    cluster_summary,
+    graph_silhouette,
+    normalized_mutual_info,
+    pairwise_precision_recall,
+)
+from .labeller import Labeller, PseudoLabels, labeller_of
 
 __all__ = [
+    'BaseClusterer',
     'DBSCANClusterer',
     'FrozenLabels',
     'GraphAudit',
     'HDBSCANClusterer',
     'InfomapClusterer',
+    'JaccardClusterer',
     'KMeansClusterer',
+    'Labeller',
     'NeighbourGraphs',
     'OrderedGraphs',
+    'PseudoLabels',
+    'SelfPacedClusterer',
     'ShuffledLabels',
     'adjusted_rand_index',
     'audit_graphs',
@@ -39,6 +48,7 @@ __all__ = [
     'graph_silhouette',
     'k_reciprocal_jaccard',
     'knn_search',
+    'labeller_of',
     'normalize_by_camera',
     'normalized_mutual_info',
     'pairwise_precision_recall',

@@ -13,9 +13,11 @@ import numpy as np
 
 from mmreid_gcl.registry import TASK_UTILS
 
+from .clusterers.base import BaseClusterer, Records, call_clusterer
+
 
 @TASK_UTILS.register_module()
-class ShuffledLabels:
+class ShuffledLabels(BaseClusterer):
     """Another clusterer's labels, dealt to the images at random every time.
 
     Number and sizes of the clusters stay what they are. The deal is a function of
@@ -30,15 +32,15 @@ class ShuffledLabels:
         self.clusterer = TASK_UTILS.build(clusterer)
         self.seed = seed
 
-    def __call__(self, features: np.ndarray) -> np.ndarray:
-        """(N, D) features to (N,) labels, -1 for outliers."""
-        labels = self.clusterer(features)
+    def __call__(self, features, records: Records | None = None) -> np.ndarray:
+        """Cluster; see :meth:`BaseClusterer.__call__`."""
+        labels = call_clusterer(self.clusterer, features, records)
         rng = np.random.default_rng([self.seed, zlib.crc32(labels.tobytes())])
         return rng.permutation(labels)
 
 
 @TASK_UTILS.register_module()
-class FrozenLabels:
+class FrozenLabels(BaseClusterer):
     """The labels of another clusterer's first call, for ever.
 
     Args:
@@ -49,12 +51,12 @@ class FrozenLabels:
         self.clusterer = TASK_UTILS.build(clusterer)
         self._labels: np.ndarray | None = None
 
-    def __call__(self, features: np.ndarray) -> np.ndarray:
-        """(N, D) features to (N,) labels, -1 for outliers."""
+    def __call__(self, features, records: Records | None = None) -> np.ndarray:
+        """Cluster; see :meth:`BaseClusterer.__call__`."""
         if self._labels is None:
-            self._labels = self.clusterer(features)
+            self._labels = call_clusterer(self.clusterer, features, records)
         return self._labels.copy()
 
-    def resume(self, labels: np.ndarray) -> None:
+    def resume(self, labels: np.ndarray, state: dict[str, float]) -> None:
         """Take the (N,) labels of the training that is resumed."""
         self._labels = labels.copy()

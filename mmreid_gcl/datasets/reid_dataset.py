@@ -27,6 +27,23 @@ FIELDS = {
 }
 
 
+#: What clusterers and memories may know of an image: its identity is not among it.
+RECORDS = ('img_path', 'camid', 'sequence', 'frame')
+
+
+def image_records(dataset) -> dict[str, np.ndarray]:
+    """What is known of the images of a data set besides their identity.
+
+    Args:
+        dataset: A data set of this package, N images.
+
+    Returns:
+        dict[str, np.ndarray]: (N,) arrays ``img_path``, ``camid``, ``sequence`` and
+        ``frame``.
+    """
+    return {name: dataset.column(name) for name in RECORDS}
+
+
 class ReIDDataset(BaseDataset):
     """Images of people with identity, camera and time.
 

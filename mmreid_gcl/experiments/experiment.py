@@ -12,6 +12,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmreid_gcl.config.parts import find_pseudo_label_hook
+
 #: What of a config decides the result; the rest is where and how fast it runs.
 _SETTINGS = (
     'model',
@@ -36,7 +38,6 @@ _INCIDENTAL = (
     'prefetch_factor',
     'val_interval',
 )
-_HOOK = 'PseudoLabelHook'
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,7 @@ class Experiment:
         config (str): Path of the config, from the root of the repository or
             absolute.
         options (Mapping[str, Any]): Overrides. A key that begins with 'hook.'
-            stands for the arguments of the PseudoLabelHook, wherever in
-            ``custom_hooks`` that is.
+            stands for ``default_hooks.pseudo_labels.``.
         paper (Mapping[str, float]): The paper's ``mAP``, ``R1``, ... in percent.
         value (float | None): Of the hyper-parameter that a sweep varies.
     """
@@ -105,7 +105,7 @@ def resolve(
 
     Raises:
         FileNotFoundError: If there is no such config.
-        ValueError: If a 'hook.' option meets a config without the hook.
+        ValueError: If a 'hook.' option meets a config without a PseudoLabelHook.
     """
     path = root / experiment.config
     if not path.is_file():
@@ -145,6 +145,7 @@ def settings_of(cfg: Mapping) -> dict:
         dict: Without folders, numbers of workers, logging and the seed.
     """
     settings = {key: _plain(cfg[key]) for key in _SETTINGS if cfg.get(key) is not None}
+    settings['pseudo_labels'] = _plain(find_pseudo_label_hook(cfg))
     if not settings.get('auto_scale_lr', {}).get('enable'):  # it does nothing
         settings.pop('auto_scale_lr', None)
     return settings
@@ -159,8 +160,7 @@ def describe_graphs(cfg: Mapping) -> str:
     Returns:
         str: Such as 'file name (leaks)'; '–' where there is no relation neck.
     """
-    hook = _hook(cfg)
-    graphs = None if hook is None else cfg['custom_hooks'][hook].get('graphs')
+    graphs = find_pseudo_label_hook(cfg).get('graphs')
     if not graphs or not cfg['model'].get('relation_neck'):
         return '–'
     if graphs['type'].endswith('NeighbourGraphs'):
@@ -172,20 +172,12 @@ def describe_graphs(cfg: Mapping) -> str:
     }.get(order, order)
 
 
-def _hook(cfg: Mapping) -> int | None:
-    for index, hook in enumerate(cfg.get('custom_hooks') or ()):
-        if str(hook.get('type')).rpartition('.')[2] == _HOOK:
-            return index
-    return None
-
-
 def _expand(key: str, cfg: Mapping, path: Path) -> str:
     if not key.startswith('hook.'):
         return key
-    index = _hook(cfg)
-    if index is None:
-        raise ValueError(f'{path}: {key} needs a {_HOOK} in custom_hooks.')
-    return f'custom_hooks.{index}.{key.removeprefix("hook.")}'
+    if not find_pseudo_label_hook(cfg):
+        raise ValueError(f'{path}: {key} needs a PseudoLabelHook in default_hooks.')
+    return f'default_hooks.pseudo_labels.{key.removeprefix("hook.")}'
 
 
 def _plain(value):

@@ -2,18 +2,28 @@
 """Networks, losses and memories; torch only."""
 
 from .backbones.ibn_resnet import IBNResNet
+from .batch import BatchImages, gather_batch
 from .functional import selective_contrastive_loss, update_memory
-from .gather import gather_batch
+from .heads.base_memory_head import BaseMemoryHead
+from .heads.camera_proxy_head import CameraProxyHead
+from .heads.hybrid_memory_head import HybridMemoryHead
 from .heads.selective_memory_head import SelectiveMemoryHead
+from .heads.supervised_heads import IdentityHead, TripletHead
 from .necks.embedding_neck import EmbeddingNeck
 from .necks.gcl_neck import GCLNeck
 from .reidentifiers.unsupervised_reid import UnsupervisedReID
 
 __all__ = [
+    'BaseMemoryHead',
+    'BatchImages',
+    'CameraProxyHead',
     'EmbeddingNeck',
     'GCLNeck',
+    'HybridMemoryHead',
     'IBNResNet',
+    'IdentityHead',
     'SelectiveMemoryHead',
+    'TripletHead',
     'UnsupervisedReID',
     'gather_batch',
     'selective_contrastive_loss',

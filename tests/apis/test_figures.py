@@ -63,14 +63,14 @@ def settings(data_root):
         test_dataloader=dict(dataset=dataset('test')),
         train_cfg=dict(max_epochs=3),
         randomness=dict(seed=5),
-        custom_hooks=[
-            dict(
+        default_hooks=dict(
+            pseudo_labels=dict(
                 type='PseudoLabelHook',
                 clusterer=dict(type='DBSCANClusterer', min_samples=2, k1=6, k2=2),
                 graphs=dict(type='OrderedGraphs', order='filename', size=6),
                 extract=dict(pipeline=PIPELINE),
             )
-        ],
+        ),
     )
 
 
@@ -224,11 +224,9 @@ def test_attention_is_that_of_the_neck_on_the_graph(source):
 
 
 def test_attention_of_neighbour_graphs(case):
-    graphs = dict(type='NeighbourGraphs', size=5, mutual=True, _delete_=True)
     source = make_source(case)
-    source.cfg.custom_hooks[0]['graphs'] = graphs = {
-        k: v for k, v in graphs.items() if k != '_delete_'
-    }
+    graphs = dict(type='NeighbourGraphs', size=5, mutual=True)
+    source.cfg.default_hooks.pseudo_labels.graphs = graphs
     heat = attention_figure(source, image=0).axes[1].images[0].get_array()
     assert heat.shape[0] == heat.shape[1] <= 5
     np.testing.assert_allclose(heat.sum(axis=1), 1, atol=1e-5)

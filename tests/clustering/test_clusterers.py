@@ -10,7 +10,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from mmreid_gcl.clustering import InfomapClusterer, KMeansClusterer
 from mmreid_gcl.clustering.clusterers.hdbscan import HDBSCANClusterer, connect
-from mmreid_gcl.clustering.clusterers.labels import by_first_member
+from mmreid_gcl.labels import by_first_member
 from mmreid_gcl.registry import TASK_UTILS
 
 from . import reference
@@ -164,5 +164,6 @@ def test_parameters_are_checked_when_built(cfg):
 def test_base_configs_build(name):
     from mmengine.config import Config
 
-    cfg = Config.fromfile(f'configs/_base_/clusterers/{name}.py')
-    assert callable(TASK_UTILS.build(cfg.clusterer))
+    cfg = Config.fromfile(f'configs/_base_/pseudo_labels/{name}.py')
+    settings = cfg.default_hooks.pseudo_labels.clusterer
+    assert callable(TASK_UTILS.build(settings))

@@ -20,7 +20,7 @@ from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
 import mmreid_gcl.datasets  # noqa: F401  (registers)
-from mmreid_gcl.apis.config import cache_images
+from mmreid_gcl.config.load import cache_images
 from mmreid_gcl.datasets import image_cache
 from mmreid_gcl.datasets.image_cache import CachedTransforms, cache_pipeline
 from mmreid_gcl.datasets.image_store import ImageStore

@@ -124,7 +124,7 @@ def test_commands_name_tools_configs_and_options_that_exist():
 def options_of(tool):
     """Long options that a tool's source, or what it shares, mentions."""
     shared = ['tools/train.py', 'tools/test.py'] if tool.suffix == '.sh' else []
-    shared += ['mmreid_gcl/apis/command_line.py', 'tools/analysis/_model.py']
+    shared += ['mmreid_gcl/cli/command_line.py', 'tools/analysis/_model.py']
     text = ''.join((ROOT / name).read_text(encoding='utf-8') for name in shared)
     return set(re.findall(r'--[a-z][\w-]+', text + tool.read_text(encoding='utf-8')))
 
@@ -144,7 +144,7 @@ def test_paths_in_prose_exist():
 def config_keys(page):
     """Config keys that a page names: in backquotes or behind --cfg-options."""
     text = TEXTS[page]
-    roots = r'model|train_dataloader|val_dataloader|test_dataloader|custom_hooks'
+    roots = r'model|train_dataloader|val_dataloader|test_dataloader|default_hooks'
     roots += (
         r'|optim_wrapper|param_scheduler|train_cfg|default_hooks|randomness|env_cfg'
     )
@@ -200,8 +200,8 @@ def test_config_snippets_of_training(tmp_path, monkeypatch):
         path = tmp_path / f'config_{number}.py'
         path.write_text(code.replace("'configs/", f"'{ROOT}/configs/"))
         loaded.append(Config.fromfile(path))
-    assert loaded[0].custom_hooks[1].type == 'PseudoLabelHook'
-    assert loaded[0].custom_hooks[1].clusterer.type == 'HDBSCANClusterer'
+    assert loaded[0].default_hooks.pseudo_labels.type == 'PseudoLabelHook'
+    assert loaded[0].default_hooks.pseudo_labels.clusterer.type == 'HDBSCANClusterer'
     assert loaded[0].train_cfg.max_epochs == 40
     assert loaded[0].train_cfg.val_interval == 5
     assert len(loaded[1].visualizer.vis_backends) == 2

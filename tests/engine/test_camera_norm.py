@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from mmreid_gcl.clustering import labeller
 from mmreid_gcl.engine import PseudoLabelHook
-from mmreid_gcl.engine.pseudo_labels import cluster_embeddings
 from mmreid_gcl.registry import TASK_UTILS
 
 from .tiny_training import draw_images, make_config, train
@@ -25,7 +25,7 @@ class Recorder:
         return np.arange(len(features)) // 2
 
 
-def test_reaches_clusterer_and_graphs_alone():
+def test_reaches_clusterer_and_graphs_alone(monkeypatch):
     class Neck(torch.nn.Linear):
         def refine(self, features, neighbours):
             assert torch.equal(features, x)  # GCL refines the embeddings themselves
@@ -34,27 +34,29 @@ def test_reaches_clusterer_and_graphs_alone():
     x = torch.arange(12.0).reshape(4, 3)
     clusterer, built_from = Recorder(), []
 
-    def build_graphs(features):
+    def build_graphs(features, records, epoch):
         built_from.append(features.copy())
         return np.zeros((4, 1), np.int64)
 
-    outcome = cluster_embeddings(
-        x,
-        clusterer,
-        Neck(1, 1),
-        build_graphs,
-        compare_unrefined=True,
-        normalize=lambda array: -array,
-    )
+    def negative(array, camids, mode):
+        assert camids is records['camid'] and mode == 'mean'
+        return -array
+
+    monkeypatch.setattr(labeller, 'normalize_by_camera', negative)
+    records = dict(camid=np.arange(4))
+    label = labeller.Labeller(clusterer, build_graphs, camera_norm='mean')
+    outcome = label(x, records, Neck(1, 1), compare=True)
     np.testing.assert_array_equal(built_from[0], -x.numpy())
-    np.testing.assert_array_equal(clusterer.seen[0], -outcome.refined.numpy())
+    np.testing.assert_array_equal(
+        clusterer.seen[0], -outcome.features['relation'].numpy()
+    )
     np.testing.assert_array_equal(clusterer.seen[1], -x.numpy())
-    assert torch.equal(outcome.features, x)
+    assert torch.equal(outcome.features['embedding'], x)
 
 
 def _clustered(root, work_dir, camera_norm):
     config = make_config(root, work_dir)
-    config.custom_hooks[-1].update(
+    config.default_hooks.pseudo_labels.update(
         clusterer=dict(type='Recorder'), camera_norm=camera_norm
     )
     config.train_cfg.max_epochs = 1

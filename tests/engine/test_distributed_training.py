@@ -25,7 +25,12 @@ from mmpretrain.structures import DataSample
 
 from mmreid_gcl.apis import load_config
 from mmreid_gcl.datasets import PKSampler
-from mmreid_gcl.engine import PseudoLabelHook, ResumableTrainLoop, extract_features
+from mmreid_gcl.engine import (
+    MemoryHook,
+    PseudoLabelHook,
+    ResumableTrainLoop,
+    extract_features,
+)
 from mmreid_gcl.engine.hooks import PositionSeedHook
 from mmreid_gcl.engine.step_watch import StepWatch
 from mmreid_gcl.models import UnsupervisedReID
@@ -139,10 +144,7 @@ def _take_steps(backbone, policy, accumulate=1):
         gradients.append({n: p.grad.clone() for n, p in named if p.requires_grad})
 
     optimizer.register_step_pre_hook(keep_gradients)
-    hook = PseudoLabelHook(
-        clusterer=dict(type='DBSCANClusterer'),
-        extract=dict(pipeline=[dict(type='PackInputs')]),
-    )
+    hook = MemoryHook()
     hook._watch = StepWatch(optim)
     sampler = PKSampler(_Labelled(), P, K, num_batches=STEPS, seed=5)
     losses, memories = [], []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmreid_gcl.apis.config import cache_images
+from mmreid_gcl.config.load import cache_images
 from mmreid_gcl.datasets.image_cache import CachedTransforms
 
 from . import processes

@@ -51,13 +51,13 @@ def stop_and_resume(images, work_dir, stops, **options):
 
 def test_stopped_inside_an_epoch(images, reference, tmp_path, monkeypatch):
     clusterings = []
-    make_labels = PseudoLabelHook._make_labels
+    make_labels = PseudoLabelHook.make_labels
 
     def counted(self, runner, *args):
         clusterings.append(runner.epoch)
         make_labels(self, runner, *args)
 
-    monkeypatch.setattr(PseudoLabelHook, '_make_labels', counted)
+    monkeypatch.setattr(PseudoLabelHook, 'make_labels', counted)
     config = make_config(images, tmp_path)
     with pytest.raises(Preempted, match='SIGTERM'):
         train(disturbed(config, 'before_train_iter', 6, 'terminate'))

@@ -20,7 +20,7 @@ from mmreid_gcl.clustering import (
 )
 from mmreid_gcl.engine import PseudoLabelHook
 from mmreid_gcl.engine.hooks import pseudo_label_hook as module
-from mmreid_gcl.engine.label_free import LabelFreeSignals, label_free_signals
+from mmreid_gcl.engine.label_report import LabelFreeSignals, label_free_signals
 
 from .tiny_training import build, differences, disturbed, make_config, run, train
 
@@ -127,7 +127,9 @@ class Recorder(Hook):
 
 def test_signals_are_of_the_labels_in_use(images, tmp_path):
     config = config_of(images, tmp_path)
-    config.custom_hooks[2].compare_unrefined = False  # then the graph is the labels'
+    config.default_hooks.pseudo_labels.compare_unrefined = (
+        False  # then the graph is the labels'
+    )
     runner, recorder = build(config), Recorder()
     runner.register_hook(recorder, priority='LOWEST')
     runner.train()
@@ -143,7 +145,7 @@ def test_signals_are_of_the_labels_in_use(images, tmp_path):
 def test_signals_of_labels_that_are_kept(images, tmp_path, monkeypatch):
     """Where clustering finds nothing they are those of the epoch before."""
     config = config_of(images, tmp_path, **{'train_cfg.max_epochs': 2})
-    config.custom_hooks[2].compare_unrefined = False
+    config.default_hooks.pseudo_labels.compare_unrefined = False
     dbscan = DBSCANClusterer.__call__
 
     def nothing(self, features):
@@ -162,8 +164,9 @@ def test_signals_of_labels_that_are_kept(images, tmp_path, monkeypatch):
 
 def test_without_the_hook_that_clusters(images, tmp_path):
     config = config_of(images, tmp_path)
+    del config.default_hooks['pseudo_labels'], config.default_hooks['memory']
     config.custom_hooks = [dict(type='LabelFreeBestHook')]
-    with pytest.raises(ValueError, match='one PseudoLabelHook; custom_hooks has 0'):
+    with pytest.raises(ValueError, match='one PseudoLabelHook; the config has 0'):
         train(config)
 
 

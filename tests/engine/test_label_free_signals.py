@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmreid_gcl.clustering import DBSCANClusterer, graph_silhouette
-from mmreid_gcl.engine.pseudo_labels import cluster_embeddings, report
+from mmreid_gcl.clustering import DBSCANClusterer, Labeller, graph_silhouette
+from mmreid_gcl.engine.label_report import report
 
 
 def people(spread, seed=0, count=6, shots=8, width=16):
@@ -17,7 +17,7 @@ def people(spread, seed=0, count=6, shots=8, width=16):
 
 def test_silhouette_and_stability_without_any_label():
     clusterer = DBSCANClusterer(eps=0.6, min_samples=3, k1=8, k2=3)
-    outcome = cluster_embeddings(people(0.05), clusterer)
+    outcome = Labeller(clusterer)(people(0.05), {})
     assert outcome.distances is clusterer.distances_
     scalars = report(outcome, stability=0.25)
     assert scalars['stability'] == 0.25
@@ -25,7 +25,7 @@ def test_silhouette_and_stability_without_any_label():
     assert scalars['silhouette'] == expected == outcome.silhouette
     assert 'ari' not in scalars
     # it says that worse embeddings are worse
-    worse = report(cluster_embeddings(people(0.25), clusterer))
+    worse = report(Labeller(clusterer)(people(0.25), {}))
     assert worse['silhouette'] < scalars['silhouette'] - 0.05
     assert 'stability' not in worse
 
@@ -40,22 +40,22 @@ def test_of_the_labels_that_are_used():
     neck = Neck(1, 1)
     clusterer = DBSCANClusterer(eps=0.6, min_samples=3, k1=8, k2=3)
     features = people(0.2)
-    arguments = (features, clusterer, neck, lambda x: np.zeros((len(x), 1), np.int64))
-    alone = cluster_embeddings(*arguments).silhouette
-    plain = cluster_embeddings(features, clusterer).silhouette
+    label = Labeller(clusterer, lambda x, **_: np.zeros((len(x), 1), np.int64))
+    alone = label(features, {}, neck).silhouette
+    plain = label(features, {}).silhouette
     assert alone != plain
-    both = cluster_embeddings(*arguments, compare_unrefined=True)
+    both = label(features, {}, neck, compare=True)
     assert both.silhouette == alone
     both.set_labels(np.roll(both.labels, 1))  # on the graph of the refined ones
     assert both.silhouette == graph_silhouette(both.distances, both.labels) < alone
 
 
 def test_a_clusterer_without_a_graph():
-    outcome = cluster_embeddings(people(0.1), lambda x: np.zeros(len(x), np.int64))
+    outcome = Labeller(lambda x: np.zeros(len(x), np.int64))(people(0.1), {})
     assert outcome.silhouette is None and 'silhouette' not in report(outcome)
 
 
 def test_a_clusterer_that_miscounts():
     """As one does that remembers the labels of other images."""
     with pytest.raises(ValueError, match=r'shape \(47,\) for 48 images'):
-        cluster_embeddings(people(0.1), lambda x: np.zeros(len(x) - 1, np.int64))
+        Labeller(lambda x: np.zeros(len(x) - 1, np.int64))(people(0.1), {})

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmreid_gcl.clustering.labeller import refine_embeddings
 from mmreid_gcl.engine import MixedPrecisionOptimWrapper, Preempted
 from mmreid_gcl.engine.hooks import pseudo_label_hook
-from mmreid_gcl.engine.pseudo_labels import refine_embeddings
 from mmreid_gcl.engine.step_watch import StepWatch
 from mmreid_gcl.models.functional import selective_contrastive_loss
 from mmreid_gcl.models.reidentifiers import unsupervised_reid
@@ -306,7 +306,7 @@ def test_the_hook_embeds_in_float32(images, tmp_path, monkeypatch):
     config = make_config(images, tmp_path / 'a', **options)
     train(config)
     config = make_config(images, tmp_path / 'b', **options)
-    config.custom_hooks[-1].extract.tf32 = True
+    config.default_hooks.pseudo_labels.extract.tf32 = True
     train(config)
     assert seen == [(False, False), (True, False)]
 

@@ -136,11 +136,9 @@ def make_config(root, work_dir, workers=0, persistent=False, resume=False, **mor
             param_scheduler=dict(type='ParamSchedulerHook'),
             checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2),
             sampler_seed=dict(type='DistSamplerSeedHook'),
-        ),
-        custom_hooks=[
-            dict(type='PositionSeedHook'),
-            dict(type='FiniteLossHook'),
-            dict(
+            position_seed=dict(type='PositionSeedHook'),
+            finite_loss=dict(type='FiniteLossHook'),
+            pseudo_labels=dict(
                 type='PseudoLabelHook',
                 clusterer=dict(
                     type='DBSCANClusterer', eps=0.6, min_samples=2, k1=6, k2=2
@@ -148,7 +146,9 @@ def make_config(root, work_dir, workers=0, persistent=False, resume=False, **mor
                 graphs=dict(type='OrderedGraphs', order='random', size=4),
                 extract=dict(pipeline=_PIPELINE, batch_size=16, num_workers=workers),
             ),
-        ],
+            memory=dict(type='MemoryHook'),
+        ),
+        custom_hooks=[],
         env_cfg=dict(mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0)),
         randomness=dict(seed=3),
         log_level='WARNING',

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from mmengine.config import Config
 
-from mmreid_gcl import __version__, packaged
+from mmreid_gcl import __version__
+from mmreid_gcl.config import packaged
 from tests.packaging.building import ROOT
 
 LICENCE = '# SPDX-License-Identifier: Apache-2.0'

@@ -64,7 +64,7 @@ def test_metadata(wheel):
     mm = [r for r in required if 'onedl' in r]
     assert len(mm) == 3 and all('extra == "mm"' in r for r in mm)
     assert files[f'{info}/licenses/LICENSE'] == (ROOT / 'LICENSE').read_bytes()
-    assert b'mmreid = mmreid_gcl.console:main' in files[f'{info}/entry_points.txt']
+    assert b'mmreid = mmreid_gcl.cli.console:main' in files[f'{info}/entry_points.txt']
 
 
 def test_a_wheel_from_the_sdist_is_the_same(wheel, sdist, tmp_path):

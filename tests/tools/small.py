@@ -24,10 +24,9 @@ def write_small_config(path):
         'test_dataloader = dict(num_workers=0, persistent_workers=False,\n'
         '    dataset=dict(pipeline=test_pipeline))\n'
         'train_cfg = dict(max_epochs=2)\n'
-        'custom_hooks = [dict(type="PositionSeedHook"), dict(type="PseudoLabelHook",\n'
-        '    clusterer=dict(type="DBSCANClusterer", eps=0.7, min_samples=2, k1=8,'
-        ' k2=3),\n'
-        '    graphs=dict(type="OrderedGraphs", order="camera_time", size=8),\n'
-        '    extract=dict(pipeline=test_pipeline, batch_size=16, num_workers=0))]\n'
+        'default_hooks = dict(pseudo_labels=dict(refine_begin=0,\n'
+        '    clusterer=dict(eps=0.7, min_samples=2, k1=8, k2=3),\n'
+        '    graphs=dict(_delete_=True, type="OrderedGraphs", order="camera_time",\n'
+        '    size=8), extract=dict(batch_size=16, num_workers=0)))\n'
     )
     return path

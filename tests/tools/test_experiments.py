@@ -44,8 +44,8 @@ CONFIG = """
 model = dict(type='UnsupervisedReID', head=dict(momentum=0.2), relation_neck={neck})
 train_dataloader = dict(num_workers=2, dataset=dict(type='X', data_root='here'))
 train_cfg = dict(max_epochs=3)
-custom_hooks = [dict(type='A'), dict(type='PseudoLabelHook', graphs=dict(
-    type='OrderedGraphs', order='filename', size=16), clusterer=dict(eps=0.5))]
+default_hooks = dict(pseudo_labels=dict(type='PseudoLabelHook', graphs=dict(
+    type='OrderedGraphs', order='filename', size=16), clusterer=dict(eps=0.5)))
 randomness = dict(seed=1)
 behaviour = 'good'
 """
@@ -135,7 +135,7 @@ def test_equal_settings_have_equal_fingerprints(root):
 
 def test_hook_options_find_the_hook(root):
     row = resolve(Experiment('', 'configs/plain.py', {'hook.clusterer.eps': 0.7}), root)
-    assert row.options == {'custom_hooks.1.clusterer.eps': 0.7}
+    assert row.options == {'default_hooks.pseudo_labels.clusterer.eps': 0.7}
     assert row.name == 'plain,eps=0.7'
     assert row.graphs == '–'  # there is no relation neck to need them
     graphs = resolve(Experiment('', 'configs/ablation/a.py'), root).graphs
@@ -176,7 +176,10 @@ def test_runs_in_parallel_and_skips_what_is_done(root):
     assert (result.epochs, result.device, result.data_root) == (3, 'D', '/data')
     call = (jobs[3].folder / 'calls').read_text()
     assert '--resume' in call and 'data_root=/data' in call
-    assert 'custom_hooks.1.clusterer.eps=0.4' in call and 'randomness.seed=2' in call
+    assert (
+        'default_hooks.pseudo_labels.clusterer.eps=0.4' in call
+        and 'randomness.seed=2' in call
+    )
     env = [json.loads((job.folder / 'env').read_text()) for job in jobs]
     threads = max(1, len(os.sched_getaffinity(0)) // 2)
     assert {e['OMP_NUM_THREADS'] for e in env} == {str(threads)}

@@ -23,12 +23,10 @@ from _model import add_loading, source_of
 from mmengine.utils import Timer
 
 from mmreid_gcl.apis.figures import ModelSource
-from mmreid_gcl.clustering import adjusted_rand_index, normalize_by_camera
+from mmreid_gcl.clustering import Labeller, adjusted_rand_index
 from mmreid_gcl.clustering.camera_normalization import MODES
 from mmreid_gcl.clustering.graph_audit import audit_graphs
 from mmreid_gcl.clustering.graphs import NeighbourGraphs, OrderedGraphs
-from mmreid_gcl.engine.pseudo_labels import cluster_embeddings
-from mmreid_gcl.registry import TASK_UTILS
 from mmreid_gcl.visualization import save_figure
 from mmreid_gcl.visualization.canvas import check_figure_path
 from mmreid_gcl.visualization.graph_audit import AuditPanel, graph_audit
@@ -40,7 +38,6 @@ KINDS = {
     'neighbours': 'neighbours',
     'mutual': 'mutual neighbours',
 }
-_RECORDS = ('img_path', 'camid', 'sequence', 'frame')
 
 
 def builder(kind: str, size: int, seed: int):
@@ -76,24 +73,16 @@ def audit(
         ValueError: If the identities are not known, or the config has no
             PseudoLabelHook.
     """
-    if 'clusterer' not in source.hook:
-        raise ValueError(
-            'The config has no PseudoLabelHook with a clusterer, which this needs.'
-        )
+    recipe = source.labeller
+    camera_norm = camera_norm or recipe.camera_norm
     dataset = source.train_set
     pids, camids = dataset.column('pid'), dataset.column('camid')
     if not (pids >= 0).any():
         raise ValueError('The identities of the training images are not known.')
-    records = {name: dataset.column(name) for name in _RECORDS}
-    features = source.train_features
-    neck = source.model.relation_neck
-    clusterer = TASK_UTILS.build(source.hook['clusterer'])
+    features, neck = source.train_features, source.model.relation_neck
     timer = Timer()
-    camera_norm = camera_norm or source.hook.get('camera_norm')
-    normalize = camera_norm and partial(
-        normalize_by_camera, camids=camids, mode=camera_norm
-    )
-    outcome = cluster_embeddings(features, clusterer, normalize=normalize)
+    plain = Labeller(recipe.clusterer, camera_norm=camera_norm)
+    outcome = plain(features, source.records)
     result = dict(
         images=len(pids),
         people=len(np.unique(pids[pids >= 0])),
@@ -104,18 +93,13 @@ def audit(
     say(f'without graphs: {timer.since_last_check():.0f} s')
     result['kinds'] = {}
     for kind in KINDS:
-        graphs = partial(builder(kind, size, seed), records=records)
-        seen = features.numpy()
-        built = graphs(normalize(seen) if normalize else seen)
+        graphs = builder(kind, size, seed)
+        labeller = Labeller(recipe.clusterer, graphs, camera_norm=camera_norm)
+        built = labeller.build_graphs(features, source.records)
         row = asdict(audit_graphs(built, pids, camids))
         if neck is not None:
-            outcome = cluster_embeddings(
-                features,
-                clusterer,
-                neck,
-                lambda _, built=built: built,
-                normalize=normalize,
-            )
+            labeller.graphs = lambda *_, built=built, **__: built
+            outcome = labeller(features, source.records, neck)
             row.update(quality(outcome.labels, pids))
         result['kinds'][kind] = row
         say(f'{kind}: {timer.since_last_check():.0f} s')

@@ -22,8 +22,8 @@ from rounding import BITS, emulate
 from torch import nn
 
 from mmreid_gcl.apis import load_config, load_model
-from mmreid_gcl.apis.transforms import find_pseudo_label_hook
 from mmreid_gcl.clustering import adjusted_rand_index, knn_search
+from mmreid_gcl.config.parts import find_pseudo_label_hook, find_test_pipeline
 from mmreid_gcl.engine import extract_features
 from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import DATASETS, TASK_UTILS
@@ -82,7 +82,7 @@ def main() -> None:
     init_default_scope(cfg.get('default_scope', 'mmreid_gcl'))
     hook = find_pseudo_label_hook(cfg)
     settings = dict(hook['extract'])
-    pipeline = settings.pop('pipeline')
+    pipeline = settings.pop('pipeline', None) or find_test_pipeline(cfg)
     for name in ('amp_dtype', 'tf32', 'out'):  # the table's own business
         settings.pop(name, None)
     dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': pipeline})

@@ -24,7 +24,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmreid_gcl.apis import load_config
-from mmreid_gcl.apis.command_line import add_config_options
+from mmreid_gcl.cli.command_line import add_config_options
 from mmreid_gcl.engine import PseudoLabelHook
 from mmreid_gcl.engine.hooks import pseudo_label_hook
 
@@ -119,7 +119,7 @@ def instrument(runner: Runner, clock: Clock) -> None:
     embed = 'embed the training set'
     clock.wrap(pseudo_label_hook, 'extract_features', embed, solid=True)
     hook = next(hook for hook in runner.hooks if isinstance(hook, PseudoLabelHook))
-    clock.wrap(hook, '_make_labels', 'refine and cluster')  # what is left of it
+    clock.wrap(hook, 'make_labels', 'refine and cluster')  # what is left of it
     clock.wrap(model.data_preprocessor, 'forward', 'preprocessing')
     clock.wrap(model, '_maps', 'backbone, pooling: forward')
     clock.wrap(model.neck, 'pool', 'backbone, pooling: forward')

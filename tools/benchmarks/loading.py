@@ -19,8 +19,8 @@ from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
 from mmreid_gcl.apis import load_config
-from mmreid_gcl.apis.command_line import add_config_options
-from mmreid_gcl.apis.config import cache_images
+from mmreid_gcl.cli.command_line import add_config_options
+from mmreid_gcl.config.load import cache_images
 from mmreid_gcl.datasets import SampleIndex
 from mmreid_gcl.registry import DATASETS
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreid_gcl.apis.command_line import run_tool
+from mmreid_gcl.cli.command_line import run_tool
 from mmreid_gcl.datasets.checksums import (
     SUMS,
     compare_checksums,

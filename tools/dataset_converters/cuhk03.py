@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreid_gcl.apis.command_line import run_tool
+from mmreid_gcl.cli.command_line import run_tool
 from mmreid_gcl.datasets.conversion import convert_cuhk03
 from mmreid_gcl.datasets.conversion.cuhk03 import CROPS
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from mmengine.config import DictAction
 
 import mmreid_gcl.datasets  # noqa: F401  (registers them)
-from mmreid_gcl.apis.command_line import run_tool
+from mmreid_gcl.cli.command_line import run_tool
 from mmreid_gcl.datasets.benchmark import BenchmarkDataset
 from mmreid_gcl.datasets.conversion import convert_to_market
 from mmreid_gcl.datasets.conversion.market_layout import MODES

@@ -9,7 +9,7 @@ train_pipeline = [
         type='RandomErasing',
         erase_prob=0.5,
         fill_color=(103.53, 116.28, 123.675)),  # BGR mean
-    dict(type='PackInputs', meta_keys=('sample_idx', 'img_path')),
+    dict(type='PackInputs', meta_keys=('sample_idx', 'img_path', 'camid')),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -8,40 +8,9 @@ import torch
 from matplotlib.figure import Figure
 
 from mmreid_gcl.clustering import OrderedGraphs
-from mmreid_gcl.registry import TASK_UTILS
 from mmreid_gcl.visualization import attention_map
 
 from .source import DatasetImages, ModelSource
-
-_RECORDS = ('img_path', 'camid', 'sequence', 'frame')
-
-
-def build_graphs(source: ModelSource, epoch: int = 0) -> np.ndarray:
-    """The graphs that the config clusters its training set with.
-
-    Args:
-        source (ModelSource): Model and data.
-        epoch (int): For random orders. Defaults to 0.
-
-    Returns:
-        np.ndarray: (N, B) nodes of each image's graph, -1 is empty.
-
-    Raises:
-        ValueError: If the config has no graphs.
-    """
-    settings = source.hook.get('graphs')
-    if settings is None:
-        raise ValueError(
-            f'{source.name}: PseudoLabelHook of this config has no graphs. Give a '
-            "config with graphs=dict(type='OrderedGraphs', ...)."
-        )
-    builder = TASK_UTILS.build(settings)
-    data = source.train_set
-    # an order needs no embeddings: only those of the graph are computed then
-    ordered = isinstance(builder, OrderedGraphs)
-    features = np.empty((len(data), 0)) if ordered else source.train_features.numpy()
-    records = {name: data.column(name) for name in _RECORDS}
-    return builder(features, records=records, epoch=epoch)
 
 
 def attention_figure(
@@ -70,8 +39,11 @@ def attention_figure(
             f'{source.name}: this model has no relation_neck, so there is no attention '
             'to show. Give a config with one (GCLNeck).'
         )
-    graphs = build_graphs(source)
     data = source.train_set
+    # an order needs no embeddings: only those of the graph are computed then
+    ordered = isinstance(source.labeller.graphs, OrderedGraphs)
+    features = torch.empty(len(data), 0) if ordered else source.train_features
+    graphs = source.labeller.build_graphs(features, source.records, source.epoch)
     pids = data.column('pid')
     if image is None:
         image = _draw(graphs, pids, seed)
@@ -89,8 +61,7 @@ def attention_figure(
         x = source.embed(data, nodes).to(device)
         attention = neck.attention(x[None])[0].float().cpu().numpy()
     images = DatasetImages(data)
-    builder = source.hook['graphs']
-    order = builder.get('order') or builder['type']
+    order = getattr(source.labeller.graphs, 'order', 'NeighbourGraphs')
     return attention_map(
         attention,
         [images[i] for i in nodes],

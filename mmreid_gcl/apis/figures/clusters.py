@@ -6,12 +6,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmreid_gcl.engine.pseudo_labels import cluster_embeddings
-from mmreid_gcl.registry import TASK_UTILS
 from mmreid_gcl.visualization import cluster_sheet
 
 from ..loading import load_checkpoint_file
-from .attention import build_graphs
 from .source import DatasetImages, ModelSource
 
 
@@ -74,19 +71,11 @@ def stored_labels(source: ModelSource) -> np.ndarray | None:
 
 
 def new_labels(source: ModelSource) -> np.ndarray:
-    """Cluster the training set as ``PseudoLabelHook`` of the config would."""
-    settings = source.hook.get('clusterer')
-    if settings is None:
-        raise ValueError(
-            f'{source.name}: this config has no PseudoLabelHook with a clusterer in '
-            'custom_hooks, so there is nothing to cluster with.'
-        )
-    neck = source.model.relation_neck
-    outcome = cluster_embeddings(
+    """Cluster the training set as the next epoch would begin."""
+    outcome = source.labeller(
         source.train_features,
-        TASK_UTILS.build(settings),
-        neck,
-        None if neck is None else lambda _: build_graphs(source),
-        refine=source.hook.get('refine', True),
+        source.records,
+        source.model.relation_neck,
+        source.epoch,
     )
     return outcome.labels

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
+from mmreid_gcl.config.parts import find_pseudo_label_hook
 from mmreid_gcl.visualization import read_scalars, training_curves
 from mmreid_gcl.visualization.html_report import HtmlReport
 from mmreid_gcl.visualization.scalars import Scalars
@@ -143,16 +144,15 @@ def run_report(
 
 def leak_of(cfg: Mapping) -> str | None:
     """A notice where the config builds graphs by file name; else None."""
-    for hook in cfg.get('custom_hooks', None) or ():
-        graphs = hook.get('graphs') or {}
-        if graphs.get('order') == 'filename':
-            return (
-                'The graphs of cluster refinement follow the file names '
-                "(order='filename', as in the paper). Where a name begins with the "
-                'identity, as in Market-1501, DukeMTMC-reID and MSMT17, this leaks '
-                'labels into the clustering: these results are not unsupervised.'
-            )
-    return None
+    graphs = find_pseudo_label_hook(cfg).get('graphs') or {}
+    if graphs.get('order') != 'filename':
+        return None
+    return (
+        'The graphs of cluster refinement follow the file names '
+        "(order='filename', as in the paper). Where a name begins with the "
+        'identity, as in Market-1501, DukeMTMC-reID and MSMT17, this leaks '
+        'labels into the clustering: these results are not unsupervised.'
+    )
 
 
 def _name(work_dir: Path) -> str:

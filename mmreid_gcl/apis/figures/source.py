@@ -15,10 +15,13 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
+from mmreid_gcl.clustering import Labeller, labeller_of
+from mmreid_gcl.config.parts import find_pseudo_label_hook, find_test_pipeline
+from mmreid_gcl.datasets.reid_dataset import image_records
 from mmreid_gcl.engine import extract_features
 from mmreid_gcl.registry import DATASETS
 
-from ..loading import load_model
+from ..loading import load_model, trained_epochs
 
 
 class DatasetImages(Sequence):
@@ -83,13 +86,20 @@ class ModelSource:
             return f'{config}, untrained'
         return f'{config}, {Path(self.checkpoint).name}'
 
-    @property
-    def hook(self) -> dict:
-        """The settings of ``PseudoLabelHook``; empty if there is none."""
-        for hook in self.cfg.get('custom_hooks', None) or ():
-            if str(hook.get('type')).rpartition('.')[2] == 'PseudoLabelHook':
-                return hook
-        return {}
+    @cached_property
+    def labeller(self) -> Labeller:
+        """What the config makes pseudo-labels with; a ValueError without it."""
+        return labeller_of(find_pseudo_label_hook(self.cfg))
+
+    @cached_property
+    def epoch(self) -> int | None:
+        """For how many epochs the weights were trained; None if nobody knows."""
+        return 0 if self.checkpoint is None else trained_epochs(self.checkpoint)
+
+    @cached_property
+    def records(self) -> dict[str, np.ndarray]:
+        """What is known of the images of :attr:`train_set`."""
+        return image_records(self.train_set)
 
     @cached_property
     def test_set(self) -> Dataset:
@@ -100,10 +110,9 @@ class ModelSource:
     def train_set(self) -> Dataset:
         """Training images through the transforms of the test."""
         dataset = DATASETS.build(self.cfg.train_dataloader.dataset)
-        pipeline = self.hook.get('extract', {}).get('pipeline')
-        return dataset.with_pipeline(
-            pipeline or self.cfg.test_dataloader.dataset.pipeline
-        )
+        extract = find_pseudo_label_hook(self.cfg).get('extract') or {}
+        pipeline = extract.get('pipeline') or find_test_pipeline(self.cfg)
+        return dataset.with_pipeline(pipeline)
 
     @cached_property
     def test_features(self) -> np.ndarray:

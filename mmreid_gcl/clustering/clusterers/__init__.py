@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clusterers: features in, labels out."""
 
+from .base import BaseClusterer, JaccardClusterer, Records
 from .dbscan import DBSCANClusterer
 from .hdbscan import HDBSCANClusterer
 from .infomap import InfomapClusterer
 from .kmeans import KMeansClusterer
+from .self_paced import SelfPacedClusterer
 
 __all__ = [
+    'BaseClusterer',
     'DBSCANClusterer',
     'HDBSCANClusterer',
     'InfomapClusterer',
+    'JaccardClusterer',
     'KMeansClusterer',
+    'Records',
+    'SelfPacedClusterer',
 ]

@@ -2,14 +2,15 @@
 """DBSCAN on k-reciprocal Jaccard distances."""
 
 import numpy as np
+import scipy.sparse as sp
 
 from ...registry import TASK_UTILS
 from ..components import dbscan_on_graph
-from ..k_reciprocal import check_parameters, k_reciprocal_jaccard
+from .base import JaccardClusterer, require_at_least
 
 
 @TASK_UTILS.register_module()
-class DBSCANClusterer:
+class DBSCANClusterer(JaccardClusterer):
     """Pseudo-labels by DBSCAN on k-reciprocal Jaccard distances.
 
     Args:
@@ -20,10 +21,6 @@ class DBSCANClusterer:
         k2 (int): Neighbours to average encodings over. Defaults to 6.
         knn (dict): Options for :func:`~mmreid_gcl.clustering.knn_search`.
             Defaults to ``dict(backend='auto')``.
-
-    Attributes:
-        distances_ (scipy.sparse.csr_array): (N, N) distances <= eps of the last
-            call, None before.
 
     Raises:
         ValueError: If a parameter is out of its range.
@@ -39,28 +36,16 @@ class DBSCANClusterer:
         k1: int = 30,
         k2: int = 6,
         knn: dict | None = None,
-    ):
-        check_parameters(k1, k2, eps)
-        if min_samples < 1:
-            raise ValueError(f'min_samples must be at least 1, got {min_samples!r}')
-        self.eps = eps
+    ) -> None:
+        super().__init__(eps, k1, k2, knn)
+        require_at_least(1, min_samples=min_samples)
         self.min_samples = min_samples
-        self.k1 = k1
-        self.k2 = k2
-        self.knn = dict(backend='auto') if knn is None else dict(knn)
-        self.distances_ = None
 
-    def __call__(self, features) -> np.ndarray:
-        """Cluster.
+    @property
+    def eps(self) -> float:
+        """Radius."""
+        return self.max_distance
 
-        Args:
-            features (np.ndarray | np.memmap | torch.Tensor): (N, C), scaled to
-                unit length inside.
-
-        Returns:
-            np.ndarray: (N,) int64 labels 0, 1, ..., -1 for outliers.
-        """
-        self.distances_ = k_reciprocal_jaccard(
-            features, self.k1, self.k2, self.eps, self.knn
-        )
-        return dbscan_on_graph(self.distances_, self.eps, self.min_samples)
+    def cluster_graph(self, distances: sp.csr_array) -> np.ndarray:
+        """(N, N) distances to (N,) labels."""
+        return dbscan_on_graph(distances, self.eps, self.min_samples)

@@ -5,13 +5,13 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.cluster import HDBSCAN
 
+from ...labels import by_first_member
 from ...registry import TASK_UTILS
-from ..k_reciprocal import check_parameters, k_reciprocal_jaccard
-from .labels import by_first_member
+from .base import JaccardClusterer, require_at_least
 
 
 @TASK_UTILS.register_module()
-class HDBSCANClusterer:
+class HDBSCANClusterer(JaccardClusterer):
     """Pseudo-labels by HDBSCAN on a sparse graph of Jaccard distances.
 
     Campello et al., *Density-Based Clustering Based on Hierarchical Density
@@ -36,10 +36,6 @@ class HDBSCANClusterer:
         knn (dict): Options for :func:`~mmreid_gcl.clustering.knn_search`.
             Defaults to ``dict(backend='auto')``.
 
-    Attributes:
-        distances_ (scipy.sparse.csr_array): (N, N) distances <= max_distance of
-            the last call, None before.
-
     Raises:
         ValueError: If a parameter is out of its range.
     """
@@ -54,38 +50,17 @@ class HDBSCANClusterer:
         cluster_selection_method: str = 'eom',
         cluster_selection_epsilon: float = 0.0,
         knn: dict | None = None,
-    ):
-        check_parameters(k1, k2, max_distance)
-        if min_cluster_size < 2:
-            raise ValueError(
-                f'min_cluster_size must be at least 2, got {min_cluster_size!r}'
-            )
-        if min_samples is not None and min_samples < 1:
-            raise ValueError(f'min_samples must be at least 1, got {min_samples!r}')
+    ) -> None:
+        super().__init__(max_distance, k1, k2, knn)
+        require_at_least(2, min_cluster_size=min_cluster_size)
+        require_at_least(1, min_samples=min_samples)
         self.min_cluster_size = min_cluster_size
         self.min_samples = min_samples or min_cluster_size
-        self.max_distance = max_distance
-        self.k1 = k1
-        self.k2 = k2
         self.cluster_selection_method = cluster_selection_method
         self.cluster_selection_epsilon = cluster_selection_epsilon
-        self.knn = dict(backend='auto') if knn is None else dict(knn)
-        self.distances_: sp.csr_array | None = None
 
-    def __call__(self, features) -> np.ndarray:
-        """Cluster.
-
-        Args:
-            features (np.ndarray | np.memmap | torch.Tensor): (N, C), scaled to
-                unit length inside.
-
-        Returns:
-            np.ndarray: (N,) int64 labels 0, 1, ..., -1 for outliers.
-        """
-        distances = k_reciprocal_jaccard(
-            features, self.k1, self.k2, self.max_distance, self.knn
-        )
-        self.distances_ = distances
+    def cluster_graph(self, distances: sp.csr_array) -> np.ndarray:
+        """(N, N) distances to (N,) labels."""
         n = distances.shape[0]
         if n <= max(self.min_samples, self.min_cluster_size):
             return np.full(n, -1, np.int64)  # too few rows for any two clusters
@@ -98,7 +73,7 @@ class HDBSCANClusterer:
             algorithm='brute',
             copy=True,
         )
-        graph = connect(self.distances_, self.min_samples)
+        graph = connect(distances, self.min_samples)
         return by_first_member(model.fit_predict(graph))
 
 

@@ -4,13 +4,13 @@
 import numpy as np
 import scipy.sparse as sp
 
+from ...labels import by_first_member
 from ...registry import TASK_UTILS
-from ..k_reciprocal import check_parameters, k_reciprocal_jaccard
-from .labels import by_first_member
+from .base import JaccardClusterer, require_at_least
 
 
 @TASK_UTILS.register_module()
-class InfomapClusterer:
+class InfomapClusterer(JaccardClusterer):
     """Pseudo-labels by Infomap on the graph of Jaccard distances.
 
     Rosvall and Bergstrom, *Maps of random walks on complex networks reveal
@@ -29,10 +29,6 @@ class InfomapClusterer:
         knn (dict): Options for :func:`~mmreid_gcl.clustering.knn_search`.
             Defaults to ``dict(backend='auto')``.
 
-    Attributes:
-        distances_ (scipy.sparse.csr_array): (N, N) distances <= eps of the last
-            call, None before.
-
     Raises:
         ImportError: If the package ``infomap`` is not installed.
         ValueError: If a parameter is out of its range.
@@ -47,39 +43,17 @@ class InfomapClusterer:
         num_trials: int = 1,
         seed: int = 0,
         knn: dict | None = None,
-    ):
-        check_parameters(k1, k2, eps)
-        for name, value in (
-            ('min_cluster_size', min_cluster_size),
-            ('num_trials', num_trials),
-        ):
-            if value < 1:
-                raise ValueError(f'{name} must be at least 1, got {value!r}')
+    ) -> None:
+        super().__init__(eps, k1, k2, knn)
+        require_at_least(1, min_cluster_size=min_cluster_size, num_trials=num_trials)
         _infomap()  # says so now, not after an hour of training
-        self.eps = eps
         self.min_cluster_size = min_cluster_size
-        self.k1 = k1
-        self.k2 = k2
         self.num_trials = num_trials
         self.seed = seed
-        self.knn = dict(backend='auto') if knn is None else dict(knn)
-        self.distances_ = None
 
-    def __call__(self, features) -> np.ndarray:
-        """Cluster.
-
-        Args:
-            features (np.ndarray | np.memmap | torch.Tensor): (N, C), scaled to
-                unit length inside.
-
-        Returns:
-            np.ndarray: (N,) int64 labels 0, 1, ..., -1 for outliers.
-        """
-        self.distances_ = k_reciprocal_jaccard(
-            features, self.k1, self.k2, self.eps, self.knn
-        )
-        modules = self._modules(self.distances_)
-        return by_first_member(modules, self.min_cluster_size)
+    def cluster_graph(self, distances: sp.csr_array) -> np.ndarray:
+        """(N, N) distances to (N,) labels."""
+        return by_first_member(self._modules(distances), self.min_cluster_size)
 
     def _modules(self, distances: sp.csr_array) -> np.ndarray:
         upper = sp.triu(distances, k=1, format='coo')

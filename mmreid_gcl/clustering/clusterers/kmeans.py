@@ -5,13 +5,14 @@ import numpy as np
 
 from mmreid_gcl.parallel import all_cores
 
+from ...labels import by_first_member
 from ...registry import TASK_UTILS
 from ..features import prepare_features
-from .labels import by_first_member
+from .base import BaseClusterer, Records, require_at_least
 
 
 @TASK_UTILS.register_module()
-class KMeansClusterer:
+class KMeansClusterer(BaseClusterer):
     """Pseudo-labels by k-means (faiss); knows no outliers.
 
     Args:
@@ -23,14 +24,9 @@ class KMeansClusterer:
             Defaults to True.
         seed (int): Of the starts. Defaults to 0.
 
-    Attributes:
-        distances_: Always None: there is no graph.
-
     Raises:
         ValueError: If ``num_clusters`` is below 1, or above the number of rows.
     """
-
-    distances_ = None
 
     def __init__(
         self,
@@ -39,30 +35,18 @@ class KMeansClusterer:
         num_redo: int = 1,
         spherical: bool = True,
         seed: int = 0,
-    ):
-        for name, value in (
-            ('num_clusters', num_clusters),
-            ('num_iters', num_iters),
-            ('num_redo', num_redo),
-        ):
-            if value < 1:
-                raise ValueError(f'{name} must be at least 1, got {value!r}')
+    ) -> None:
+        require_at_least(
+            1, num_clusters=num_clusters, num_iters=num_iters, num_redo=num_redo
+        )
         self.num_clusters = num_clusters
         self.num_iters = num_iters
         self.num_redo = num_redo
         self.spherical = spherical
         self.seed = seed
 
-    def __call__(self, features) -> np.ndarray:
-        """Cluster.
-
-        Args:
-            features (np.ndarray | np.memmap | torch.Tensor): (N, C), scaled to
-                unit length inside.
-
-        Returns:
-            np.ndarray: (N,) int64 labels 0, 1, ...
-        """
+    def __call__(self, features, records: Records | None = None) -> np.ndarray:
+        """Cluster; see :meth:`BaseClusterer.__call__`. There are no outliers."""
         import faiss
 
         features = prepare_features(features, unit=True)

@@ -9,6 +9,7 @@ import numpy as np
 from mmengine import dist
 from torch.utils.data import Sampler
 
+from mmreid_gcl.labels import outliers_as_classes
 from mmreid_gcl.registry import DATA_SAMPLERS
 
 from ..concat_dataset import require_reid_dataset
@@ -31,12 +32,18 @@ class PKSampler(Sampler):
         dataset: The data set. One with ``get_gt_labels()`` (mmpretrain's)
             gives its labels until :meth:`set_labels` is called; one of this
             package gets them from the
-            :class:`~mmreid_gcl.engine.PseudoLabelHook` every epoch.
+            :class:`~mmreid_gcl.engine.PseudoLabelHook` every epoch, unless ``labels``
+            says otherwise.
         num_identities (int): P. Defaults to 16.
         num_instances (int): K. Defaults to 8.
         num_batches (int, optional): Batches an epoch, so that the length is
             known before any label is. Defaults to as many as the data set
             fills, at least one.
+        labels (str): 'pseudo': those of :meth:`set_labels`. 'pid': the identities of a
+            data set of this package, for training with labels. Defaults to 'pseudo'.
+        outliers (str): What becomes of label -1: 'drop' never draws it, 'own_class'
+            makes each outlier a class of its own, U, U + 1, ... in their order,
+            whose one image is drawn K times. Defaults to 'drop'.
         spread_cameras (bool): Draw the images of a cluster from as many cameras
             as it has. A cluster of fewer than K images is drawn from with
             replacement, each image as likely as another whatever its camera.
@@ -63,7 +70,17 @@ class PKSampler(Sampler):
         num_batches: int | None = None,
         spread_cameras: bool = False,
         seed: int | None = None,
+        labels: str = 'pseudo',
+        outliers: str = 'drop',
     ) -> None:
+        for name, choice, choices in (
+            ('labels', labels, ('pseudo', 'pid')),
+            ('outliers', outliers, ('drop', 'own_class')),
+        ):
+            if choice not in choices:
+                raise ValueError(
+                    f'PKSampler: {name} must be one of {choices}, got {choice!r}.'
+                )
         for name, value in (
             ('num_identities', num_identities),
             ('num_instances', num_instances),
@@ -77,11 +94,15 @@ class PKSampler(Sampler):
             require_reid_dataset(dataset, 'PKSampler: the data set')
         if num_batches is None:
             num_batches = max(1, len(dataset) // (num_identities * num_instances))
-        if spread_cameras and not hasattr(dataset, 'column'):
-            raise TypeError(
-                'PKSampler: spread_cameras needs a data set of mmreid_gcl, which knows '
-                f'the cameras of its images; this is a {type(dataset).__name__}.'
-            )
+        for option, known in (
+            (spread_cameras and 'spread_cameras', 'cameras'),
+            (labels == 'pid' and "labels='pid'", 'identities'),
+        ):
+            if option and not hasattr(dataset, 'column'):
+                raise TypeError(
+                    f'PKSampler: {option} needs a data set of mmreid_gcl, which knows '
+                    f'the {known} of its images; this is a {type(dataset).__name__}.'
+                )
         self.rank, self.world_size = dist.get_dist_info()
         self.global_batch_size = num_identities * num_instances
         if self.global_batch_size % self.world_size:
@@ -96,12 +117,19 @@ class PKSampler(Sampler):
         self.num_instances = num_instances
         self.num_batches = num_batches
         self.spread_cameras = spread_cameras
+        self.outliers = outliers
         self._seed = dist.sync_random_seed() if seed is None else seed
         self.epoch = 0
         #: Batches at the start of the epoch to leave out, for a resume inside it.
         #: The length stays that of a whole epoch, which the training loop counts by.
         self.skip_batches = 0
         self._labels: np.ndarray | None = None
+        if labels == 'pid':
+            pids = dataset.column('pid')
+            known = pids >= 0
+            numbers = np.full(len(pids), -1, np.int64)
+            numbers[known] = np.unique(pids[known], return_inverse=True)[1]
+            self.set_labels(numbers)
 
     @property
     def batch_size(self) -> int:
@@ -130,8 +158,8 @@ class PKSampler(Sampler):
         """Set the clusters to draw from.
 
         Args:
-            labels (Sequence[int]): (N,) 0..U-1, or -1 for an outlier, which is
-                never drawn.
+            labels (Sequence[int]): (N,) 0..U-1, or -1 for an outlier; see
+                ``outliers``.
 
         Raises:
             ValueError: If the count is wrong or no image is in a cluster.
@@ -144,15 +172,16 @@ class PKSampler(Sampler):
             )
         if not (labels >= 0).any():
             raise ValueError('PKSampler: every label is -1, there is nothing to draw.')
-        self._labels = labels
+        own_class = self.outliers == 'own_class'
+        self._labels = outliers_as_classes(labels) if own_class else labels
 
     def _current_labels(self) -> np.ndarray:
         if self._labels is None:
             if not hasattr(self.dataset, 'get_gt_labels'):
                 raise RuntimeError(
-                    'PKSampler has no labels. Add a '
-                    "dict(type='PseudoLabelHook', ...) to custom_hooks, which "
-                    'sets them every epoch, or call set_labels().'
+                    'PKSampler has no labels. Add pseudo_labels=dict(type='
+                    "'PseudoLabelHook', ...) to default_hooks, which sets them every "
+                    "epoch, call set_labels(), or train with labels: labels='pid'."
                 )
             self.set_labels(self.dataset.get_gt_labels())
         return self._labels

@@ -4,6 +4,7 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .finite_loss_hook import FiniteLossHook
 from .label_free_best_hook import LabelFreeBestHook
+from .memory_hook import MemoryHook
 from .position_hook import PositionHook
 from .position_seed_hook import PositionSeedHook
 from .pseudo_label_hook import PseudoLabelHook
@@ -14,6 +15,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'FiniteLossHook',
     'LabelFreeBestHook',
+    'MemoryHook',
     'PositionHook',
     'PositionSeedHook',
     'PseudoLabelHook',

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from mmreid_gcl.registry import HOOKS
 
 from ..checkpoint_files import ATOMIC
-from ..label_free import LabelFreeSignals
+from ..label_report import LabelFreeSignals
 from ..rank_zero import on_rank_zero
 from .pseudo_label_hook import PseudoLabelHook
 
@@ -24,7 +24,7 @@ _NAME = 'best_label_free_epoch_{}.pth'
 class LabelFreeBestHook(Hook):
     """Keep ``best_label_free_epoch_<n>.pth``: the weights with the highest score.
 
-    The score (:class:`~mmreid_gcl.engine.label_free.LabelFreeSignals`) is computed
+    The score (:class:`~mmreid_gcl.engine.label_report.LabelFreeSignals`) is computed
     from what :class:`PseudoLabelHook` finds at the start of an epoch. Those labels
     describe the weights that the epoch *begins* with, so it is these that are
     saved, before the first step changes them: n is the number of epochs that they
@@ -55,7 +55,7 @@ class LabelFreeBestHook(Hook):
         if len(hooks) != 1:
             raise ValueError(
                 'LabelFreeBestHook scores the labels of one PseudoLabelHook; '
-                f'custom_hooks has {len(hooks)} of them.'
+                f'the config has {len(hooks)} of them.'
             )
         self._labels_hook = hooks[0]
 

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where data, model and clustering meet."""
+"""Pseudo-labels before every epoch: where data, model and clustering meet."""
 
 from __future__ import annotations
 
-import os
-import zlib
 from collections.abc import Callable
 from functools import partial
 
@@ -14,62 +12,58 @@ from mmengine import dist
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmreid_gcl.clustering import normalize_by_camera
-from mmreid_gcl.clustering.camera_normalization import MODES as CAMERA_NORMS
+from mmreid_gcl.clustering import BaseClusterer, Labeller, PseudoLabels
+from mmreid_gcl.config.parts import find_test_pipeline
+from mmreid_gcl.datasets.concat_dataset import require_reid_dataset
+from mmreid_gcl.datasets.fingerprint import images_fingerprint
+from mmreid_gcl.datasets.reid_dataset import image_records
 from mmreid_gcl.precision import exact_float32
-from mmreid_gcl.registry import HOOKS, TASK_UTILS
+from mmreid_gcl.registry import HOOKS
 
 from ..extraction import extract_features
-from ..label_free import LabelFreeSignals, label_free_signals
-from ..pseudo_labels import PseudoLabels, cluster_embeddings, describe, report
+from ..label_report import LabelFreeSignals, describe, label_free_signals, report
 from ..rank_zero import on_rank_zero, shared_seed
-from ..step_watch import StepWatch
 from ..wrapping import unwrapped
+from .memory_hook import MemoryHook
 
 _CHECKPOINT_KEY = 'pseudo_labels'
-_MEMORIES_KEY = 'memories'
-_RECORDS = ('img_path', 'camid', 'sequence', 'frame')
+_CLUSTERER_KEY = 'clusterer'
 
 
 @HOOKS.register_module()
 class PseudoLabelHook(Hook):
-    """Cluster the training set before every epoch; update the memories.
+    """Cluster the training set before every epoch and give the labels to the sampler.
 
-    At the start of an epoch it embeds all training images with the test
-    transforms, refines the embeddings with GCL on small graphs, clusters them
-    on rank 0, and gives the labels to the sampler and the centroids to the
-    memories. After a step of the optimiser it lets the heads apply the memory
-    update that their loss recorded.
+    It embeds all training images with the test transforms, and rank 0 makes labels of
+    them (:class:`~mmreid_gcl.clustering.Labeller`).
+    :class:`~mmreid_gcl.engine.MemoryHook` builds the memories from the outcome.
 
     Args:
-        clusterer (dict): Config of a clusterer.
-        extract (dict): ``pipeline`` (the test transforms), and optionally
-            ``batch_size``, ``num_workers``, ``amp_dtype`` and ``out`` (a file for
-            features that do not fit into memory) of
+        clusterer (dict | Callable): As of the labeller, like all but ``extract``.
+        extract (dict, optional): ``pipeline``, by default the test transforms of the
+            config; ``batch_size``, ``num_workers``, ``amp_dtype`` and ``out`` (a file
+            for features that do not fit into memory) of
             :func:`~mmreid_gcl.engine.extract_features`; ``tf32=True`` lets a GPU
             round to TF32 there, which changes neighbours (docs/precision.md).
-        graphs (dict, optional): Config of a graph builder. Needed if the model
-            has a relation neck.
-        refine (bool): Cluster the refined embeddings (cluster refinement, CR);
-            False clusters x, and the graphs only serve the memory of the
-            relation head (models 2 and 4 of table 2). Defaults to True.
+        graphs (dict | Callable, optional): Graphs of the refinement. Needed if the
+            model has a relation neck.
+        refine (bool): Cluster the refined embeddings. Defaults to True.
         refine_begin (int): First epoch, from 0, that is refined. Defaults to 0.
         compare_unrefined (bool): Where identities are known, cluster x too and
-            report both, at the price of a second clustering. Identities only
-            reach the report. Defaults to True.
-        camera_norm (str, optional): 'mean' subtracts every camera's mean from
-            what is clustered and from what the graphs are built from,
-            'standardize' also divides by its standard deviation
-            (:func:`~mmreid_gcl.clustering.normalize_by_camera`). Cameras are no
-            labels. Defaults to None, as in the paper.
+            report both. Identities only reach the report. Defaults to True.
+        camera_norm (str, optional): 'mean' or 'standardize' takes the cameras'
+            statistics out. Defaults to None, as in the paper.
 
     Attributes:
+        labeller (Labeller): The recipe.
         labels (np.ndarray | None): (N,) those in use, on every rank.
+        outcome (PseudoLabels | None): The last clustering with its features, on
+            rank 0, until the first step of the epoch.
         signals (LabelFreeSignals | None): What the last clustering was worth, on rank
             0; None before the second one, and where the images have changed.
 
     Raises:
-        ValueError: If ``extract`` has no pipeline or ``camera_norm`` is unknown.
+        ValueError: If ``camera_norm`` is unknown, or a part cannot be built.
     """
 
     # before the timer, whose times of steps and of loading then leave clustering out
@@ -77,41 +71,36 @@ class PseudoLabelHook(Hook):
 
     def __init__(
         self,
-        clusterer: dict,
-        extract: dict,
-        graphs: dict | None = None,
+        clusterer: dict | Callable,
+        extract: dict | None = None,
+        graphs: dict | Callable | None = None,
         refine: bool = True,
         refine_begin: int = 0,
         compare_unrefined: bool = True,
         camera_norm: str | None = None,
     ) -> None:
-        if camera_norm not in (None, *CAMERA_NORMS):
-            raise ValueError(
-                f'PseudoLabelHook: camera_norm must be one of {CAMERA_NORMS} or None, '
-                f'got {camera_norm!r}.'
-            )
-        if not extract.get('pipeline'):
-            raise ValueError(
-                'PseudoLabelHook: extract needs a pipeline, the test transforms: '
-                'extract=dict(pipeline=test_pipeline, batch_size=256).'
-            )
-        self.clusterer = TASK_UTILS.build(clusterer)
-        self.graphs: Callable | None = TASK_UTILS.build(graphs) if graphs else None
-        self.extract = {k: v for k, v in extract.items() if k != 'pipeline'}
+        self.labeller = Labeller(
+            clusterer, graphs, refine, refine_begin, compare_unrefined, camera_norm
+        )
+        self.extract = dict(extract or {})
+        self.pipeline = self.extract.pop('pipeline', None)
         self.tf32 = self.extract.pop('tf32', False)
-        self.pipeline = extract['pipeline']
-        self.refine = refine
-        self.refine_begin = refine_begin
-        self.compare_unrefined = compare_unrefined
-        self.camera_norm = camera_norm
         self.labels: np.ndarray | None = None
+        self.outcome: PseudoLabels | None = None
         self.signals: LabelFreeSignals | None = None
-        self._memories: list[dict] | None = None  # of an interrupted epoch
-        self._watch: StepWatch | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Add the hook of the memories to configs of before there were two."""
+        if not any(isinstance(hook, MemoryHook) for hook in runner.hooks):
+            runner.logger.warning(
+                'The config has a PseudoLabelHook and no MemoryHook, so one is added. '
+                "Write default_hooks = dict(pseudo_labels=dict(type='PseudoLabelHook', "
+                "...), memory=dict(type='MemoryHook')) instead of custom_hooks."
+            )
+            runner.register_hook(MemoryHook())
 
     def before_train(self, runner: Runner) -> None:
         """Check that the parts fit, before any time is spent."""
-        model = unwrapped(runner.model)
         loader = runner.train_loop.dataloader
         sampler = loader.sampler
         if not hasattr(sampler, 'set_labels'):
@@ -127,141 +116,96 @@ class PseudoLabelHook(Hook):
                 f"images for each. Set batch_size={sampler.batch_size}, or 'auto' with "
                 'tools/train.py.'
             )
-        if not hasattr(model, 'memory_heads'):
-            raise TypeError(
-                f'The model is a {type(model).__name__}, which has no memory_heads. '
-                "PseudoLabelHook trains a model like 'UnsupervisedReID'."
-            )
-        if model.relation_neck is not None and self.graphs is None:
+        require_reid_dataset(loader.dataset, 'train_dataloader.dataset')
+        if _relation_neck(runner) is not None and self.labeller.graphs is None:
             raise ValueError(
                 'The model has a relation_neck, so PseudoLabelHook needs graphs, for '
                 "example graphs=dict(type='OrderedGraphs', order='camera_time')."
             )
+        if self.pipeline is None:
+            self.pipeline = find_test_pipeline(runner.cfg)
         _check_same_images(loader.dataset)
-        self._watch = StepWatch(runner.optim_wrapper)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Embed, refine, cluster; set labels and memories.
+        """Embed, refine, cluster; set the labels of the sampler.
 
         An epoch that continues after an interruption has those it began with:
         the weights have moved since.
         """
         loader = runner.train_loop.dataloader
-        if getattr(runner.train_loop, 'resumes_inside_epoch', False):
-            self._restore_memories(unwrapped(runner.model))
-        else:
+        if not getattr(runner.train_loop, 'resumes_inside_epoch', False):
             self.make_labels(runner)
         # a resumed run has the seed of its checkpoint by now
         loader.sampler.seed = shared_seed(runner.seed)
         loader.sampler.set_epoch(runner.epoch)
         loader.sampler.set_labels(self.labels)
 
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Let go of the features."""
+        self.outcome = None
+
     def make_labels(self, runner: Runner) -> None:
         """Embed and cluster the training set with the weights of now.
 
-        Sets :attr:`labels`, :attr:`signals` and the memories. To be called on all
+        Sets :attr:`labels`, :attr:`outcome` and :attr:`signals`. To be called on all
         ranks.
 
         Args:
             runner (Runner): The runner of the training.
         """
         dataset = runner.train_loop.dataloader.dataset
-        self._make_labels(runner, unwrapped(runner.model), dataset)
-
-    def _make_labels(self, runner: Runner, model, dataset) -> None:
         view = dataset.with_pipeline(self.pipeline)
         title = f'epoch {runner.epoch + 1}: embed'
         with exact_float32(not self.tf32):
-            features = extract_features(model, view, title=title, **self.extract)
-        outcome = on_rank_zero(partial(self._cluster, runner, features, dataset))
-        self._share_labels(outcome, len(dataset))
-        on_rank_zero(partial(self._init_memories, model, outcome))
-        _share_memories(model)
-
-    def _restore_memories(self, model) -> None:
-        if self.labels is None or self._memories is None:
-            raise RuntimeError(
-                'The checkpoint was taken inside an epoch, but holds no pseudo-labels '
-                'and memories of it. Resume from a checkpoint at the end of an epoch.'
+            features = extract_features(
+                unwrapped(runner.model), view, title=title, **self.extract
             )
-        for head, state in zip(model.memory_heads, self._memories):
-            head.load_memory_state(state)
-        self._memories = None
-
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
-    ) -> None:
-        """Apply the recorded memory updates if the optimiser took the step."""
-        assert self._watch is not None  # since before_train
-        outcome = self._watch.outcome()
-        for head in unwrapped(runner.model).memory_heads:
-            if outcome == 'stepped':
-                head.apply_update()
-            elif outcome == 'skipped':
-                head.discard_update()
+        self.outcome = on_rank_zero(partial(self._label, runner, features, dataset))
+        shared = torch.empty(len(dataset), dtype=torch.int64)
+        if self.outcome is not None:
+            shared[:] = torch.from_numpy(self.outcome.labels)
+        dist.broadcast(shared, src=0)
+        self.labels = shared.numpy()
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Make the ranks' buffers one, for checkpoint, test and clustering."""
         _average_buffers(unwrapped(runner.model))
 
-    def after_train(self, runner: Runner) -> None:
-        """Let go of the optimiser."""
-        assert self._watch is not None  # since before_train
-        self._watch.close()
-
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the labels; inside an epoch, the memories too.
-
-        Labels serve an epoch without clusters, and the rest of this one.
-        """
+        """Keep the labels: for an epoch without clusters, and the rest of this one."""
         if self.labels is not None:
             checkpoint[_CHECKPOINT_KEY] = torch.from_numpy(self.labels.copy())
-        if getattr(runner.train_loop, 'inside_epoch', False):
-            heads = unwrapped(runner.model).memory_heads
-            checkpoint[_MEMORIES_KEY] = [head.memory_state() for head in heads]
+            clusterer = self.labeller.clusterer
+            if isinstance(clusterer, BaseClusterer) and clusterer.state():
+                checkpoint[_CLUSTERER_KEY] = clusterer.state()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take the labels of the run that is resumed."""
         labels = checkpoint.get(_CHECKPOINT_KEY)
         if runner._resume and labels is not None:
             self.labels = labels.cpu().numpy()
-            self._memories = checkpoint.get(_MEMORIES_KEY)
-            if hasattr(self.clusterer, 'resume'):  # it remembers labels itself
-                self.clusterer.resume(self.labels)
+            clusterer = self.labeller.clusterer
+            if isinstance(clusterer, BaseClusterer):
+                clusterer.resume(self.labels, checkpoint.get(_CLUSTERER_KEY, {}))
 
-    def _cluster(self, runner: Runner, features, dataset) -> PseudoLabels:
-        model = unwrapped(runner.model)
+    def _label(self, runner: Runner, features, dataset) -> PseudoLabels:
         truth = dataset.column('pid')
         truth = truth if (truth >= 0).any() else None
-        graphs = None
-        if self.graphs is not None:
-            records = {name: dataset.column(name) for name in _RECORDS}
-            graphs = partial(self.graphs, records=records, epoch=runner.epoch)
-        normalize = None
-        if self.camera_norm is not None:
-            normalize = partial(
-                normalize_by_camera,
-                camids=dataset.column('camid'),
-                mode=self.camera_norm,
-            )
-        outcome = cluster_embeddings(
+        outcome = self.labeller(
             features,
-            self.clusterer,
-            model.relation_neck,
-            graphs,
-            refine=self.refine and runner.epoch >= self.refine_begin,
-            compare_unrefined=self.compare_unrefined and truth is not None,
-            normalize=normalize,
+            image_records(dataset),
+            _relation_neck(runner),
+            runner.epoch,
+            compare=truth is not None,
         )
         previous = self.labels
         if previous is not None and len(previous) != len(dataset):
             previous = None  # a resumed run may have other images
-        if outcome.labels.max(initial=-1) < 1:  # one cluster has nothing to tell apart
-            outcome.set_labels(self._fallback(runner, previous))
+        count = int(outcome.labels.max(initial=-1)) + 1
+        if count < 2:  # one cluster has nothing to tell apart
+            outcome.set_labels(self._fallback(runner, count, previous))
         self.signals, stability = None, None
         if previous is not None:
             self.signals = label_free_signals(
@@ -276,35 +220,30 @@ class PseudoLabelHook(Hook):
         )
         return outcome
 
-    def _fallback(self, runner: Runner, previous: np.ndarray | None) -> np.ndarray:
+    def _fallback(
+        self, runner: Runner, count: int, previous: np.ndarray | None
+    ) -> np.ndarray:
+        found = 'one cluster of all images' if count else 'no cluster'
         if previous is None:
+            advice = (
+                'Lower eps, or with few images lower k1 and k2'
+                if count
+                else 'Raise eps, lower min_samples, or raise k1'
+            )
             raise RuntimeError(
-                'Clustering found no cluster in the first epoch, or one alone, which '
-                'leaves nothing to tell apart. With no cluster raise eps, lower '
-                'min_samples, or raise k1; with one lower eps; and check that the '
-                f'backbone has pretrained weights. The clusterer: {self.clusterer}.'
+                f'Clustering found {found} in the first epoch, which leaves nothing to '
+                f'tell apart. {advice}, and check that the backbone has pretrained '
+                f'weights. The clusterer: {self.labeller.clusterer!r}.'
             )
         runner.logger.warning(
-            f'Epoch {runner.epoch + 1}: clustering found fewer than two clusters; the '
-            'labels of the epoch before are kept.'
+            f'Epoch {runner.epoch + 1}: clustering found {found}; the labels of the '
+            'epoch before are kept.'
         )
         return previous
 
-    def _share_labels(self, outcome: PseudoLabels | None, count: int) -> None:
-        shared = torch.empty(count, dtype=torch.int64)
-        if outcome is not None:
-            shared[:] = torch.from_numpy(outcome.labels)
-        dist.broadcast(shared, src=0)
-        self.labels = shared.numpy()
 
-    @staticmethod
-    def _init_memories(model, outcome: PseudoLabels | None) -> None:
-        assert outcome is not None  # on rank 0
-        labels = torch.from_numpy(outcome.labels)
-        for head, features in zip(
-            model.memory_heads, (outcome.features, outcome.refined)
-        ):
-            head.init_memory(features, labels)
+def _relation_neck(runner: Runner):
+    return getattr(unwrapped(runner.model), 'relation_neck', None)
 
 
 def _average_buffers(model) -> None:
@@ -322,29 +261,16 @@ def _average_buffers(model) -> None:
         buffer.copy_(mean)
 
 
-def _share_memories(model) -> None:
-    """Give rank 0's memories to all, bit by bit the same."""
-    if not dist.is_distributed():
-        return
-    for head in model.memory_heads:
-        head.discard_update()  # rank 0 has none since init_memory
-        shape = torch.tensor(head.memory.shape)
-        dist.broadcast(shape, src=0)
-        if not dist.is_main_process():
-            head.memory = head.memory.new_empty(*shape.tolist())
-        dist.broadcast(head.memory, src=0)
-
-
 def _check_same_images(dataset) -> None:
     """The ranks embed a part each, so they must mean the same list."""
     if not dist.is_distributed():
         return
-    names = [os.path.basename(path) for path in dataset.column('img_path')]
-    seen = dist.all_gather_object((len(names), zlib.crc32('\n'.join(names).encode())))
+    seen = dist.all_gather_object(images_fingerprint(dataset))
     if len(set(seen)) > 1:
         ranks = '; '.join(
-            f'rank {rank}: {count} images, checksum of their names {checksum:08x}'
-            for rank, (count, checksum) in enumerate(seen)
+            f'rank {rank}: {found.count} images, checksum of their names '
+            f'{found.digest[:8]}'
+            for rank, found in enumerate(seen)
         )
         raise ValueError(
             f'The processes see different training images ({ranks}). data_root must '

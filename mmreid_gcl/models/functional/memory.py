@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .groups import mean_in_group, smallest_in_group
+from .groups import mean_in_group, same_group, smallest_in_group
 from .numerics import at_least_float32, no_autocast
 
-POLICIES = ('selective', 'average', 'random')
+POLICIES = ('selective', 'average', 'random', 'sequential')
 
 
 def cluster_centroids(features: Tensor, labels: Tensor) -> Tensor:
@@ -58,7 +58,9 @@ def update_memory(
     for each of the ``topk`` least similar queries of the cluster, from the
     least similar on, ranked by the memory given; for ``average`` once, with
     the unit-length mean of the cluster's queries; for ``random`` once, with
-    one of them drawn from torch's generator (table 3).
+    one of them drawn from torch's generator (table 3); for ``sequential`` with all
+    of them, one after the other in the order of the batch (the public code of
+    Cluster Contrast).
 
     Args:
         memory (Tensor): (U, C), unit length. It is not changed.
@@ -67,7 +69,7 @@ def update_memory(
             may have any number of queries.
         momentum (float): eta, the share that stays. Defaults to 0.2.
         topk (int): k of the policy ``selective``. Defaults to 2.
-        policy (str): 'selective', 'average' or 'random'.
+        policy (str): One of :data:`POLICIES`. Defaults to 'selective'.
 
     Returns:
         Tensor: (U, C), the new memory.
@@ -96,6 +98,9 @@ def _update(
     elif policy == 'average':
         queries = F.normalize(mean_in_group(queries, labels))
         keys, steps = rows.new_zeros(len(rows)), 1
+    elif policy == 'sequential':
+        keys = rows.new_zeros(len(rows))
+        steps = int(same_group(labels).sum(dim=1).max())
     elif policy == 'random':
         keys, steps = torch.rand(len(labels), device=labels.device), 1
     else:

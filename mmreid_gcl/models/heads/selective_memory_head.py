@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmreid_gcl.registry import MODELS
 
@@ -16,31 +17,34 @@ from ..functional import (
     selective_contrastive_loss,
     update_memory,
 )
+from .base_memory_head import BaseMemoryHead
 
 _LOSS_QUERIES = ('auto', 'selected', 'all')
 
 
 @MODELS.register_module()
-class SelectiveMemoryHead(nn.Module):
+class SelectiveMemoryHead(BaseMemoryHead):
     """The contrastive loss against a memory that its hardest queries update.
 
-    :meth:`loss` (eq. 7) remembers the batch; :meth:`apply_update` (eq. 6) moves
-    the memory, once the optimiser has taken the step, so that no loss sees a
-    memory that its own batch changed.
-    :class:`~mmreid_gcl.engine.PseudoLabelHook` calls both at the right time.
+    :meth:`loss` is eq. 7, :meth:`apply_update` eq. 6, on one centroid a cluster. With
+    ``policy='sequential'`` it is the baseline of Cluster Contrast (Dai et al., ACCV
+    2022) as its public code has it.
 
     Args:
         in_channels (int): C, width of the features.
         topk (int): k, hardest queries a cluster. Defaults to 2.
         momentum (float): eta, share of a centroid that stays. Defaults to 0.2.
         temperature (float): tau of the softmax. Defaults to 0.05.
-        policy (str): How queries update the memory (table 3): 'selective',
-            'average' or 'random'. Defaults to 'selective'.
+        policy (str): How queries update the memory: 'selective', 'average' or
+            'random' (table 3), or 'sequential': all queries of a cluster, one after
+            the other in the order of the batch. Defaults to 'selective'.
         loss_queries (str): 'selected' (eq. 7: the k hardest of a cluster),
             'all' (the mean over all queries) or 'auto': 'selected' with the
             policy 'selective', else 'all'. Defaults to 'auto'.
         loss_weight (float): Factor of the loss; lambda of eq. 8 for the
             relation head. Defaults to 1.
+        feature (str): Which features it works on; see :class:`BaseMemoryHead`.
+            Defaults to 'embedding'.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -55,8 +59,9 @@ class SelectiveMemoryHead(nn.Module):
         policy: str = 'selective',
         loss_queries: str = 'auto',
         loss_weight: float = 1.0,
+        feature: str = 'embedding',
     ) -> None:
-        super().__init__()
+        super().__init__(in_channels, feature, loss_weight)
         if policy not in POLICIES:
             raise ValueError(f'policy must be one of {POLICIES}, got {policy!r}.')
         if loss_queries not in _LOSS_QUERIES:
@@ -69,7 +74,6 @@ class SelectiveMemoryHead(nn.Module):
             raise ValueError(f'momentum must be in [0, 1], got {momentum}.')
         if temperature <= 0:
             raise ValueError(f'temperature must be positive, got {temperature}.')
-        self.in_channels = in_channels
         self.topk = topk
         self.momentum = momentum
         self.temperature = temperature
@@ -77,12 +81,6 @@ class SelectiveMemoryHead(nn.Module):
         if loss_queries == 'auto':
             loss_queries = 'selected' if policy == 'selective' else 'all'
         self.loss_queries = loss_queries
-        self.loss_weight = loss_weight
-        # Rebuilt every epoch with as many rows as there are clusters, so it has
-        # no place in the state dict. Nor is it a buffer: EMAHook copies those
-        # from model to model and fails where shapes differ.
-        self.memory = torch.empty(0, in_channels)
-        self._recorded: list[tuple[Tensor, Tensor, Tensor]] = []
         self._compiled = False
         self._contrastive_loss = selective_contrastive_loss
         self._update_memory = update_memory
@@ -91,85 +89,31 @@ class SelectiveMemoryHead(nn.Module):
         """Compile loss and update, which are many small operations.
 
         The number of clusters is dynamic: a new epoch needs no new compilation.
-        The policy 'random' keeps its update, whose draws would be others.
+        The policies 'random', whose draws would be others, and 'sequential', whose
+        number of steps is that of the batch, keep their update.
 
         Args:
             **options: Of ``torch.compile``.
         """
         self._compiled = True
         self._contrastive_loss = torch.compile(selective_contrastive_loss, **options)
-        if self.policy != 'random':
+        if self.policy not in ('random', 'sequential'):
             self._update_memory = torch.compile(update_memory, **options)
 
     def _allow_any_count(self) -> None:
         if self._compiled:
             torch._dynamo.maybe_mark_dynamic(self.memory, 0)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True):
-        """Take the memory along to another device or dtype."""
-        super()._apply(fn, recurse)
-        self.memory = fn(self.memory)
-        return self
+    def build(
+        self, features: Tensor, labels: Tensor, records: Mapping[str, np.ndarray]
+    ) -> dict[str, Tensor]:
+        """(U, C) unit-length means of the clusters; outliers take no part."""
+        return dict(memory=cluster_centroids(features, labels))
 
-    def init_memory(self, features: Tensor, labels: Tensor) -> None:
-        """Build the memory: unit-length means of the clusters.
-
-        Args:
-            features (Tensor): (N, C), on any device.
-            labels (Tensor): (N,) clusters 0..U-1; -1 takes no part.
-
-        Raises:
-            ValueError: If the width is wrong or no cluster has an image.
-        """
-        if features.shape[-1] != self.in_channels:
-            raise ValueError(
-                f'SelectiveMemoryHead has in_channels={self.in_channels}, but the '
-                f'features have {features.shape[-1]} channels.'
-            )
-        centroids = cluster_centroids(features, labels.to(features.device))
-        self.memory = centroids.to(self.memory.device)
-        self._recorded.clear()
-
-    def memory_state(self) -> dict:
-        """The memory and what waits for :meth:`apply_update`, for a checkpoint.
-
-        Returns:
-            dict: Tensors on the CPU; the state dict holds neither.
-        """
-        recorded = [[part.cpu() for part in record] for record in self._recorded]
-        return dict(memory=self.memory.cpu().clone(), recorded=recorded)
-
-    def load_memory_state(self, state: dict) -> None:
-        """Take over a :meth:`memory_state`, bit by bit.
-
-        Args:
-            state (dict): As returned.
-        """
-        device = self.memory.device
-        self.memory = state['memory'].to(device)
-        self._recorded = [
-            tuple(part.to(device) for part in record) for record in state['recorded']
-        ]
-
-    def loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The loss of a batch (eq. 7), and a record for :meth:`apply_update`.
-
-        Args:
-            features (Tensor): (Q, C) queries of the global batch.
-            labels (Tensor): (Q,) their clusters, in [0, U).
-
-        Returns:
-            dict[str, Tensor]: ``loss_scl``, a scalar.
-
-        Raises:
-            RuntimeError: If :meth:`init_memory` was not called.
-        """
-        if not len(self.memory):
-            raise RuntimeError(
-                'The memory is empty. Call init_memory(features, labels) first, or '
-                "put dict(type='PseudoLabelHook', ...) into custom_hooks: it does "
-                'so at the start of every epoch.'
-            )
+    def compute_loss(
+        self, features: Tensor, labels: Tensor, *needed: Tensor
+    ) -> dict[str, Tensor]:
+        """``loss_scl``, eq. 7."""
         self._allow_any_count()
         loss = self._contrastive_loss(
             features,
@@ -178,40 +122,14 @@ class SelectiveMemoryHead(nn.Module):
             self.temperature,
             self.topk if self.loss_queries == 'selected' else None,
         )
-        if self.loss_weight != 1:
-            loss = self.loss_weight * loss
-        finite = loss.detach().abs() < torch.inf
-        self._recorded.append((features.detach(), labels, finite))
         return dict(loss_scl=loss)
 
-    def apply_update(self) -> None:
-        """Update the memory (eq. 6) with the queries that ``loss`` recorded.
-
-        Several recorded batches (gradient accumulation) count as one. A batch
-        whose loss was not finite leaves the memory as it was. Nothing here
-        waits for the device.
-        """
-        if not self._recorded:
-            return
-        features, labels, finite = map(list, zip(*self._recorded))
-        self._recorded.clear()
+    def updated(
+        self, features: Tensor, labels: Tensor, *needed: Tensor
+    ) -> dict[str, Tensor]:
+        """The centroids after a batch, eq. 6."""
         self._allow_any_count()
-        updated = self._update_memory(
-            self.memory,
-            torch.cat(features) if len(features) > 1 else features[0],
-            torch.cat(labels) if len(labels) > 1 else labels[0],
-            self.momentum,
-            self.topk,
-            self.policy,
+        memory = self._update_memory(
+            self.memory, features, labels, self.momentum, self.topk, self.policy
         )
-        good = torch.stack(finite).all() if len(finite) > 1 else finite[0]
-        self.memory = torch.where(good, updated, self.memory)
-
-    def discard_update(self) -> None:
-        """Forget what ``loss`` recorded: the optimiser skipped the step."""
-        self._recorded.clear()
-
-    def forget_last(self) -> None:
-        """Forget the last batch alone: its step will be repeated."""
-        if self._recorded:
-            self._recorded.pop()
+        return dict(memory=memory)

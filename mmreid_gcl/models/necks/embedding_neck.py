@@ -65,10 +65,22 @@ class EmbeddingNeck(KeepsOwnNorm):
         x = maps if isinstance(maps, Tensor) else maps[-1]
         return x if x.ndim == 2 else self.pooling(x)
 
-    def embed(self, pooled: Tensor) -> Tensor:
-        """Embeddings of pooled features: (n, C) to (n, C), unit length."""
-        return unit_length(self.norm(pooled))
+    def forward(
+        self, maps: Tensor | Sequence[Tensor], parts: bool = False
+    ) -> Tensor | dict[str, Tensor]:
+        """Feature maps to embeddings.
 
-    def forward(self, maps: Tensor | Sequence[Tensor]) -> Tensor:
-        """Feature maps to embeddings (n, C); see :meth:`pool`."""
-        return self.embed(self.pool(maps))
+        Args:
+            maps (Tensor | Sequence[Tensor]): As of :meth:`pool`.
+            parts (bool): Give what comes before as well. Defaults to False.
+
+        Returns:
+            Tensor | dict[str, Tensor]: (n, C), unit length; with ``parts`` a dict of
+            ``pooled``, ``normed`` (after the batch norm) and ``embedding``.
+        """
+        pooled = self.pool(maps)
+        normed = self.norm(pooled)
+        embedding = unit_length(normed)
+        if parts:
+            return dict(pooled=pooled, normed=normed, embedding=embedding)
+        return embedding

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The algorithm: backbone, embedding, GCL, and two contrastive losses."""
+"""The algorithm: backbone, embedding, GCL, and the losses of its heads."""
 
 from __future__ import annotations
 
@@ -11,25 +11,33 @@ from torch import Tensor, nn
 
 from mmreid_gcl.registry import MODELS
 
+from ..batch import gather_batch, gather_images
 from ..functional.numerics import at_least_float32
-from ..gather import gather_batch
+from ..heads.base_memory_head import BaseMemoryHead
 
 
 @MODELS.register_module()
 class UnsupervisedReID(BaseModel):
-    """Mind Your Clever Neighbours, without the clustering.
+    """A backbone, an embedding, and heads that train it.
 
+    With GCL it is Mind Your Clever Neighbours without the clustering:
     ``L = L_scl(x) + lambda * L_scl(GCL(x))`` (eq. 8), each against its own memory;
     lambda is the ``loss_weight`` of the relation head. Evaluation uses x alone.
+
+    A head is a module with ``loss(features, labels, images)`` that gives a dict of
+    losses, mostly a :class:`BaseMemoryHead`. Its attribute ``feature`` names what it
+    works on: 'embedding' (x), 'pooled' (before the neck's batch norm), 'normed'
+    (after it, before the unit length), or 'relation' (GCL(x)).
 
     Args:
         backbone (dict): Config of any backbone of mmpretrain or timm.
         neck (dict): Config of the embedding neck.
-        head (dict): Config of the memory head on x.
+        head (dict | list[dict]): Config of the head, or of several.
         relation_neck (dict, optional): Config of the GCL neck. Without it the
             model is one without noise suppression and cluster refinement
             (models 1 and 3 of table 2).
-        relation_head (dict, optional): Config of the memory head on GCL(x).
+        relation_head (dict, optional): Config of the head on GCL(x). Its losses have
+            the prefix ``relation_``.
         flip_test (bool): Average the embeddings of an image and its mirror
             image in evaluation. Defaults to False.
         channels_last (bool): Run the backbone in channels-last memory format,
@@ -51,7 +59,7 @@ class UnsupervisedReID(BaseModel):
         self,
         backbone: dict,
         neck: dict,
-        head: dict,
+        head: dict | list[dict],
         relation_neck: dict | None = None,
         relation_head: dict | None = None,
         flip_test: bool = False,
@@ -75,13 +83,26 @@ class UnsupervisedReID(BaseModel):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
-        self.head = MODELS.build(head)
+        self.head: nn.Module = (
+            nn.ModuleList([MODELS.build(item) for item in head])
+            if isinstance(head, (list, tuple))
+            else MODELS.build(head)
+        )
         self.relation_neck: nn.Module | None = (
             MODELS.build(relation_neck) if relation_neck else None
         )
         self.relation_head: nn.Module | None = (
             MODELS.build(relation_head) if relation_head else None
         )
+        if self.relation_head is not None:
+            self.relation_head.feature = 'relation'
+        several = isinstance(self.head, nn.ModuleList)
+        heads = [('', part) for part in (self.head if several else [self.head])]
+        if self.relation_head is not None:
+            heads.append(('relation_', self.relation_head))
+        #: Every head, after the prefix of its losses.
+        self.heads = heads
+        self._needs = sorted({n for _, h in heads for n in getattr(h, 'needs', ())})
         self.flip_test = flip_test
         self.channels_last = channels_last
         if channels_last:
@@ -97,9 +118,9 @@ class UnsupervisedReID(BaseModel):
                 head.compile_functions(**options)
 
     @property
-    def memory_heads(self) -> list:
-        """The heads that keep a memory: of x, and of GCL(x) if there is one."""
-        return [head for head in (self.head, self.relation_head) if head is not None]
+    def memory_heads(self) -> list[BaseMemoryHead]:
+        """The heads that keep a memory."""
+        return [head for _, head in self.heads if isinstance(head, BaseMemoryHead)]
 
     def forward(
         self,
@@ -137,19 +158,23 @@ class UnsupervisedReID(BaseModel):
 
         Args:
             inputs (Tensor): (n, 3, H, W), this rank's part of the batch.
-            data_samples (list[DataSample]): n samples with ``gt_label``.
+            data_samples (list[DataSample]): n samples with ``gt_label``, the
+                pseudo-label, and what the heads need.
 
         Returns:
-            dict[str, Tensor]: ``loss_scl`` and, with GCL, ``relation_loss_scl``.
+            dict[str, Tensor]: The losses of all heads: ``loss_scl`` and, with GCL,
+            ``relation_loss_scl``.
         """
         pooled = self.neck.pool(self._maps(inputs))
         pooled = gather_batch(at_least_float32(pooled))
-        labels = gather_batch(self._labels(data_samples).to(pooled.device))
-        x = self.neck(pooled)
-        losses = self.head.loss(x, labels)
-        if self.relation_neck is not None and self.relation_head is not None:
-            relation = self.relation_head.loss(self.relation_neck(x), labels)
-            losses.update({f'relation_{key}': value for key, value in relation.items()})
+        images = gather_images(data_samples, self._needs, pooled.device)
+        features = self.neck(pooled, parts=True)
+        if self.relation_neck is not None:
+            features['relation'] = self.relation_neck(features['embedding'])
+        losses: dict[str, Tensor] = {}
+        for prefix, head in self.heads:
+            found = head.loss(features[head.feature], images.labels, images)
+            losses.update({f'{prefix}{name}': loss for name, loss in found.items()})
         return losses
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
@@ -174,15 +199,3 @@ class UnsupervisedReID(BaseModel):
         if self.channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         return self.backbone(inputs)
-
-    @staticmethod
-    def _labels(data_samples: list[DataSample]) -> Tensor:
-        missing = [s for s in data_samples if 'gt_label' not in s]
-        if missing:
-            raise RuntimeError(
-                f'{missing[0].get("img_path", "an image")} has no pseudo-label. '
-                "train_dataloader needs sampler=dict(type='PKSampler', ...), its data "
-                'set must be one of mmreid_gcl, and custom_hooks a '
-                "dict(type='PseudoLabelHook', ...)."
-            )
-        return torch.cat([sample.gt_label for sample in data_samples])

@@ -1,0 +1,17 @@
+# With labels, on the synthetic set: the upper bound that results without labels are
+# read against.
+_base_ = '../gcl_synthetic.py'
+model = dict(
+    head=[
+        dict(type='IdentityHead', in_channels=1280, num_classes=110),
+        dict(type='TripletHead', margin=0.3),
+    ],
+    relation_neck=None,
+    relation_head=None)
+train_dataloader = dict(sampler=dict(labels='pid'))
+default_hooks = dict(
+    pseudo_labels=None,
+    memory=None,
+    # The hook that clusters is not there; this one makes the ranks' running
+    # statistics one.
+    sync_buffers=dict(type='SyncBuffersHook'))

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tools around a trained model share on their command lines."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import DictAction
+
+from mmreid_gcl.apis.images import read_image
+from mmreid_gcl.config.load import read_config
+from mmreid_gcl.config.option_names import check_options
+from mmreid_gcl.config.packaged import find_config
+
+#: Exit codes: all good; nothing done, a message says why; done, but some
+#: images could not be read and were left out.
+DONE, REFUSED, SKIPPED = 0, 2, 3
+
+#: What a user can mend: a message is enough.
+MENDABLE = (OSError, ValueError, ImportError)
+
+
+#: Settings that are text whatever they look like: paths and patterns.
+TEXTS = {'data_root', 'annotation', 'pattern', 'work_dir', 'load_from', 'checkpoint'}
+
+
+class ConfigOptions(DictAction):
+    """``--cfg-options`` of OpenMMLab, with paths taken as they are.
+
+    mmengine's ``DictAction`` takes the blanks out of ``data_root=my crops``, makes
+    a number of ``data_root=2024`` and a list of ``data_root=a,b``.
+    """
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        """Collect the options in the order in which they are given."""
+        for value in values:
+            key, sign, text = value.partition('=')
+            if not sign or not key:
+                parser.error(f'{option_string} {value}: expected key=value')
+            if key.rpartition('.')[2] in TEXTS and text != 'None':
+                options = dict(getattr(namespace, self.dest, None) or {})
+                setattr(namespace, self.dest, {**options, key: text})
+            else:
+                super().__call__(parser, namespace, [value], option_string)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options`` of a tool that reads data sets."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        help='override settings of the config, as key=value; data_root=FOLDER sets '
+        'the folder of all its data sets',
+    )
+
+
+def name_local_rank(given: int) -> None:
+    """Tell mmengine which GPU of its machine is this process's; mpirun does not.
+
+    Args:
+        given (int): ``--local_rank``, for where no launcher names it.
+    """
+    mpi = os.environ.get('OMPI_COMM_WORLD_LOCAL_RANK', given)
+    os.environ.setdefault('LOCAL_RANK', str(mpi))
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the model, its weights, and how it runs."""
+    parser.add_argument(
+        'model',
+        help='config file or name, or a checkpoint that carries its config',
+    )
+    parser.add_argument('--checkpoint', help='weights, where the model is a config')
+    parser.add_argument('--device', help="for example 'cuda:1'; default: the GPU")
+    parser.add_argument('--batch-size', type=int, default=64)
+    parser.add_argument('--workers', type=int, default=4, help='threads that read')
+    parser.add_argument('--half', action='store_true', help='half precision')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        help='override settings of the config, as key=value',
+    )
+
+
+def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how a folder of crops is read."""
+    parser.add_argument(
+        '--split',
+        default='auto',
+        choices=['auto', 'train', 'query', 'gallery', 'test'],
+        help='which part of the folder; auto: gallery if there is such a sub-folder, '
+        'else everything',
+    )
+    parser.add_argument(
+        '--camera',
+        type=int,
+        default=0,
+        help='which sub-folder names the camera: 0 the first, -1 the last',
+    )
+    parser.add_argument(
+        '--pattern',
+        help='regular expression with groups such as (?P<camera>…) and (?P<time>…)',
+    )
+    parser.add_argument(
+        '--annotation', help='CSV or Parquet file in the folder, with the column path'
+    )
+
+
+def folder_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of :func:`~mmreid_gcl.apis.folder.list_folder`."""
+    names = ('split', 'camera', 'pattern', 'annotation')
+    return {name: getattr(args, name) for name in names}
+
+
+def build_inferencer(args: argparse.Namespace):
+    """The inferencer that a command line asks for.
+
+    Args:
+        args (argparse.Namespace): With the arguments of
+            :func:`add_model_arguments`.
+
+    Returns:
+        ReIDInferencer: Ready to use.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If the config cannot be built, or the weights do not fit.
+    """
+    from mmreid_gcl.apis import ReIDInferencer
+
+    model = args.model
+    if args.checkpoint and not Path(model).is_file():
+        model = str(find_config(model))
+    if args.cfg_options:
+        if not model.endswith('.py'):
+            raise ValueError('--cfg-options needs a config file as the model.')
+        model = read_config(model)
+        check_options(model, args.cfg_options)
+        model.merge_from_dict(args.cfg_options)
+    try:
+        return ReIDInferencer(
+            model,
+            args.checkpoint,
+            args.device,
+            batch_size=args.batch_size,
+            num_workers=args.workers,
+            half=args.half,
+        )
+    except (KeyError, TypeError) as error:  # of an unknown type or argument
+        raise ValueError(f'{args.model}: {error}') from error
+
+
+def run_tool(
+    name: str, tool: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None
+) -> int:
+    """Run a tool; what a user can mend becomes a message, not a traceback.
+
+    Args:
+        name (str): Of the tool.
+        tool (Callable): Takes the command line, returns the exit code.
+        argv (Sequence[str], optional): The command line.
+
+    Returns:
+        int: Exit code.
+    """
+    try:
+        return tool(argv)
+    except MENDABLE as error:
+        return refuse(name, error)
+
+
+def refuse(name: str, error: Exception) -> int:
+    """Say what a user can mend, without a traceback.
+
+    Args:
+        name (str): Of the tool.
+        error (Exception): One of :data:`MENDABLE`.
+
+    Returns:
+        int: Exit code, :data:`REFUSED`.
+    """
+    print(f'{name}: {error}', file=sys.stderr)
+    return REFUSED
+
+
+def exit_code(failed: dict[str, str]) -> int:
+    """Say what was left out, last of all; the exit code of a job.
+
+    Args:
+        failed (dict[str, str]): Images that could not be read, and why.
+
+    Returns:
+        int: :data:`DONE` or :data:`SKIPPED`.
+    """
+    for message in failed.values():
+        print(f'left out: {message}', file=sys.stderr)
+    return SKIPPED if failed else DONE
+
+
+class Thumbnails(Sequence):
+    """Images of a sheet, read when it asks for them.
+
+    Args:
+        files (Sequence[str]): Paths.
+    """
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    # no slices
+    def __getitem__(self, i: int) -> np.ndarray:  # type: ignore[override]
+        """(H, W, 3) uint8, red green blue."""
+        return read_image(self.files[i])[..., ::-1]

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a config file and a command line to a config that a Runner takes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+
+from .option_names import check_options
+from .packaged import find_config
+from .parts import find_pseudo_label_hook, find_test_pipeline, name_hooks
+
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def read_config(path: str | Path) -> Config:
+    """Run a config file, a Python program, and keep what it sets.
+
+    Args:
+        path (str | Path): The file.
+
+    Returns:
+        Config: Its settings.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no Python file, or cannot be run. mmengine also reads
+            YAML and JSON and runs code that they name, which one does not expect of
+            them, so they are refused.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: there is no such config file.')
+    if path.suffix != '.py':
+        raise ValueError(
+            f'{path}: expected a config in Python (.py). Configs in YAML or JSON can '
+            'run code as well, through custom_imports and tags, and are not read.'
+        )
+    try:
+        return Config.fromfile(path)
+    except OSError:
+        raise
+    except Exception as error:  # a config is a program: it raises all kinds
+        raise ValueError(
+            f'{path}: this config cannot be read ({type(error).__name__}: {error}).'
+        ) from error
+
+
+def load_config(
+    path: str,
+    options: Mapping | None = None,
+    work_dir: str | None = None,
+    launcher: str = 'none',
+) -> Config:
+    """Read a config file, with overrides, ready for ``Runner.from_cfg``.
+
+    Args:
+        path (str): The config file, or the name of a packaged one: 'gcl_duke'.
+        options (Mapping, optional): ``--cfg-options``. ``data_root`` on its own
+            sets the folder of all data sets of the config.
+        work_dir (str, optional): Goes before the config's; without either it
+            is ``work_dirs/<name of the file>``.
+        launcher (str): 'none', 'pytorch', 'slurm' or 'mpi'.
+
+    Returns:
+        Config: With ``batch_size='auto'`` filled in, with ``image_cache`` put into
+        the pipelines, and on a machine without a GPU with gloo as backend.
+
+    Raises:
+        FileNotFoundError: If there is no such file and no such name.
+        ValueError: If P * K cannot be shared among the processes, or an option names
+            a setting that there is not.
+    """
+    path = str(find_config(path))
+    cfg = read_config(path)
+    name_hooks(cfg)
+    if options:
+        check_options(cfg, options)
+        if 'data_root' in options:  # before what an option says of one data set
+            set_data_root(cfg, options['data_root'])
+        cfg.merge_from_dict(dict(options))
+    cfg.launcher = launcher
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
+    world_size = _world_size(launcher)
+    fill_batch_size(cfg, world_size)
+    if cfg.get('image_cache'):
+        cache_images(cfg)
+    for name in _LOADERS:  # torch refuses workers that stay where there are none
+        if cfg.get(name) is not None and cfg[name].get('num_workers') == 0:
+            cfg[name].persistent_workers = False
+    if not torch.cuda.is_available():
+        _for_cpu(cfg, launcher)
+    return cfg
+
+
+def set_data_root(cfg: Config, data_root: str) -> None:
+    """Point every data set of a config to one folder."""
+    for name in _LOADERS:
+        if cfg.get(name) is not None:
+            cfg[name].dataset.data_root = data_root
+
+
+def fill_batch_size(cfg: Config, world_size: int) -> None:
+    """Replace ``train_dataloader.batch_size='auto'`` by its number.
+
+    Args:
+        cfg (Config): Changed in place.
+        world_size (int): Processes that share the batch.
+
+    Raises:
+        ValueError: If P * K is no multiple of the number of processes, or there
+            is no PKSampler that has a P and a K.
+    """
+    loader = cfg.get('train_dataloader')
+    if loader is None or loader.get('batch_size') != 'auto':
+        return
+    sampler = loader.get('sampler') or {}
+    if str(sampler.get('type')).rpartition('.')[2] != 'PKSampler':
+        raise ValueError(
+            "train_dataloader.batch_size='auto' needs sampler=dict(type='PKSampler', "
+            f'...), whose P * K it stands for; got sampler type '
+            f'{sampler.get("type")!r}. Give a number.'
+        )
+    identities = sampler.get('num_identities', 16)
+    instances = sampler.get('num_instances', 8)
+    if identities * instances % world_size:
+        raise ValueError(
+            f'A batch of {identities} x {instances} = {identities * instances} images '
+            f'cannot be shared equally by {world_size} processes. Change '
+            'train_dataloader.sampler.num_identities or num_instances, or the number '
+            'of processes.'
+        )
+    loader.batch_size = identities * instances // world_size
+
+
+#: What each launcher calls the number of processes, a process's number among all
+#: and among those of its machine.
+_PLACE = {
+    'pytorch': ('WORLD_SIZE', 'RANK', 'LOCAL_RANK'),
+    'slurm': ('SLURM_NTASKS', 'SLURM_PROCID', 'SLURM_LOCALID'),
+    'mpi': (
+        'OMPI_COMM_WORLD_SIZE',
+        'OMPI_COMM_WORLD_RANK',
+        'OMPI_COMM_WORLD_LOCAL_RANK',
+    ),
+}
+
+
+def cache_images(cfg: Config) -> None:
+    """Keep decoded training images in shared memory, as ``cfg.image_cache`` says.
+
+    Training, and embedding before every epoch, take their images from one
+    :class:`~mmreid_gcl.datasets.image_cache.CachedTransforms`.
+
+    Args:
+        cfg (Config): With ``image_cache=dict(limit_gb=..., folder=...)``, both
+            optional. Changed in place.
+
+    Raises:
+        ValueError: If ``image_cache`` has another key, or the training pipeline does
+            not begin with ``LoadImageFromFile``.
+    """
+    from mmreid_gcl.datasets.image_cache import cache_pipeline
+
+    settings = dict(cfg.image_cache)
+    unknown = set(settings) - {'limit_gb', 'folder'}
+    if unknown:
+        raise ValueError(
+            f'image_cache has {sorted(unknown)[0]!r}; expected limit_gb and folder.'
+        )
+    dataset = cfg.train_dataloader.dataset
+    cached = cache_pipeline(dataset.pipeline, **settings)
+    if cached == list(dataset.pipeline):
+        raise ValueError(
+            'image_cache: train_dataloader.dataset.pipeline does not begin with a '
+            "dict(type='LoadImageFromFile')."
+        )
+    dataset.pipeline = cached
+    hook = find_pseudo_label_hook(cfg)
+    if hook:
+        extract = dict(hook.get('extract') or {})
+        pipeline = extract.get('pipeline') or find_test_pipeline(cfg)
+        hook['extract'] = dict(extract, pipeline=cache_pipeline(pipeline, **settings))
+    # so that the transform is known wherever this config is read
+    imports = dict(cfg.get('custom_imports') or dict(imports=[]))
+    imports['imports'] = [*imports['imports'], 'mmreid_gcl.datasets.image_cache']
+    cfg.custom_imports = imports
+
+
+def _world_size(launcher: str) -> int:
+    """How many processes the launcher has started, before any is connected."""
+    return int(os.environ.get(_PLACE[launcher][0], 1)) if launcher in _PLACE else 1
+
+
+def _for_cpu(cfg: Config, launcher: str) -> None:
+    """What the stack gets wrong without a GPU."""
+    for name in _LOADERS:
+        if cfg.get(name) is not None:
+            cfg[name].pin_memory = False
+    if launcher == 'none':
+        return
+    cfg.setdefault('env_cfg', ConfigDict())
+    dist_cfg = dict(cfg.env_cfg.get('dist_cfg') or {}, backend='gloo')
+    cfg.env_cfg.dist_cfg = dist_cfg
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    wrapper.update(cfg.get('model_wrapper_cfg') or {}, device_ids=None)
+    cfg.model_wrapper_cfg = wrapper
+    # mmengine's launchers ask CUDA for a device whatever the backend
+    if launcher in _PLACE and not torch.distributed.is_initialized():
+        _name_meeting_place(launcher)
+        # ranks wait for rank 0 while it clusters
+        timeout = timedelta(seconds=dist_cfg.get('timeout', 1800))
+        torch.distributed.init_process_group('gloo', timeout=timeout)
+
+
+def _name_meeting_place(launcher: str) -> None:
+    """Tell torch in its own variables where it is and where rank 0 is."""
+    if launcher == 'pytorch':
+        return
+    for name, given in zip(_PLACE['pytorch'], _PLACE[launcher]):
+        if given not in os.environ:
+            raise ValueError(
+                f'--launcher {launcher} needs the variable {given}, which '
+                f'{"srun" if launcher == "slurm" else "mpirun"} sets. Without it use '
+                'tools/dist_train.sh.'
+            )
+        os.environ[name] = os.environ[given]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' in os.environ:
+        return
+    if launcher == 'mpi':
+        raise ValueError(
+            '--launcher mpi needs the variable MASTER_ADDR, the address of the machine '
+            'of rank 0.'
+        )
+    nodes = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+    hosts = subprocess.run(nodes, capture_output=True, text=True, check=True)
+    os.environ['MASTER_ADDR'] = hosts.stdout.split()[0]

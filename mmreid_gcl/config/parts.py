@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where parts stand in a config: the hook that clusters, the test transforms."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+
+#: Hooks of this package by their names in ``default_hooks``.
+HOOK_NAMES = {
+    'PseudoLabelHook': 'pseudo_labels',
+    'MemoryHook': 'memory',
+    'PositionSeedHook': 'position_seed',
+    'LabelFreeBestHook': 'label_free_best',
+}
+
+
+def type_name(part: Any) -> str:
+    """The type of a part without its scope; '' if it has none."""
+    kind = part.get('type') if isinstance(part, Mapping) else None
+    return kind.rpartition('.')[2] if isinstance(kind, str) else ''
+
+
+def find_pseudo_label_hook(cfg: Mapping | Config | None) -> dict[str, Any]:
+    """Settings of the pseudo-label hook of a config: clusterer, graphs, ….
+
+    Args:
+        cfg (Config, optional): The config. The hook is ``pseudo_labels`` of
+            ``default_hooks``, or stands in ``custom_hooks``.
+
+    Returns:
+        dict: The settings in the config itself, which may be changed; empty if there
+        is no such hook.
+    """
+    named = (cfg or {}).get('default_hooks') or {}
+    listed = (cfg or {}).get('custom_hooks') or []
+    for hook in [*listed, *named.values()]:
+        if type_name(hook) == 'PseudoLabelHook':
+            return hook
+    return {}
+
+
+def name_hooks(cfg: Config) -> None:
+    """Move this package's hooks from ``custom_hooks`` to ``default_hooks`` by name.
+
+    Configs of before hooks had names go on working. A hook in ``custom_hooks``
+    replaces the one of that name, as its writer meant. A hook that is None is left
+    out.
+
+    Args:
+        cfg (Config): Changed in place.
+    """
+    named = cfg.get('default_hooks') or {}
+    for name in [n for n, h in named.items() if h is None and n in HOOK_NAMES.values()]:
+        del named[name]  # mmengine takes None for its own hooks alone
+    listed = cfg.get('custom_hooks') or []
+    moved = {HOOK_NAMES[type_name(h)]: h for h in listed if type_name(h) in HOOK_NAMES}
+    if not moved:
+        return
+    cfg.setdefault('default_hooks', ConfigDict())
+    cfg.default_hooks.update(moved)
+    cfg.custom_hooks = [h for h in listed if type_name(h) not in HOOK_NAMES]
+    if 'pseudo_labels' in moved:
+        cfg.default_hooks.setdefault('memory', ConfigDict(type='MemoryHook'))
+    written = ', '.join(f'{name}=dict(...)' for name in moved)
+    print_log(
+        'The config has hooks of mmreid_gcl in custom_hooks, where they have no name. '
+        f'Write default_hooks = dict({written}) instead; --cfg-options then takes, for '
+        'example, default_hooks.pseudo_labels.clusterer.eps=0.5.',
+        logger='current',
+        level=logging.WARNING,
+    )
+
+
+def find_test_pipeline(cfg: Mapping | Config) -> list[dict]:
+    """The test transforms of a config.
+
+    Those of the test data set, else of the validation data set, of the
+    pseudo-label hook, or the variable ``test_pipeline``.
+
+    Args:
+        cfg (Config): The config.
+
+    Returns:
+        list[dict]: Configs of transforms, the one that loads included.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    candidates = [
+        ((cfg.get(name) or {}).get('dataset') or {}).get('pipeline')
+        for name in ('test_dataloader', 'val_dataloader')
+    ]
+    extract = find_pseudo_label_hook(cfg).get('extract') or {}
+    for pipeline in [*candidates, extract.get('pipeline'), cfg.get('test_pipeline')]:
+        if pipeline:
+            return [dict(step) for step in pipeline]
+    raise ValueError(
+        'The config has no test transforms. Expected them as '
+        'test_dataloader.dataset.pipeline or test_pipeline; or give pipeline=.'
+    )

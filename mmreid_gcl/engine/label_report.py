@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What pseudo-labels are worth: the report of an epoch, with identities and without."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from mmreid_gcl.clustering import (
+    PseudoLabels,
+    adjusted_rand_index,
+    cluster_summary,
+    normalized_mutual_info,
+    pairwise_precision_recall,
+)
+
+
+@dataclass(frozen=True)
+class LabelFreeSignals:
+    """Three signs of quality that need no identities.
+
+    Attributes:
+        clustered (float): Share of the images that are in a cluster, in [0, 1].
+        stability (float): Agreement (adjusted Rand index) with the labels of the
+            epoch before; at most 1.
+        silhouette (float | None): Mean silhouette of the clustered images on the
+            graph of Jaccard distances, in [-1, 1]; None if the clusterer has no
+            such graph.
+    """
+
+    clustered: float
+    stability: float
+    silhouette: float | None
+
+    @property
+    def score(self) -> float:
+        """The product of the three, negative ones taken as 0; in [0, 1].
+
+        A product, so that one bad sign is a veto: a collapsed embedding is stable
+        and has no outliers, but its silhouette is about 0; a clustering that throws
+        most images out has a high silhouette of the rest. A ``silhouette`` of None
+        is left out.
+        """
+        silhouette = 1.0 if self.silhouette is None else max(self.silhouette, 0.0)
+        return self.clustered * max(self.stability, 0.0) * silhouette
+
+    def to_dict(self) -> dict[str, float | None]:
+        """As plain values."""
+        return asdict(self)
+
+
+def label_free_signals(
+    labels: np.ndarray, previous: np.ndarray, silhouette: float | None
+) -> LabelFreeSignals:
+    """Signs of quality of pseudo-labels.
+
+    Args:
+        labels (np.ndarray): (N,) clusters, -1 is an outlier.
+        previous (np.ndarray): (N,) those of the epoch before.
+        silhouette (float, optional): Theirs, by
+            :func:`~mmreid_gcl.clustering.graph_silhouette`.
+
+    Returns:
+        LabelFreeSignals: With their :attr:`~LabelFreeSignals.score`.
+
+    Raises:
+        ValueError: If the two labellings are of different lengths.
+    """
+    labels, previous = np.asarray(labels), np.asarray(previous)
+    if labels.shape != previous.shape:
+        raise ValueError(
+            f'label_free_signals: {labels.shape} labels and {previous.shape} labels of '
+            'the epoch before; expected as many.'
+        )
+    return LabelFreeSignals(
+        clustered=float((labels >= 0).mean()) if len(labels) else 0.0,
+        stability=adjusted_rand_index(labels, previous),
+        silhouette=silhouette,
+    )
+
+
+def report(
+    outcome: PseudoLabels,
+    stability: float | None = None,
+    truth: np.ndarray | None = None,
+) -> dict[str, float]:
+    """Scalars that describe pseudo-labels.
+
+    Args:
+        outcome (PseudoLabels): Of this epoch.
+        stability (float, optional): Agreement with the labels of the last epoch;
+            see :class:`~mmreid_gcl.engine.label_report.LabelFreeSignals`.
+        truth (np.ndarray, optional): (N,) identities, for the report alone.
+
+    Returns:
+        dict[str, float]: ``clusters``, ``outliers``, sizes; ``stability`` (ARI with
+        the last epoch); ``silhouette``; with ``truth`` ``ari``, ``nmi``, ``precision``
+        and ``recall`` of pairs, and the same with ``unrefined_`` before; ``seconds_*``.
+    """
+    scalars: dict[str, float] = dict(cluster_summary(outcome.labels))
+    if stability is not None:
+        scalars['stability'] = stability
+    if outcome.silhouette is not None:
+        scalars['silhouette'] = outcome.silhouette
+    if truth is not None:
+        scalars.update(_against(outcome.labels, truth))
+        if outcome.unrefined_labels is not None:
+            unrefined = _against(outcome.unrefined_labels, truth)
+            scalars.update({f'unrefined_{k}': v for k, v in unrefined.items()})
+    scalars.update({f'seconds_{k}': v for k, v in outcome.seconds.items()})
+    return scalars
+
+
+def describe(epoch: int, scalars: dict[str, float], count: int) -> str:
+    """The scalars of :func:`report` as one line of the log.
+
+    Args:
+        epoch (int): From 0.
+        scalars (dict[str, float]): What :func:`report` gave.
+        count (int): N images.
+    """
+    text = (
+        f'Epoch {epoch + 1} pseudo-labels: {scalars["clusters"]:.0f} clusters of '
+        f'{scalars["size_min"]:.0f}-{scalars["size_max"]:.0f} images (median '
+        f'{scalars["size_median"]:.0f}), {scalars["outliers"]:.0f} of {count} images '
+        'are outliers'
+    )
+    if 'stability' in scalars:
+        text += f'; ARI with the last epoch {scalars["stability"]:.3f}'
+    if 'silhouette' in scalars:
+        text += f'; silhouette {scalars["silhouette"]:.3f}'
+    for prefix, title in (('', ''), ('unrefined_', ' before refinement')):
+        if f'{prefix}ari' in scalars:
+            values = ', '.join(
+                f'{name} {scalars[prefix + key]:.3f}'
+                for name, key in (
+                    ('ARI', 'ari'),
+                    ('NMI', 'nmi'),
+                    ('precision', 'precision'),
+                    ('recall', 'recall'),
+                )
+            )
+            text += f'; against identities (report only){title}: {values}'
+    times = ', '.join(
+        f'{key.removeprefix("seconds_")} {value:.1f} s'
+        for key, value in scalars.items()
+        if key.startswith('seconds_')
+    )
+    return f'{text}; {times}'
+
+
+def _against(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    precision, recall = pairwise_precision_recall(labels, truth)
+    return dict(
+        ari=adjusted_rand_index(labels, truth),
+        nmi=normalized_mutual_info(labels, truth),
+        precision=precision,
+        recall=recall,
+    )

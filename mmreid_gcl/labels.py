@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cluster labels: 0, 1, ... without gaps, -1 for outliers."""
+
+import numpy as np
+
+
+def by_first_member(labels: np.ndarray, min_size: int = 1) -> np.ndarray:
+    """Number clusters 0, 1, ... in the order of their first members.
+
+    Args:
+        labels (np.ndarray): (N,) integers, negative for outliers.
+        min_size (int): Members of smaller clusters become outliers. Defaults to
+            1.
+
+    Returns:
+        np.ndarray: (N,) int64, -1 for outliers.
+    """
+    labels = np.asarray(labels)
+    kept = np.flatnonzero(labels >= 0)
+    out = np.full(len(labels), -1, np.int64)
+    values, first, inverse, counts = np.unique(
+        labels[kept], return_index=True, return_inverse=True, return_counts=True
+    )
+    large = np.flatnonzero(counts >= min_size)
+    number = np.full(len(values), -1, np.int64)
+    number[large[np.argsort(first[large])]] = np.arange(len(large))
+    out[kept] = number[inverse]
+    return out
+
+
+def outliers_as_classes(labels: np.ndarray) -> np.ndarray:
+    """Give every outlier a class of its own, behind the clusters.
+
+    Args:
+        labels (np.ndarray): (N,) 0..U-1, -1 for outliers.
+
+    Returns:
+        np.ndarray: (N,) int64; the outliers are U, U + 1, ... in their order.
+    """
+    labels = np.array(labels, np.int64)
+    outliers = np.flatnonzero(labels < 0)
+    labels[outliers] = labels.max(initial=-1) + 1 + np.arange(len(outliers))
+    return labels
