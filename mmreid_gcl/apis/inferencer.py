@@ -18,14 +18,14 @@ from mmengine.dataset import Compose, pseudo_collate
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mmreid_gcl.datasets.image_folder import log
+from mmreid_gcl.datasets.image_folder import log, one_line
 from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import TRANSFORMS
 
 from .fingerprint import model_fingerprint
 from .folder import list_folder
 from .gallery_index import GalleryIndex, Match
-from .images import MAX_PIXELS, ImageError, read_image
+from .images import MAX_PIXELS, ImageError, own, read_image
 from .inputs import in_batches, is_single, list_inputs, load_ahead
 from .loading import load_model, load_state, to_device
 from .transforms import find_test_pipeline
@@ -246,16 +246,23 @@ class ReIDInferencer:
         """(position, name, data or error) of every input, loaded ahead."""
 
         def load(item: tuple) -> tuple:
-            position, (name, source) = item
+            position, name, source = item
             try:
                 return position, name, self._prepare(name, source)
             except ImageError as error:
                 return position, name, error
 
+        color_type = self._load_options.get('color_type', 'color')
+        owned = (  # in this thread, before the next is asked for
+            (position, name, own(source, name, color_type, self.max_pixels))
+            for position, (name, source) in enumerate(items)
+        )
         ahead = 2 * batch_size + self.num_workers
-        return load_ahead(enumerate(items), load, self.num_workers, ahead)
+        return load_ahead(owned, load, self.num_workers, ahead)
 
     def _prepare(self, name: str, source: Any) -> dict:
+        if isinstance(source, ImageError):
+            raise source
         image = read_image(
             source, name, max_pixels=self.max_pixels, **self._load_options
         )
@@ -266,7 +273,7 @@ class ReIDInferencer:
         except Exception as error:
             raise ImageError(
                 f'{name}: the test transforms fail on this image of {size[1]} x '
-                f'{size[0]} pixels ({type(error).__name__}: {error}).'
+                f'{size[0]} pixels ({one_line(error)}).'
             ) from error
         if data is None:
             raise ImageError(f'{name}: the test transforms return nothing for it.')

@@ -32,6 +32,11 @@ def printable(text: str) -> str:
     return text.encode('utf-8', 'backslashreplace').decode('utf-8')
 
 
+def one_line(error: Exception) -> str:
+    """Kind and message of an error; those of OpenCV have several lines."""
+    return f'{type(error).__name__}: {" ".join(str(error).split())}'
+
+
 def is_image_name(name: str) -> bool:
     """Whether a file of this name counts as an image.
 

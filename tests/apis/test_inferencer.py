@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+import io
+
+import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from PIL import Image
+from PIL import Image, ImageSequence
 from torch import nn
 
 from mmreid_gcl.apis.images import ImageError
@@ -117,6 +120,90 @@ def test_an_endless_generator_is_not_read_to_its_end(inferencer):
     with pytest.raises(ConnectionError, match='camera gone'):
         inferencer(camera())
     assert taken == 30
+
+
+def frames_of_one_buffer():
+    buffer = np.empty_like(IMAGES[0])
+    for image in IMAGES * 3:
+        buffer[:] = image
+        yield buffer
+
+
+def views_of_one_frame():
+    frame = np.empty((50, 60, 3), np.uint8)
+    for i, image in enumerate(IMAGES * 3):
+        crop = frame[5:45, 2 * i : 2 * i + 20]
+        crop[:] = image
+        yield crop
+
+
+def bytes_of_one_buffer(kind):
+    for image in IMAGES * 3:
+        data = cv2.imencode('.bmp', image)[1].tobytes()
+        buffer = bytearray(data)
+        yield kind(buffer)
+        buffer[:] = bytes(len(data))
+
+
+def frames_of_one_file():
+    file = io.BytesIO()
+    first, *others = [Image.fromarray(image[..., ::-1]) for image in IMAGES * 3]
+    first.save(file, 'TIFF', save_all=True, append_images=others)
+    with Image.open(file) as frames:
+        yield from ImageSequence.Iterator(frames)
+
+
+def pillow_drawn_anew():
+    canvas = Image.new('RGB', (20, 40))
+    for image in IMAGES * 3:
+        canvas.paste(Image.fromarray(image[..., ::-1]))
+        yield canvas
+
+
+def closed_files(folder):
+    for i, image in enumerate(IMAGES * 3):
+        with Image.open(write(folder / f'{i}.png', image)) as opened:
+            yield opened
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_what_is_read_ahead_is_copied(model, tmp_path, workers):
+    """Sources that use one buffer, file or image again for every item."""
+    inferencer = ReIDInferencer(
+        model, pipeline=TEST_PIPELINE, batch_size=4, num_workers=workers, progress=False
+    )
+    expected = by_hand(model, IMAGES).repeat(3, 1)
+    for source in (
+        frames_of_one_buffer(),
+        views_of_one_frame(),
+        bytes_of_one_buffer(lambda buffer: buffer),
+        bytes_of_one_buffer(memoryview),
+        frames_of_one_file(),
+        pillow_drawn_anew(),
+        closed_files(tmp_path),
+    ):
+        assert np.allclose(inferencer(source), expected, atol=1e-5), source
+
+
+def test_the_callers_array_is_left_alone(model):
+    """Also by a transform that works in place."""
+
+    def blacken(data):
+        data['img'][:] = 0
+        return data
+
+    inferencer = ReIDInferencer(model, pipeline=TEST_PIPELINE, progress=False)
+    inferencer._transform.transforms.insert(0, blacken)
+    image = IMAGES[0].copy()
+    inferencer(image)
+    assert np.array_equal(image, IMAGES[0])
+
+
+def test_a_broken_pillow_image_is_skipped(inferencer):
+    data = cv2.imencode('.png', IMAGES[1])[1].tobytes()
+    broken = Image.open(io.BytesIO(data[: len(data) // 2]))
+    found = inferencer.extract([IMAGES[0], broken, IMAGES[2]])
+    assert found.rows.tolist() == [0, 2] and 'inputs[1]' in found.failed
 
 
 def test_as_in_training(model, tmp_path):
