@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict
 
+from ..datasets.samplers.pk_draw import require_count
 from ..packaged import find_config
 from .config_keys import check_options
 
@@ -82,8 +83,8 @@ def fill_batch_size(cfg: Config, world_size: int) -> None:
         world_size (int): Processes that share the batch.
 
     Raises:
-        ValueError: If P * K is no multiple of the number of processes, or there
-            is no PKSampler that has a P and a K.
+        ValueError: If P or K is no whole number, P * K is no multiple of the number
+            of processes, or there is no PKSampler that has a P and a K.
     """
     loader = cfg.get('train_dataloader')
     if loader is None or loader.get('batch_size') != 'auto':
@@ -97,6 +98,11 @@ def fill_batch_size(cfg: Config, world_size: int) -> None:
         )
     identities = sampler.get('num_identities', 16)
     instances = sampler.get('num_instances', 8)
+    for name, value in (
+        ('num_identities', identities),
+        ('num_instances', instances),
+    ):
+        require_count(f'train_dataloader.sampler.{name}', value)
     if identities * instances % world_size:
         raise ValueError(
             f'A batch of {identities} x {instances} = {identities * instances} images '

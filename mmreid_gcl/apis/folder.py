@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmreid_gcl.datasets.image_folder import log, require_folder
+from mmreid_gcl.datasets.image_folder import as_path, log, require_folder
 
 RECORDS = ('img_path', 'camid', 'sequence', 'frame')
 
@@ -81,7 +81,7 @@ def list_folder(folder: str | Path, split: str = 'auto', **kwargs) -> FolderImag
     from mmreid_gcl.datasets import PersonFolder
     from mmreid_gcl.datasets.reid_dataset import FIELDS
 
-    root = Path(folder).expanduser().resolve()
+    root = as_path(folder).resolve()
     require_folder(root, 'images of people')
     if split == 'auto':
         split = 'train'

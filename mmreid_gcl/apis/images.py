@@ -12,7 +12,7 @@ import mmcv
 import numpy as np
 from PIL import Image
 
-from mmreid_gcl.datasets.image_folder import one_line
+from mmreid_gcl.datasets.image_folder import as_path, one_line
 from mmreid_gcl.datasets.inspection import (
     MAX_PIXELS,
     check_header,
@@ -75,7 +75,7 @@ def read_image(
     if isinstance(source, (bytes, bytearray, memoryview)):
         data, name = bytes(source), name or 'the bytes'
     elif isinstance(source, (str, Path)):
-        data, name = _read_file(Path(source)), name or str(source)
+        data, name = _read_file(source), name or str(source)
     else:
         raise ImageError(
             f'{name or "the input"}: expected a path, an array (H, W, 3) in the order '
@@ -112,13 +112,14 @@ def own(source: Any, name: str, color_type: str, max_pixels: int) -> Any:
     return source
 
 
-def _read_file(path: Path) -> bytes:
+def _read_file(path: str | Path) -> bytes:
     try:
-        return read_bytes(path.expanduser())
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
+        return read_bytes(as_path(path))
+    except (OSError, ValueError) as error:  # an empty path, a zero byte in one
+        reason = getattr(error, 'strerror', None) or one_line(error)
         raise ImageError(
-            f'{path}: this image cannot be opened ({reason}). Check the path.'
+            f'{path or "the input"}: this image cannot be opened ({reason}). Check '
+            'the path.'
         ) from error
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from mmengine.dataset import Compose, pseudo_collate
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mmreid_gcl.datasets.image_folder import log, one_line
+from mmreid_gcl.datasets.image_folder import as_path, log, one_line
+from mmreid_gcl.engine.extraction import evaluating
 from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import TRANSFORMS
 
@@ -61,7 +61,8 @@ class ReIDInferencer:
         weights (str | Path, optional): The checkpoint. Without it, a model
             from a config is untrained, which a warning says.
         device (str | torch.device, optional): Defaults to the GPU if there is
-            one, else the CPU; a given ``nn.Module`` stays where it is.
+            one, else the CPU; a given ``nn.Module`` stays where it is, and in its
+            mode: it is in eval mode only while it embeds.
         pipeline (Sequence[dict], optional): Test transforms, after the image is
             loaded. Defaults to the config's; needed with an ``nn.Module``.
         batch_size (int): Images the model embeds at a time. Defaults to 64.
@@ -128,7 +129,6 @@ class ReIDInferencer:
                 'knows how images are normalised. Give a model of mmengine, such as '
                 'UnsupervisedReID.'
             )
-        self.model.eval()
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.half = half
@@ -164,9 +164,13 @@ class ReIDInferencer:
         """Where the model is."""
         return next(self.model.parameters()).device
 
-    @cached_property
+    @property
     def model_hash(self) -> str:
-        """Hash of all that decides on embeddings: weights and transforms."""
+        """Hash of all that decides on embeddings: weights and transforms, as they are.
+
+        Computed anew each time: weights change in place, and no counter of torch
+        sees all that do (``parameter.data`` passes by it).
+        """
         return model_fingerprint(self.model, self.pipeline)
 
     def __call__(self, inputs: Any, batch_size: int | None = None) -> np.ndarray:
@@ -294,6 +298,18 @@ class ReIDInferencer:
 
     @torch.inference_mode()
     def _embed(self, batch: list[dict], names: Sequence[str]) -> Tensor:
+        with evaluating(self.model):
+            features = self._forward(batch)
+        bad = ~torch.isfinite(features).all(dim=1)
+        if bad.any():
+            raise ValueError(
+                f'{names[int(bad.nonzero()[0])]}: its embedding is not finite. The '
+                'weights are damaged, or half precision is too little for this '
+                'model: try half=False.'
+            )
+        return features
+
+    def _forward(self, batch: list[dict]) -> Tensor:
         data = self.model.data_preprocessor(pseudo_collate(batch), False)
         inputs = data['inputs']
         kind = inputs.device.type
@@ -307,15 +323,7 @@ class ReIDInferencer:
                 f"{type(self.model).__name__}: mode='tensor' must give one vector an "
                 'image, (n, C). Use a model such as UnsupervisedReID.'
             )
-        features = F.normalize(features.float()).cpu()
-        bad = ~torch.isfinite(features).all(dim=1)
-        if bad.any():
-            raise ValueError(
-                f'{names[int(bad.nonzero()[0])]}: its embedding is not finite. The '
-                'weights are damaged, or half precision is too little for this '
-                'model: try half=False.'
-            )
-        return features
+        return F.normalize(features.float()).cpu()
 
     def build_gallery(
         self, folder: str | Path, out: str | Path | None = None, **kwargs
@@ -337,6 +345,7 @@ class ReIDInferencer:
             ImageError: If no image can be read.
         """
         images = list_folder(folder, **kwargs)
+        model_hash = self.model_hash
         found = self.extract(images.files())
         kept = images.select(found.rows)
         self.gallery = GalleryIndex(
@@ -344,7 +353,7 @@ class ReIDInferencer:
             kept.paths,
             kept.cameras,
             images.root,
-            self.model_hash,
+            model_hash,
             found.failed,
         )
         if out is not None:
@@ -402,18 +411,21 @@ class ReIDInferencer:
         """
         if isinstance(gallery, (str, Path)):
             gallery = self.load_gallery(gallery)
-        gallery = self.gallery if gallery is None else gallery
-        if gallery is None:
-            raise ValueError(
-                'There is no gallery to search. Call build_gallery(folder) or '
-                'load_gallery(path) first, or give gallery=.'
-            )
-        if gallery.model_hash != self.model_hash:
-            raise ValueError(
-                'This gallery was built with another model '
-                f'({gallery.model_hash[:8] or "unknown"}, not {self.model_hash[:8]}); '
-                'embeddings of different models cannot be compared. Build it again.'
-            )
+        else:
+            gallery = self.gallery if gallery is None else gallery
+            if gallery is None:
+                raise ValueError(
+                    'There is no gallery to search. Call build_gallery(folder) or '
+                    'load_gallery(path) first, or give gallery=.'
+                )
+            model_hash = self.model_hash
+            if gallery.model_hash != model_hash:
+                raise ValueError(
+                    'This gallery was built with another model, or the weights changed '
+                    f'since ({gallery.model_hash[:8] or "unknown"}, not '
+                    f'{model_hash[:8]}); embeddings of different models cannot be '
+                    'compared. Build it again.'
+                )
         found = gallery.search(self(query), topk, cameras, exclude_cameras)
         return found[0] if is_single(query) else found
 
@@ -424,7 +436,7 @@ def _read_config(
     """The config, and the weights to load."""
     if isinstance(model, Config):
         return model, weights
-    path = Path(model).expanduser()
+    path = as_path(model)
     if not path.is_file():
         raise FileNotFoundError(
             f'{path}: there is no such file; expected a config (.py) or a checkpoint '

@@ -182,6 +182,17 @@ def natural_key(text: str) -> tuple:
     return tuple(int(p) if i % 2 else p for i, p in enumerate(pieces)), text
 
 
+def as_path(path: str | Path) -> Path:
+    """A path as a user gives it, home expanded.
+
+    Raises:
+        ValueError: If it is empty, which would be the current folder.
+    """
+    if path == '':
+        raise ValueError("expected a path, got an empty text; '.' is this folder.")
+    return Path(path).expanduser()
+
+
 def require_folder(folder: str | Path, purpose: str) -> None:
     """Raise a clear error unless ``folder`` is a folder.
 

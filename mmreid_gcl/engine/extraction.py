@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from threading import Lock
 
 import numpy as np
 import torch
@@ -34,6 +37,38 @@ def shard(count: int, rank: int, world_size: int) -> range:
     return range(min(rank * size, count), min((rank + 1) * size, count))
 
 
+_evaluated: dict[nn.Module, tuple[int, list[tuple[nn.Module, bool]]]] = {}
+_evaluated_lock = Lock()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside of the block; then every module is in its own mode again.
+
+    ``model.train(mode)`` would put all modules into one mode, also those that are
+    in another on purpose, such as frozen stages. Threads may share a model: the
+    last one to leave restores.
+
+    Args:
+        model (nn.Module): Possibly in train mode, wholly or in parts.
+    """
+    with _evaluated_lock:
+        users, modes = _evaluated.get(model, (0, []))
+        modes = modes or [(module, module.training) for module in model.modules()]
+        _evaluated[model] = users + 1, modes
+        model.eval()
+    try:
+        yield
+    finally:
+        with _evaluated_lock:
+            users, modes = _evaluated.pop(model)
+            if users > 1:
+                _evaluated[model] = users - 1, modes
+            else:
+                for module, was_training in modes:
+                    module.training = was_training
+
+
 @torch.inference_mode()
 def extract_features(
     model: nn.Module,
@@ -48,7 +83,7 @@ def extract_features(
 
     Args:
         model (nn.Module): With mode 'tensor', possibly wrapped. Runs in eval
-            mode, and is put back into the mode it was in.
+            mode; every module is put back into the mode it was in.
         dataset (Dataset): N images with their test transforms.
         batch_size (int): Images a rank embeds at a time. Defaults to 256.
         num_workers (int): Loading processes a rank. Defaults to 4.
@@ -85,8 +120,6 @@ def extract_features(
     # rank 0 has room for all, and its own part stands first
     room = None if rank else partial(_room, out, count)
     features = None
-    was_training = model.training
-    model.eval()
     done, error = 0, None
     batches = iter(loader)
     # a bar that reports at most every second keeps log files short
@@ -94,25 +127,25 @@ def extract_features(
         total=len(mine), desc=title, unit='img', mininterval=1, disable=rank != 0
     )
     try:
-        for batch in batches:
-            data = model.data_preprocessor(batch, False)
-            inputs = data['inputs']
-            with torch.autocast(
-                inputs.device.type, amp_dtype, enabled=amp_dtype is not None
-            ):
-                part = model(inputs, mode='tensor').float().cpu()
-            if features is None:
-                width = part.shape[1]
-                features = room(width) if room else torch.empty(len(mine), width)
-            features[done : done + len(part)] = part
-            done += len(part)
-            bar.update(len(part))
+        with evaluating(model):
+            for batch in batches:
+                data = model.data_preprocessor(batch, False)
+                inputs = data['inputs']
+                with torch.autocast(
+                    inputs.device.type, amp_dtype, enabled=amp_dtype is not None
+                ):
+                    part = model(inputs, mode='tensor').float().cpu()
+                if features is None:
+                    width = part.shape[1]
+                    features = room(width) if room else torch.empty(len(mine), width)
+                features[done : done + len(part)] = part
+                done += len(part)
+                bar.update(len(part))
     except Exception as raised:
         error = raised
     finally:
         bar.close()
         end_workers(batches)
-        model.train(was_training)
     share_failure(error)  # the others would wait for this rank's part
     return _gather(features, count)
 

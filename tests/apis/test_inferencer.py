@@ -10,8 +10,10 @@ from mmengine.config import Config
 from PIL import Image, ImageSequence
 from torch import nn
 
+from mmreid_gcl.apis.export import export_model
 from mmreid_gcl.apis.images import ImageError
 from mmreid_gcl.apis.inferencer import ReIDInferencer
+from mmreid_gcl.apis.publish import publish_checkpoint
 from mmreid_gcl.datasets import PersonFolder
 from mmreid_gcl.engine import extract_features
 from mmreid_gcl.registry import TRANSFORMS
@@ -279,6 +281,51 @@ def test_half_precision(model):
 def test_training_mode_does_not_matter(model):
     inferencer = ReIDInferencer(make_model().train(), pipeline=TEST_PIPELINE)
     assert np.allclose(inferencer(IMAGES), by_hand(model, IMAGES), atol=1e-5)
+
+
+def test_a_model_that_is_trained_between_calls():
+    """Embedded in eval mode, statistics untouched, every mode as it was."""
+    trained = make_model().train()
+    frozen = trained.backbone.layer1.eval()
+    modes = [module.training for module in trained.modules()]
+    state = {name: value.clone() for name, value in trained.state_dict().items()}
+    inferencer = ReIDInferencer(trained, pipeline=TEST_PIPELINE, progress=False)
+    assert trained.training
+    expected = by_hand(make_model(), IMAGES)
+    for _ in range(2):
+        assert np.allclose(inferencer(IMAGES), expected, atol=1e-5)
+        assert [module.training for module in trained.modules()] == modes
+        trained.train()
+        frozen.eval()
+    assert all(torch.equal(v, state[k]) for k, v in trained.state_dict().items())
+    nn.init.constant_(trained.neck.norm.weight, float('nan'))
+    with pytest.raises(ValueError, match='not finite'):
+        inferencer(IMAGES)
+    assert [module.training for module in trained.modules()] == modes
+
+
+def test_an_empty_path_is_no_folder(inferencer, tmp_path, monkeypatch):
+    """Not the current one, wherever a path is taken."""
+    monkeypatch.chdir(write_crops(tmp_path / 'crops', people=1))
+    gallery = inferencer.build_gallery('.', out='../gallery')
+    for call in (
+        lambda: inferencer(''),
+        lambda: inferencer(['']),
+        lambda: inferencer.build_gallery(''),
+        lambda: inferencer.build_gallery('.', out=''),
+        lambda: inferencer.load_gallery(''),
+        lambda: inferencer.search('', gallery),
+        lambda: inferencer.search(IMAGES[0], ''),
+        lambda: gallery.save(''),
+        lambda: ReIDInferencer(''),
+        lambda: ReIDInferencer(tiny_cfg(), '', device='cpu'),
+        lambda: publish_checkpoint('../a.pth', ''),
+        lambda: export_model(inferencer, '', 'torchscript'),
+    ):
+        with pytest.raises((ValueError, FileNotFoundError), match=r'empty|no such'):
+            call()
+    found = inferencer.extract(['', IMAGES[0], 'a\0b'])
+    assert found.rows.tolist() == [1] and len(found.failed) == 2
 
 
 def test_one_bad_image_is_an_error(inferencer, tmp_path):
