@@ -108,7 +108,7 @@ def test_the_bnneck_of_old_and_new_fast_reid_files(resnet, name):
     neck = EmbeddingNeck(512, pooling='gem')
     mine = {k[5:]: v for k, v in converted.items() if k.startswith('neck.')}
     neck.load_state_dict(mine, strict=True)
-    assert torch.equal(neck.norm.weight, norm.weight) and float(neck.pooling.p) == 2.5
+    assert torch.equal(neck.norm.weight, norm.weight) and neck.pooling.p.item() == 2.5
     assert {key.partition('.')[0] for key in converted} == {'backbone', 'neck'}
 
 

@@ -23,7 +23,8 @@ class DBSCANClusterer:
 
     Attributes:
         distances_ (scipy.sparse.csr_array): (N, N) distances <= eps of the last
-            call, None before.
+            call, of many exact copies the first pairs
+            (:class:`~mmreid_gcl.clustering.k_reciprocal.JaccardGraph`); None before.
 
     Raises:
         ValueError: If a parameter is out of its range.
@@ -61,6 +62,6 @@ class DBSCANClusterer:
             np.ndarray: (N,) int64 labels 0, 1, ..., -1 for outliers.
         """
         self.distances_ = k_reciprocal_jaccard(
-            features, self.k1, self.k2, self.eps, self.knn
+            features, self.k1, self.k2, self.eps, self.knn, self.min_samples
         )
         return dbscan_on_graph(self.distances_, self.eps, self.min_samples)
