@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmreid_gcl.datasets.image_folder import as_path
 from mmreid_gcl.version import __version__
 
 from .inferencer import ReIDInferencer
@@ -171,9 +172,9 @@ def export_model(
 
     Raises:
         ImportError: If onnx or onnxscript is not installed.
-        ValueError: If the format is unknown or there is no size.
+        ValueError: If the format is unknown, or there is no size or one below 1.
     """
-    path = Path(path)
+    path = as_path(path)
     if file_format is None:
         endings = {ending: name for name, ending in FORMATS.items()}
         file_format = endings.get(path.suffix)
@@ -183,6 +184,10 @@ def export_model(
             f'the ending of the file: {", ".join(FORMATS.values())}.'
         )
     size = input_size(inferencer.pipeline) if size is None else size
+    if min(size) < 1:
+        raise ValueError(
+            f'The size (height, width) must be at least 1 x 1 pixels, got {size}.'
+        )
     module = EmbeddingModule(inferencer.model, input_type).eval()
     metadata = describe(inferencer, input_type, size)
     # two images: one would be taken for a constant
@@ -257,7 +262,7 @@ def run_exported(path: str | Path, images: np.ndarray) -> np.ndarray:
     Raises:
         ImportError: If it is ONNX and onnxruntime is not installed.
     """
-    path = Path(path)
+    path = as_path(path)
     if path.suffix == '.onnx':
         if find_spec('onnxruntime') is None:
             raise ImportError(

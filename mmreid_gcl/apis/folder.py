@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmreid_gcl.datasets.image_folder import log, require_folder
+from mmreid_gcl.datasets.image_folder import as_path, require_folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ def list_folder(folder: str | Path, split: str = 'auto', **kwargs) -> FolderImag
         folder (str | Path): The folder.
         split (str): 'train', 'query', 'gallery' or 'test' of that class. 'auto',
             the default: 'gallery' if there is a sub-folder of that name, else
-            all images.
+            'train': all images, where no sub-folder is called train.
         **kwargs: ``camera``, ``pattern``, ``annotation`` and ``order_by_name`` of
             that class. By default the first sub-folder names the camera.
             Images that are missing are listed (``keep_missing``): whoever reads
@@ -82,16 +82,15 @@ def list_folder(folder: str | Path, split: str = 'auto', **kwargs) -> FolderImag
         ValueError: If a name does not fit the pattern.
     """
     # registers transforms, which takes a moment
-    from mmreid_gcl.datasets import PersonFolder
+    from mmreid_gcl.datasets.person_folder import PersonFolder, split_folders
     from mmreid_gcl.datasets.reid_dataset import FIELDS
 
-    root = Path(folder).expanduser().resolve()
+    root = as_path(folder).resolve()
     require_folder(root, 'images of people')
     if split == 'auto':
         split = 'train'
-        if kwargs.get('annotation') is None and (root / 'gallery').is_dir():
+        if kwargs.get('annotation') is None and 'gallery' in split_folders(root)[0]:
             split = 'gallery'
-            log(f'{root}: reading its sub-folder gallery')
     kwargs.setdefault('order_by_name', True)  # no training that could be misled
     kwargs.setdefault('keep_missing', True)
     dataset = PersonFolder(str(root), split=split, **kwargs)

@@ -13,6 +13,8 @@ from pathlib import Path
 import faiss
 import numpy as np
 
+from mmreid_gcl.datasets.image_folder import as_path
+
 _FORMAT = 'mmreid_gcl gallery'
 _VERSION = 1
 _META = 'gallery.json'
@@ -87,7 +89,7 @@ class GalleryIndex:
         self._index = index
         self.paths = list(paths)
         self.cameras = list(cameras)
-        self.root = Path(root)
+        self.root = as_path(root)
         self.model_hash = model_hash
         self.failed = dict(failed or {})
         self._camera_of_row = np.array(self.cameras)
@@ -130,14 +132,20 @@ class GalleryIndex:
             equally similar ones the earlier row first.
 
         Raises:
-            ValueError: If widths differ, ``topk`` is less than 1, a camera is
-                unknown, or no image is left to search.
+            ValueError: If widths differ, a query is not finite, ``topk`` is less
+                than 1, a camera is unknown, or no image is left to search.
         """
         queries = np.atleast_2d(np.ascontiguousarray(features, dtype=np.float32))
         if queries.shape[1] != self.dim:
             raise ValueError(
                 f'The query has {queries.shape[1]} values, the gallery {self.dim}: '
                 'they come from different models.'
+            )
+        bad = ~np.isfinite(queries).all(axis=1)
+        if bad.any():
+            raise ValueError(
+                f'Query {int(bad.argmax())} holds NaN or Inf: the model that made it '
+                'is damaged or overflowed.'
             )
         if topk < 1:
             raise ValueError(f'topk must be at least 1, got {topk}.')
@@ -203,7 +211,7 @@ class GalleryIndex:
         Raises:
             NotADirectoryError: If there is a file of that name.
         """
-        out = Path(out).expanduser()
+        out = as_path(out)
         if out.exists() and not out.is_dir():
             raise NotADirectoryError(
                 f'{out}: this is a file; a gallery index is a folder.'
@@ -253,7 +261,7 @@ class GalleryIndex:
             FileNotFoundError: If there is no index.
             ValueError: If it is damaged, of another version or another model.
         """
-        path = Path(path).expanduser()
+        path = as_path(path)
         meta = _read_meta(path)
         data = _read_file(path, _INDEX)
         if hashlib.sha256(data).hexdigest() != meta['index_sha256']:
@@ -300,7 +308,7 @@ def _flat_features(path: Path, data: bytes, images: int, dim: int) -> np.ndarray
 
 def is_gallery(path: str | Path) -> bool:
     """Whether a folder holds a saved index."""
-    return (Path(path).expanduser() / _META).is_file()
+    return (as_path(path) / _META).is_file()
 
 
 def _read_file(folder: Path, name: str) -> bytes:

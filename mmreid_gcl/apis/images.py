@@ -3,18 +3,36 @@
 
 from __future__ import annotations
 
-import io
-import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import mmcv
 import numpy as np
 from PIL import Image
 
-#: More pixels than any crop of a person; keeps a small file that decodes into
-#: gigabytes from taking the memory.
-MAX_PIXELS = 50_000_000
+from mmreid_gcl.datasets.image_folder import as_path, one_line
+from mmreid_gcl.datasets.inspection import (
+    MAX_PIXELS,
+    check_header,
+    check_size,
+    read_bytes,
+)
+
+#: What turns an image upright whose EXIF orientation is this.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 274
+#: Values of ``color_type`` with which no decoder obeys the orientation.
+_AS_STORED = ('unchanged', 'color_ignore_orientation', 'grayscale_ignore_orientation')
 
 
 class ImageError(ValueError):
@@ -42,8 +60,7 @@ def read_image(
         name (str, optional): How messages call it. Defaults to the path.
         color_type (str): As in ``LoadImageFromFile``. Defaults to 'color'.
         imdecode_backend (str): As there. Defaults to 'cv2'.
-        max_pixels (int): Larger images are refused. Defaults to
-            :data:`MAX_PIXELS`.
+        max_pixels (int): Larger images are refused. Defaults to 50 million.
 
     Returns:
         np.ndarray: (H, W, 3) uint8, blue green red.
@@ -54,11 +71,11 @@ def read_image(
     if isinstance(source, np.ndarray):
         return _from_array(source, name or 'the array', max_pixels)
     if isinstance(source, Image.Image):
-        return _from_pillow(source, name or 'the image', max_pixels)
+        return _from_pillow(source, name or 'the image', color_type, max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
         data, name = bytes(source), name or 'the bytes'
     elif isinstance(source, (str, Path)):
-        data, name = _read_file(Path(source)), name or str(source)
+        data, name = _read_file(source), name or str(source)
     else:
         raise ImageError(
             f'{name or "the input"}: expected a path, an array (H, W, 3) in the order '
@@ -67,18 +84,42 @@ def read_image(
     return _decode(data, name, color_type, imdecode_backend, max_pixels)
 
 
-def _read_file(path: Path) -> bytes:
+def own(source: Any, name: str, color_type: str, max_pixels: int) -> Any:
+    """An input as it is now, whatever its owner does with it afterwards.
+
+    A video reader fills one buffer again and again, and the frames of a file are
+    one Pillow image; what is read ahead must not be.
+
+    Args:
+        source (Any): As for :func:`read_image`.
+        name (str): As there.
+        color_type (str): As there.
+        max_pixels (int): As there.
+
+    Returns:
+        Any: A copy, an array for a Pillow image, the :class:`ImageError` of one that
+        cannot be decoded; a path as it is.
+    """
+    if isinstance(source, np.ndarray):
+        return np.array(source)
+    if isinstance(source, (bytearray, memoryview)):
+        return bytes(source)
+    if isinstance(source, Image.Image):
+        try:
+            return _from_pillow(source, name, color_type, max_pixels)
+        except ImageError as error:
+            return error
+    return source
+
+
+def _read_file(path: str | Path) -> bytes:
     try:
-        path = path.expanduser()
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise ImageError(  # reading a pipe would wait for ever
-                f'{path}: this is no file but a pipe or a device. Remove it.'
-            )
-        return path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
+        return read_bytes(as_path(path))
+    except (OSError, ValueError) as error:  # an empty path, a zero byte in one
+        reason = getattr(error, 'strerror', None) or one_line(error)
         raise ImageError(
-            f'{path}: this image cannot be opened ({reason}). Check the path.'
+            f'{path or "the input"}: this image cannot be opened ({reason}). Check '
+            'the path.'
         ) from error
 
 
@@ -87,7 +128,7 @@ def _decode(
 ) -> np.ndarray:
     if not data:
         raise ImageError(f'{name}: this file has zero bytes. Copy it again.')
-    _check_header(data, name, max_pixels)
+    _check(name, check_header, data, max_pixels)
     # Some versions of OpenCV fill the rest of a cut-off JPEG with grey.
     is_jpeg = data.startswith(b'\xff\xd8')
     if is_jpeg and data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda'):
@@ -96,9 +137,9 @@ def _decode(
         )
     try:
         image = mmcv.imfrombytes(data, flag=color_type, backend=backend)
-        reason = 'it is no image, is damaged, or has a format that cannot be read'
+        reason = 'its pixels are damaged'
     except Exception as error:  # decoders raise all kinds for broken files
-        image, reason = None, f'{type(error).__name__}: {error}'
+        image, reason = None, one_line(error)
     if image is None:
         raise ImageError(
             f'{name}: this image cannot be decoded ({reason}). Replace or remove it.'
@@ -106,28 +147,11 @@ def _decode(
     return _three_channels(image)
 
 
-def _check_header(data: bytes, name: str, max_pixels: int) -> None:
-    """Refuse too many pixels before they are decoded."""
+def _check(name: str, check: Callable[..., None], *values: Any) -> None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
-                width, height = image.size
-    except Image.DecompressionBombError as error:
-        raise ImageError(f'{name}: this image is too large ({error}).') from error
-    except Exception:  # the decoder has the last word on what is an image
-        return
-    _check_size(height, width, name, max_pixels)
-
-
-def _check_size(height: int, width: int, name: str, max_pixels: int) -> None:
-    if height * width > max_pixels:
-        raise ImageError(
-            f'{name}: {width} x {height} pixels are too many for a crop of a person '
-            f'(at most {max_pixels:,}). Cut the person out, or raise max_pixels.'
-        )
-    if height < 1 or width < 1:
-        raise ImageError(f'{name}: this image has no pixels ({width} x {height}).')
+        check(*values)
+    except ValueError as error:
+        raise ImageError(f'{name}: {error}') from error
 
 
 def _from_array(array: np.ndarray, name: str, max_pixels: int) -> np.ndarray:
@@ -144,25 +168,38 @@ def _from_array(array: np.ndarray, name: str, max_pixels: int) -> np.ndarray:
             'it to 0 to 255 and convert it with .astype(np.uint8).'
         )
     height, width = array.shape[:2]
-    _check_size(height, width, name, max_pixels)
+    _check(name, check_size, height, width, max_pixels)
     return _three_channels(array)
 
 
-def _from_pillow(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
-    _check_size(image.height, image.width, name, max_pixels)
+def _from_pillow(
+    image: Image.Image, name: str, color_type: str, max_pixels: int
+) -> np.ndarray:
+    _check(name, check_size, image.height, image.width, max_pixels)
+    if image.mode in ('I', 'F'):
+        raise ImageError(
+            f'{name}: Pillow images of mode {image.mode!r} have no fixed range. '
+            "Convert it to 'L' or 'RGB', or give the path of the file."
+        )
     try:
+        image.load()  # Pillow reads the pixels, and some EXIF data, only now
+        turn = _UPRIGHT.get(_orientation(image))
+        if turn is not None and color_type not in _AS_STORED:
+            image = image.transpose(turn)
         if image.mode.startswith('I;16'):
             return _three_channels(np.asarray(image).astype(np.uint16))
-        if image.mode in ('I', 'F'):
-            raise ImageError(
-                f'{name}: Pillow images of mode {image.mode!r} have no fixed range. '
-                "Convert it to 'L' or 'RGB', or give the path of the file."
-            )
         return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
-    except OSError as error:  # Pillow reads the pixels only now
+    except Exception as error:  # Pillow raises all kinds for broken files
         raise ImageError(
             f'{name}: this image cannot be decoded ({error}). Replace or remove it.'
         ) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damaged EXIF data; decoders pass over them
+        return 1
 
 
 def _three_channels(image: np.ndarray) -> np.ndarray:

@@ -20,14 +20,15 @@ from tqdm import tqdm
 
 from mmreid_gcl.config.load import read_config
 from mmreid_gcl.config.parts import find_test_pipeline
-from mmreid_gcl.datasets.image_folder import log
+from mmreid_gcl.datasets.image_folder import as_path, log, one_line
+from mmreid_gcl.eval_mode import evaluating
 from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import TRANSFORMS
 
 from .fingerprint import model_fingerprint
 from .folder import list_folder
 from .gallery_index import GalleryIndex, Match
-from .images import MAX_PIXELS, ImageError, read_image
+from .images import MAX_PIXELS, ImageError, own, read_image
 from .inputs import in_batches, is_single, list_inputs, load_ahead
 from .loading import load_model, load_state, to_device, trained_epochs
 
@@ -62,7 +63,8 @@ class ReIDInferencer:
         weights (str | Path, optional): The checkpoint. Without it, a model
             from a config is untrained, which a warning says.
         device (str | torch.device, optional): Defaults to the GPU if there is
-            one, else the CPU; a given ``nn.Module`` stays where it is.
+            one, else the CPU; a given ``nn.Module`` stays where it is, and in its
+            mode: it is in eval mode only while it embeds.
         pipeline (Sequence[dict], optional): Test transforms, after the image is
             loaded. Defaults to the config's; needed with an ``nn.Module``.
         batch_size (int): Images the model embeds at a time. Defaults to 64.
@@ -130,7 +132,6 @@ class ReIDInferencer:
                 'UnsupervisedReID.'
             )
         self._weights = weights
-        self.model.eval()
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.half = half
@@ -173,9 +174,13 @@ class ReIDInferencer:
             return None if self.config is None else 0
         return trained_epochs(self._weights)
 
-    @cached_property
+    @property
     def model_hash(self) -> str:
-        """Hash of all that decides on embeddings: weights and transforms."""
+        """Hash of all that decides on embeddings: weights and transforms, as they are.
+
+        Computed anew each time: weights change in place, and no counter of torch
+        sees all that do (``parameter.data`` passes by it).
+        """
         return model_fingerprint(self.model, self.pipeline)
 
     def __call__(self, inputs: Any, batch_size: int | None = None) -> np.ndarray:
@@ -255,16 +260,23 @@ class ReIDInferencer:
         """(position, name, data or error) of every input, loaded ahead."""
 
         def load(item: tuple) -> tuple:
-            position, (name, source) = item
+            position, name, source = item
             try:
                 return position, name, self._prepare(name, source)
             except ImageError as error:
                 return position, name, error
 
+        color_type = self._load_options.get('color_type', 'color')
+        owned = (  # in this thread, before the next is asked for
+            (position, name, own(source, name, color_type, self.max_pixels))
+            for position, (name, source) in enumerate(items)
+        )
         ahead = 2 * batch_size + self.num_workers
-        return load_ahead(enumerate(items), load, self.num_workers, ahead)
+        return load_ahead(owned, load, self.num_workers, ahead)
 
     def _prepare(self, name: str, source: Any) -> dict:
+        if isinstance(source, ImageError):
+            raise source
         image = read_image(
             source, name, max_pixels=self.max_pixels, **self._load_options
         )
@@ -275,7 +287,7 @@ class ReIDInferencer:
         except Exception as error:
             raise ImageError(
                 f'{name}: the test transforms fail on this image of {size[1]} x '
-                f'{size[0]} pixels ({type(error).__name__}: {error}).'
+                f'{size[0]} pixels ({one_line(error)}).'
             ) from error
         if data is None:
             raise ImageError(f'{name}: the test transforms return nothing for it.')
@@ -296,6 +308,18 @@ class ReIDInferencer:
 
     @torch.inference_mode()
     def _embed(self, batch: list[dict], names: Sequence[str]) -> Tensor:
+        with evaluating(self.model):
+            features = self._forward(batch)
+        bad = ~torch.isfinite(features).all(dim=1)
+        if bad.any():
+            raise ValueError(
+                f'{names[int(bad.nonzero()[0])]}: its embedding is not finite. The '
+                'weights are damaged, or half precision is too little for this '
+                'model: try half=False.'
+            )
+        return features
+
+    def _forward(self, batch: list[dict]) -> Tensor:
         data = self.model.data_preprocessor(pseudo_collate(batch), False)
         inputs = data['inputs']
         kind = inputs.device.type
@@ -309,15 +333,7 @@ class ReIDInferencer:
                 f"{type(self.model).__name__}: mode='tensor' must give one vector an "
                 'image, (n, C). Use a model such as UnsupervisedReID.'
             )
-        features = F.normalize(features.float()).cpu()
-        bad = ~torch.isfinite(features).all(dim=1)
-        if bad.any():
-            raise ValueError(
-                f'{names[int(bad.nonzero()[0])]}: its embedding is not finite. The '
-                'weights are damaged, or half precision is too little for this '
-                'model: try half=False.'
-            )
-        return features
+        return F.normalize(features.float()).cpu()
 
     def build_gallery(
         self, folder: str | Path, out: str | Path | None = None, **kwargs
@@ -339,6 +355,7 @@ class ReIDInferencer:
             ImageError: If no image can be read.
         """
         images = list_folder(folder, **kwargs)
+        model_hash = self.model_hash
         found = self.extract(images.files())
         kept = images.select(found.rows)
         self.gallery = GalleryIndex(
@@ -346,7 +363,7 @@ class ReIDInferencer:
             kept.paths,
             kept.cameras,
             images.root,
-            self.model_hash,
+            model_hash,
             found.failed,
         )
         if out is not None:
@@ -404,18 +421,21 @@ class ReIDInferencer:
         """
         if isinstance(gallery, (str, Path)):
             gallery = self.load_gallery(gallery)
-        gallery = self.gallery if gallery is None else gallery
-        if gallery is None:
-            raise ValueError(
-                'There is no gallery to search. Call build_gallery(folder) or '
-                'load_gallery(path) first, or give gallery=.'
-            )
-        if gallery.model_hash != self.model_hash:
-            raise ValueError(
-                'This gallery was built with another model '
-                f'({gallery.model_hash[:8] or "unknown"}, not {self.model_hash[:8]}); '
-                'embeddings of different models cannot be compared. Build it again.'
-            )
+        else:
+            gallery = self.gallery if gallery is None else gallery
+            if gallery is None:
+                raise ValueError(
+                    'There is no gallery to search. Call build_gallery(folder) or '
+                    'load_gallery(path) first, or give gallery=.'
+                )
+            model_hash = self.model_hash
+            if gallery.model_hash != model_hash:
+                raise ValueError(
+                    'This gallery was built with another model, or the weights changed '
+                    f'since ({gallery.model_hash[:8] or "unknown"}, not '
+                    f'{model_hash[:8]}); embeddings of different models cannot be '
+                    'compared. Build it again.'
+                )
         found = gallery.search(self(query), topk, cameras, exclude_cameras)
         return found[0] if is_single(query) else found
 
@@ -426,7 +446,7 @@ def _read_config(
     """The config, and the weights to load."""
     if isinstance(model, Config):
         return model, weights
-    path = Path(model).expanduser()
+    path = as_path(model)
     if not path.is_file():
         raise FileNotFoundError(
             f'{path}: there is no such file; expected a config (.py) or a checkpoint '

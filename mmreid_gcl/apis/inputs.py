@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmreid_gcl.datasets.image_folder import walk_images
+from mmreid_gcl.datasets.image_folder import as_path, walk_images
 
 
 def is_single(inputs: Any) -> bool:
@@ -27,7 +27,7 @@ def is_single(inputs: Any) -> bool:
         image.
     """
     if isinstance(inputs, (str, Path)):
-        return not Path(inputs).expanduser().is_dir()
+        return not as_path(inputs).is_dir()
     if isinstance(inputs, np.ndarray):
         return inputs.ndim != 4
     return isinstance(inputs, (bytes, bytearray, memoryview, Image.Image))
@@ -52,7 +52,7 @@ def list_inputs(inputs: Any) -> tuple[Iterable[tuple[str, Any]], int | None]:
     if is_single(inputs):
         return [(_name(inputs, 'the image'), inputs)], 1
     if isinstance(inputs, (str, Path)):
-        folder = Path(inputs).expanduser()
+        folder = as_path(inputs)
         paths = [str(folder / name) for name in walk_images(folder, keep_broken=True)]
         if not paths:
             raise FileNotFoundError(f'{folder}: expected images, found none.')
@@ -69,7 +69,7 @@ def list_inputs(inputs: Any) -> tuple[Iterable[tuple[str, Any]], int | None]:
 
 
 def _name(item: Any, otherwise: str) -> str:
-    return str(item) if isinstance(item, (str, Path)) else otherwise
+    return (isinstance(item, (str, Path)) and str(item)) or otherwise
 
 
 def load_ahead(

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 
 from mmreid_gcl.config.embedded import config_of_checkpoint, usable_config
-from mmreid_gcl.datasets.image_folder import log
+from mmreid_gcl.datasets.image_folder import as_path, log
 from mmreid_gcl.version import __version__
 
 from .loading import load_checkpoint_file, load_model
@@ -41,13 +41,22 @@ def publish_checkpoint(
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If it is damaged, has no config, or does not fit it.
+        ValueError: If it is damaged, has no config or does not fit it, or a weight
+            is not finite.
     """
+    out = as_path(out)
     if config is None:
         config = published = config_of_checkpoint(source)
     else:
         published = _published(config)
     model = load_model(config, source, 'cpu')
+    state = model.state_dict()
+    bad = [name for name, value in state.items() if not value.isfinite().all()]
+    if bad:
+        raise ValueError(
+            f'{source}: {bad[0]} holds NaN or Inf ({len(bad)} tensors do): the '
+            'training diverged. Publish an earlier checkpoint.'
+        )
     meta = load_checkpoint_file(source).get('meta')
     kept = {
         name: meta[name]
@@ -61,9 +70,8 @@ def publish_checkpoint(
             mmreid_gcl_version=__version__,
         ),
         # copies, so that no view drags its whole storage along
-        state_dict={name: v.clone() for name, v in model.state_dict().items()},
+        state_dict={name: v.clone() for name, v in state.items()},
     )
-    out = Path(out).expanduser()
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f'{out.name}.part')
     torch.save(content, part)

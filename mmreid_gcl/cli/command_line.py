@@ -97,7 +97,7 @@ def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
         default='auto',
         choices=['auto', 'train', 'query', 'gallery', 'test'],
         help='which part of the folder; auto: gallery if there is such a sub-folder, '
-        'else everything',
+        'else train if there is one, else everything',
     )
     parser.add_argument(
         '--camera',

@@ -226,7 +226,17 @@ def invert(indptr, columns, values, inverse_indptr, rows, inverse_values, place)
 
 @jit
 def plus_min_rows(
-    indptr, columns, values, place, inv_indptr, inv_rows, inv_values, least, start, stop
+    indptr,
+    columns,
+    values,
+    place,
+    inv_indptr,
+    inv_rows,
+    inv_values,
+    copies,
+    least,
+    start,
+    stop,
 ):
     """Pairs i < j with sum_n min(V(i, n), V(j, n)) >= least.
 
@@ -241,6 +251,7 @@ def plus_min_rows(
         inv_indptr: (N + 1,) of the inverted lists.
         inv_rows: (nnz,) of the inverted lists.
         inv_values: (nnz,) of the inverted lists.
+        copies: (N,) pairs of rows with the same number here are left out; -1: none.
         least: Smallest sum to keep.
         start: First row.
         stop: Behind the last row.
@@ -270,7 +281,7 @@ def plus_min_rows(
         kept = 0
         for t in range(count):
             j = touched[t]
-            if sums[j] >= least:
+            if sums[j] >= least and (copies[i] < 0 or copies[j] != copies[i]):
                 touched[kept] = j
                 kept += 1
             else:

@@ -19,6 +19,20 @@ from .features import Features, prepare_features
 from .knn import squared_knn
 
 
+class JaccardGraph(sp.csr_array):
+    """Distances, and which pairs of exact copies are not stored.
+
+    Attributes:
+        copies (np.ndarray | None): (N,) int32. Rows of one number >= 0 are at the
+            distance :attr:`copy_distances` of that number from each other; -1: all
+            their pairs are stored. None: all pairs of all rows are.
+        copy_distances (np.ndarray): float32.
+    """
+
+    copies: np.ndarray | None = None
+    copy_distances: np.ndarray | None = None
+
+
 def half_neighbourhood(k1: int) -> int:
     """Length of the short lists H: ``round(k1 / 2) + 1``.
 
@@ -33,6 +47,7 @@ def k_reciprocal_jaccard(
     k2: int = 6,
     max_distance: float = 0.6,
     knn: dict | tuple | None = None,
+    max_copies: int | None = None,
 ) -> sp.csr_array:
     """All k-reciprocal Jaccard distances up to ``max_distance``.
 
@@ -62,11 +77,17 @@ def k_reciprocal_jaccard(
             ``dict(backend='torch', device='cuda')``; or its result for
             unit-length features with k >= max(k1, k2). Defaults to
             ``dict(backend='auto')``.
+        max_copies (int, optional): Of images with many exact copies, store pairs
+            with the first ``max_copies`` copies alone, so that their number does not
+            count squared; see :class:`JaccardGraph`. With at least ``min_samples``
+            of them DBSCAN's labels are the same: all copies stay core points, and
+            connected by the first. Defaults to None: all pairs.
 
     Returns:
-        scipy.sparse.csr_array: (N, N) float32, symmetric, columns ascending;
-        holds every distance <= max_distance. The diagonal is there with
-        explicit zeros, as may be other zeros: what is *not* stored is far.
+        scipy.sparse.csr_array: (N, N) float32, symmetric, columns ascending; a
+        :class:`JaccardGraph`. Holds every distance <= max_distance, but for
+        ``max_copies``. The diagonal is there with explicit zeros, as may be other
+        zeros: what is *not* stored is far.
 
     Raises:
         TypeError: If features are not floating-point arrays or tensors.
@@ -86,7 +107,7 @@ def k_reciprocal_jaccard(
     else:
         squared, neighbours = squared_knn(features, k, **(knn or {}))
     encoding = encode(features, squared, neighbours, k1, k2)
-    return jaccard_graph(encoding, max_distance)
+    return jaccard_graph(encoding, max_distance, max_copies)
 
 
 def encode(
@@ -137,12 +158,15 @@ def encode(
     return _assemble(map_row_ranges(kernel, n, 'Query expansion'), n)
 
 
-def jaccard_graph(encoding: sp.csr_array, max_distance: float) -> sp.csr_array:
+def jaccard_graph(
+    encoding: sp.csr_array, max_distance: float, max_copies: int | None = None
+) -> sp.csr_array:
     """Jaccard distances up to a limit: a product over the plus-min semiring.
 
     Args:
         encoding (scipy.sparse.csr_array): (N, N) float32, V.
         max_distance (float): Largest distance to keep, in (0, 1).
+        max_copies (int, optional): As :func:`k_reciprocal_jaccard`.
 
     Returns:
         scipy.sparse.csr_array: As :func:`k_reciprocal_jaccard`.
@@ -152,6 +176,7 @@ def jaccard_graph(encoding: sp.csr_array, max_distance: float) -> sp.csr_array:
     inv_indptr = np.empty_like(indptr)
     inv_rows, inv_values = np.empty_like(columns), np.empty_like(values)
     place = np.empty(len(columns), indptr.dtype)
+    copies, firsts = _find_copies(encoding, max_copies)
     _kernels.invert(indptr, columns, values, inv_indptr, inv_rows, inv_values, place)
     # d <= limit  <=>  s >= 2 (1 - limit) / (2 - limit); a little below, for the
     # distances themselves decide.
@@ -165,6 +190,7 @@ def jaccard_graph(encoding: sp.csr_array, max_distance: float) -> sp.csr_array:
         inv_indptr,
         inv_rows,
         inv_values,
+        copies,
         least,
     )
     upper = _assemble(map_row_ranges(kernel, n, 'Jaccard distances'), n)
@@ -178,7 +204,49 @@ def jaccard_graph(encoding: sp.csr_array, max_distance: float) -> sp.csr_array:
     indptr = np.empty(n + 1, dtype)
     columns, values = np.empty(nnz, dtype), np.empty(nnz, np.float32)
     _kernels.mirror(upper.indptr, upper.indices, upper.data, indptr, columns, values)
-    return _csr(values, columns, indptr, n)
+    graph = JaccardGraph((values, columns, indptr), shape=(n, n), copy=False)
+    if firsts:
+        graph.copies = copies
+        # copies are as far from one that has all its pairs; not stored is far
+        stored = (dict(zip(*_row(graph, first))) for first, _ in firsts)
+        found = [row.get(other, 1) for row, (_, other) in zip(stored, firsts)]
+        graph.copy_distances = np.array(found, np.float32)
+    return graph
+
+
+def _row(matrix: sp.csr_array, i: int) -> tuple[np.ndarray, np.ndarray]:
+    part = slice(matrix.indptr[i], matrix.indptr[i + 1])
+    return matrix.indices[part], matrix.data[part]
+
+
+def _find_copies(
+    encoding: sp.csr_array, max_copies: int | None
+) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """Rows that have the same encoding, but for an entry for themselves.
+
+    Only if no other row has such an entry: then all sums over pairs of them have
+    the same terms in the same order, and so the same bits.
+
+    Returns:
+        tuple[np.ndarray, list[tuple[int, int]]]: (N,) int32 number of the copies
+        behind the first ``max_copies``, -1 for all other rows; for each number the
+        first copy and one of those behind.
+    """
+    n = encoding.shape[0]
+    copies = np.full(n, -1, np.int32)
+    firsts: list[tuple[int, int]] = []
+    if max_copies is None:
+        return copies, firsts
+    alike: dict[tuple[bytes, bytes], list[int]] = {}
+    for i in np.flatnonzero(np.bincount(encoding.indices, minlength=n) == 1).tolist():
+        columns, values = _row(encoding, i)
+        key = np.where(columns == i, -1, columns).tobytes(), values.tobytes()
+        alike.setdefault(key, []).append(i)
+    for rows in alike.values():
+        if len(rows) > max_copies + 1:
+            copies[rows[max_copies:]] = len(firsts)
+            firsts.append((rows[0], rows[-1]))
+    return copies, firsts
 
 
 def check_parameters(k1: int, k2: int, max_distance: float) -> None:

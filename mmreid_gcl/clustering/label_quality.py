@@ -11,6 +11,7 @@ from scipy.sparse import coo_array, csr_array
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from ..labels import outliers_as_classes
+from .k_reciprocal import JaccardGraph
 
 
 def adjusted_rand_index(labels: np.ndarray, truth: np.ndarray) -> float:
@@ -80,7 +81,9 @@ def graph_silhouette(distances: csr_array, labels: np.ndarray) -> float:
     and a cluster of one image counts 0, as in scikit-learn.
 
     Args:
-        distances (csr_array): (N, N) distances up to a threshold, at most 1.
+        distances (csr_array): (N, N) distances up to a threshold, at most 1; of a
+            :class:`~mmreid_gcl.clustering.k_reciprocal.JaccardGraph` the pairs that
+            are not stored count as well.
         labels (np.ndarray): (N,) clusters, -1 is an outlier and left out.
 
     Returns:
@@ -97,6 +100,8 @@ def graph_silhouette(distances: csr_array, labels: np.ndarray) -> float:
         (1.0 - graph.data, (graph.row, own[graph.col])),
         shape=(len(kept), len(clusters)),
     ).tocsr()
+    if getattr(distances, 'copies', None) is not None:
+        closeness += _closeness_of_copies(distances, kept, own, closeness.shape)
     sizes = np.bincount(own)
     images = np.arange(len(kept))
     inside = np.asarray(closeness[images, own]).ravel()
@@ -119,6 +124,25 @@ def graph_silhouette(distances: csr_array, labels: np.ndarray) -> float:
         (others > 0) & (largest > 0), (b - a) / np.where(largest > 0, largest, 1), 0.0
     )
     return float(values.mean())
+
+
+def _closeness_of_copies(
+    distances: JaccardGraph, kept: np.ndarray, own: np.ndarray, shape: tuple[int, int]
+) -> coo_array:
+    """What the pairs add that a ``JaccardGraph`` does not store."""
+    rows, columns, values = [np.empty(0, int)], [np.empty(0, int)], [np.empty(0)]
+    assert distances.copies is not None and distances.copy_distances is not None
+    for number, distance in enumerate(distances.copy_distances):
+        if distance >= 1:
+            continue
+        same = np.flatnonzero(distances.copies[kept] == number)
+        clusters, counts = np.unique(own[same], return_counts=True)
+        for cluster, count in zip(clusters, counts):
+            rows.append(same)
+            columns.append(np.full(len(same), cluster))
+            values.append((1.0 - distance) * (count - (own[same] == cluster)))
+    where = np.concatenate(rows), np.concatenate(columns)
+    return coo_array((np.concatenate(values), where), shape=shape)
 
 
 def cluster_summary(labels: np.ndarray) -> dict[str, float]:

@@ -14,6 +14,7 @@ from mmengine.utils import Timer
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
+from mmreid_gcl.eval_mode import evaluating
 from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import TASK_UTILS
 
@@ -235,13 +236,10 @@ def refine_embeddings(
     Returns:
         Tensor: (N, 2C), on the CPU.
     """
-    was_training = relation_neck.training
-    relation_neck.eval()
     # it takes what it needs to its own device, chunk by chunk; what is clustered
     # does not depend on the precision that training allows its products
-    with exact_float32():
+    with exact_float32(), evaluating(relation_neck):
         refined = relation_neck.refine(features, torch.from_numpy(neighbours))
-    relation_neck.train(was_training)
     return F.normalize(refined)
 
 

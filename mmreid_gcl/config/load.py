@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict
 
+from mmreid_gcl.datasets.samplers.pk_draw import require_count
+
 from .option_names import check_options
 from .packaged import find_config
 from .parts import find_pseudo_label_hook, find_test_pipeline, name_hooks
@@ -117,8 +119,8 @@ def fill_batch_size(cfg: Config, world_size: int) -> None:
         world_size (int): Processes that share the batch.
 
     Raises:
-        ValueError: If P * K is no multiple of the number of processes, or there
-            is no PKSampler that has a P and a K.
+        ValueError: If P or K is no whole number, P * K is no multiple of the number
+            of processes, or there is no PKSampler that has a P and a K.
     """
     loader = cfg.get('train_dataloader')
     if loader is None or loader.get('batch_size') != 'auto':
@@ -132,6 +134,11 @@ def fill_batch_size(cfg: Config, world_size: int) -> None:
         )
     identities = sampler.get('num_identities', 16)
     instances = sampler.get('num_instances', 8)
+    for name, value in (
+        ('num_identities', identities),
+        ('num_instances', instances),
+    ):
+        require_count(f'train_dataloader.sampler.{name}', value)
     if identities * instances % world_size:
         raise ValueError(
             f'A batch of {identities} x {instances} = {identities * instances} images '

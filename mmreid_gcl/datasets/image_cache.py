@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from mmreid_gcl.registry import TRANSFORMS
 
 from .image_store import ImageStore
+from .inspection import check_header
 
 #: Transforms without randomness, by which a cached part of a pipeline may begin.
 _DETERMINISTIC = ('LoadImageFromFile', 'Resize', 'ResizeEdge', 'CenterCrop')
@@ -77,6 +78,7 @@ class CachedTransforms(BaseTransform):
         if found is not None:
             image, added = found
             return {**results, **added, 'img': image}
+        check_header(results['img_path'])
         before = dict(results)
         results = self.transforms(results)
         image = results['img']

@@ -14,6 +14,13 @@ from mmengine.logging import print_log
 #: A file counts as an image if its name ends so (upper or lower case).
 IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
+#: Folders in which systems keep thumbnails and what was deleted, in lower case;
+#: besides those that begin with one of ``.@$`` (@eaDir, $RECYCLE.BIN).
+SYSTEM_FOLDERS = {
+    *('__macosx', '#recycle', '#snapshot', '~snapshot', 'lost+found', 'recycler'),
+    *('system volume information', 'network trash folder', 'temporary items'),
+}
+
 _reported: set[tuple[str, frozenset[str]]] = set()
 
 
@@ -32,6 +39,11 @@ def printable(text: str) -> str:
     return text.encode('utf-8', 'backslashreplace').decode('utf-8')
 
 
+def one_line(error: Exception) -> str:
+    """Kind and message of an error; those of OpenCV have several lines."""
+    return f'{type(error).__name__}: {" ".join(str(error).split())}'
+
+
 def is_image_name(name: str) -> bool:
     """Whether a file of this name counts as an image.
 
@@ -40,6 +52,11 @@ def is_image_name(name: str) -> bool:
             macOS archives) do not count.
     """
     return name.lower().endswith(IMAGE_ENDINGS) and not name.startswith('.')
+
+
+def is_system_folder(name: str) -> bool:
+    """Whether a folder of this name is hidden, or a system's and not the user's."""
+    return name.startswith(('.', '@', '$')) or name.casefold() in SYSTEM_FOLDERS
 
 
 def list_images(folder: str | Path) -> list[str]:
@@ -88,7 +105,8 @@ def walk_images(
 
     Links are followed. Every folder is entered once: a link to a folder that
     is reached in another way too (a loop, for example) is left out, and the
-    log says so. Hidden folders are left out.
+    log says so. Hidden folders and those of file servers (:data:`SYSTEM_FOLDERS`)
+    are left out, and the log says how many images that are.
 
     Args:
         folder (str | Path): Top of the tree.
@@ -109,6 +127,7 @@ def walk_images(
     require_folder(folder, 'a folder of images')
     found: list[tuple[str, ...]] = []
     others: list[str] = []
+    aside: list[str] = []
     folders: list[tuple[str, ...]] = [()]
     links: list[tuple[str, ...]] = []
     entered: set[tuple[int, int]] = set()
@@ -129,7 +148,10 @@ def walk_images(
             for entry in entries:
                 here = (*parts, entry.name)
                 if _is_folder(entry):
-                    if entry.name.startswith('.') or (not parts and entry.name in skip):
+                    if is_system_folder(entry.name):
+                        aside.append('/'.join(here))
+                        continue
+                    if not parts and entry.name in skip:
                         continue
                     (links if entry.is_symlink() else folders).append(here)
                 elif not is_image_name(entry.name):
@@ -143,6 +165,7 @@ def walk_images(
                 else:
                     raise _link_to_nothing(entry)
     report_others(folder, others)
+    _report_aside(folder, aside)
     return ['/'.join(parts) for parts in sorted(found)]
 
 
@@ -175,6 +198,17 @@ def natural_key(text: str) -> tuple:
     pieces = re.split('([0-9]+)', text)
     # odd pieces are the numbers; the text itself tells '01' from '1'
     return tuple(int(p) if i % 2 else p for i, p in enumerate(pieces)), text
+
+
+def as_path(path: str | Path) -> Path:
+    """A path as a user gives it, home expanded.
+
+    Raises:
+        ValueError: If it is empty, which would be the current folder.
+    """
+    if path == '':
+        raise ValueError("expected a path, got an empty text; '.' is this folder.")
+    return Path(path).expanduser()
 
 
 def require_folder(folder: str | Path, purpose: str) -> None:
@@ -225,6 +259,26 @@ def report_others(folder: str | Path, names: Sequence[str]) -> None:
     _reported.add(key)
     shown = ', '.join(sorted(names)[:5]) + (', …' if len(names) > 5 else '')
     log(f'{folder}: left out what is no image ({len(names):,}): {shown}')
+
+
+def _report_aside(folder: Path, names: Sequence[str]) -> None:
+    """Say once how many images are in folders that are not the user's."""
+    key = (str(folder), frozenset(names))
+    if not names or key in _reported:
+        return
+    _reported.add(key)
+    images = sum(
+        name.lower().endswith(IMAGE_ENDINGS)
+        for top in names
+        for _, _, files in os.walk(folder / top)
+        for name in files
+    )
+    if images:
+        log(
+            f'{folder}: left out {images:,} images in hidden folders and folders of '
+            f'systems: {", ".join(sorted(names)[:5])}{", …" if len(names) > 5 else ""}',
+            logging.WARNING,
+        )
 
 
 def _link_to_nothing(entry: os.DirEntry[str]) -> FileNotFoundError:

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 import re
+import stat
 import unicodedata
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -25,10 +29,12 @@ FORMATS = {
     '.tif': 'TIFF',
     '.tiff': 'TIFF',
 }
+#: The formats that are decoded, whatever a file is called.
+DECODED = tuple(sorted(set(FORMATS.values())))
 #: A crop with more pixels is no crop of a person (and slow to decode).
 HUGE = 10_000_000
-#: More than this is not decoded: a small file may hold gigabytes of pixels.
-TOO_MANY = 50_000_000
+#: More pixels are not decoded: a small file may hold gigabytes of them.
+MAX_PIXELS = 50_000_000
 _ORIENTATION = 274  # EXIF
 
 
@@ -72,7 +78,7 @@ def inspect_image(
     """
     report = ImageReport(remarks=name_remarks(Path(path).name))
     try:
-        data = Path(path).read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         report.errors.append(f'cannot be opened ({error.strerror})')
         return report
@@ -90,6 +96,84 @@ def inspect_image(
     report.checksum = digest.hexdigest()
     report.remarks += _content_remarks(Path(path), image, pixels, min_size)
     return report
+
+
+def require_file(path: str | Path) -> None:
+    """Raise unless a path can be opened without waiting: on a pipe it is for ever.
+
+    Args:
+        path (str | Path): A file; links are followed.
+
+    Raises:
+        OSError: If there is nothing, or a pipe, a socket or a device.
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder raises by itself
+        reason = 'this is no file but a pipe or a device'
+        raise OSError(errno.EINVAL, reason, str(path))
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file, see :func:`require_file`."""
+    require_file(path)
+    return Path(path).read_bytes()
+
+
+def check_header(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> None:
+    """Look at format and size of an image before its pixels are decoded.
+
+    An empty file is left to the decoder, which may have been told what to do.
+
+    Args:
+        source (str | Path | bytes): A file or its content.
+        max_pixels (int): How many are too many. Defaults to :data:`MAX_PIXELS`.
+
+    Raises:
+        OSError: If the file cannot be opened.
+        ValueError: If it has none of the :data:`DECODED` formats, or too many
+            pixels.
+    """
+    if isinstance(source, bytes):
+        size = _size(io.BytesIO(source))
+    else:
+        require_file(source)
+        with open(source, 'rb') as file:
+            size = _size(file)
+    if size:
+        check_size(*size, max_pixels)
+
+
+def _size(file: BinaryIO) -> tuple[int, int] | None:
+    """Height and width, None of an empty file."""
+    if not file.read(1):
+        return None
+    file.seek(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of huge images, which are refused
+        try:
+            width, height = Image.open(file, formats=DECODED).size
+        except Image.DecompressionBombError as error:
+            raise ValueError(
+                f'this image is too large ({error}). Cut the person out.'
+            ) from error
+        except Exception as error:  # Pillow raises all kinds for broken headers
+            raise ValueError(
+                'this image cannot be decoded: it is no image, its header is damaged, '
+                f'or it has another format than {", ".join(DECODED)}. Replace or '
+                'remove it.'
+            ) from error
+    return height, width
+
+
+def check_size(height: int, width: int, max_pixels: int = MAX_PIXELS) -> None:
+    """Raise a ValueError if an image is too large for a crop, or empty."""
+    if height * width > max_pixels:
+        raise ValueError(
+            f'{width} x {height} pixels are too many for a crop of a person '
+            f'(max_pixels is {max_pixels:,}). Cut the person out.'
+        )
+    if height < 1 or width < 1:
+        raise ValueError(f'this image has no pixels ({width} x {height}).')
 
 
 def name_remarks(name: str) -> list[str]:
@@ -120,10 +204,10 @@ def _decode(data: bytes, report: ImageReport) -> Image.Image | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of huge images; reported below
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=DECODED)
             report.width, report.height = image.size
             report.mode = image.mode
-            if report.width * report.height > TOO_MANY:
+            if report.width * report.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             image.load()
     except UnidentifiedImageError:

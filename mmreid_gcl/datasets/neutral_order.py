@@ -9,12 +9,12 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from mmengine import dist
 from tqdm import tqdm
 
 from .image_folder import log
+from .inspection import read_bytes
 
 #: From so many files on, the log says what is being read and why.
 MANY = 2000
@@ -78,6 +78,6 @@ def _checksums(
 
 
 def _checksum(path: str) -> tuple[int, bytes]:
-    data = Path(path).read_bytes()
+    data = read_bytes(path)
     # CRC-32 alone would leave to the name what collides: one pair in 90,000 images
     return zlib.crc32(data), hashlib.blake2b(data, digest_size=16).digest()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import posixpath
 import re
 from collections import defaultdict
@@ -18,6 +19,7 @@ from .annotation_file import ALIASES, read_annotation
 from .image_folder import (
     ExistingFiles,
     is_image_name,
+    is_system_folder,
     log,
     natural_key,
     raise_all,
@@ -33,10 +35,20 @@ UNLABELLED = -1
 #: Groups that a pattern may name.
 GROUPS = ('camera', 'sequence', 'frame', 'time', 'pid')
 PARTS = ('train', 'query', 'gallery')
+#: Other names of splits, in lower case: of those beside ``train`` nobody trains on.
+HELD_OUT = {
+    *('val', 'valid', 'validation', 'dev', 'eval', 'evaluation', 'test', 'testing'),
+    *('test_set', 'testset', 'probe', 'bounding_box_test'),
+}
+FOR_TRAINING = {'training', 'train_all', 'train_set', 'trainset', 'bounding_box_train'}
 #: So many "cameras" with so few images each are more likely people.
 MANY_CAMERAS, FEW_IMAGES = 20, 50
 #: How names of benchmarks begin: identity, camera.
 BENCHMARK_NAME = re.compile(r'-?[0-9]{1,5}_c[0-9]{1,3}(s[0-9]|_)')
+
+
+class NoImagesError(FileNotFoundError):
+    """A folder is there and read, and has no images of the split."""
 
 
 @dataclass
@@ -63,7 +75,8 @@ class PersonFolder(ReIDDataset):
 
     On the left, everything is for training. On the right there are labelled
     images for evaluation as well; without a folder ``train``, everything but
-    ``query`` and ``gallery`` is for training.
+    ``query`` and ``gallery`` is for training, see :func:`split_folders`. Only the
+    split that is asked for is checked.
 
     **Camera**: the first sub-folder; or the group ``camera`` of ``pattern``;
     or the column ``camera`` of ``annotation``. Names become ``camid`` 0, 1, …
@@ -82,8 +95,8 @@ class PersonFolder(ReIDDataset):
     **Identity**: the group or the column ``pid``, in ``query`` and ``gallery``
     else the second sub-folder. Training does not need it; where nobody gives
     it, ``pid`` is :data:`UNLABELLED`. Numbers stay as they are; if any
-    identity is no number, all are numbered in natural order, and
-    ``metainfo['identities']`` holds their names.
+    identity is no number, or two are one number ('0001' and '1'), all are numbered
+    in natural order, and ``metainfo['identities']`` holds their names.
 
     Args:
         data_root (str): The folder.
@@ -113,9 +126,10 @@ class PersonFolder(ReIDDataset):
 
     Raises:
         FileNotFoundError: If the folder, the annotation, a listed image or
-            the images of the split are missing.
+            the images of the split are missing (:class:`NoImagesError`).
         ValueError: If the pattern is broken or does not fit an image, a value
-            cannot be read, or a query image has no identity.
+            cannot be read, a query image has no identity, or two folders are the
+            same split.
     """
 
     def __init__(
@@ -151,25 +165,34 @@ class PersonFolder(ReIDDataset):
         """
         root = Path(self.data_root)
         require_folder(root, 'images of people')
-        images = list(self._listed(root) if self.annotation else self._walked(root))
-        errors = []
-        for image in images:
+        wanted = ('query', 'gallery') if self.split == 'test' else (self.split,)
+        listed = self._listed if self.annotation else self._walked
+        images: list[_Image] = []
+        errors: list[ValueError] = []
+        elsewhere: list[ValueError] = []
+        for image in listed(root, wanted):
             try:
                 self._match_pattern(image)
                 self._take_from_folders(image)
             except ValueError as error:
-                errors.append(error)
+                # the other splits only give names of cameras and identities
+                (errors if image.part in wanted else elsewhere).append(error)
+            else:
+                images.append(image)
         raise_all(errors)
         cameras = _number_names({image.fields['camera'] for image in images})
         identities = _number_labels(image.fields['pid'] for image in images)
         self._warn_of_people(images, len(cameras))
         self._metainfo['cameras'] = list(cameras)
-        named = not all(name.isdigit() for name in identities)
+        named = any(
+            not name.isdecimal() or int(name) != pid for name, pid in identities.items()
+        )
         self._metainfo['identities'] = list(identities) if named else []
-        wanted = ('query', 'gallery') if self.split == 'test' else (self.split,)
         samples = []
         for part in wanted:
             found = [image for image in images if image.part == part]
+            if not found:
+                raise_all(elsewhere)  # perhaps why
             self._require_images(root, part, found)
             found.sort(key=lambda image: image.relative.split('/'))
             times = self._times(found, part)
@@ -188,25 +211,21 @@ class PersonFolder(ReIDDataset):
             self._log_part(part, samples[-len(found) :])
         return samples
 
-    def _walked(self, root: Path) -> Iterable[_Image]:
+    def _walked(self, root: Path, wanted: Sequence[str]) -> Iterable[_Image]:
         """The images of the folder tree."""
-        evaluation = [part for part in PARTS[1:] if (root / part).is_dir()]
-        folders = {part: root / part for part in evaluation}
-        if evaluation and (root / 'train').is_dir():
-            folders['train'] = root / 'train'
-        else:
-            folders['train'] = root
+        folders, skip = split_folders(root)
         for part in PARTS:
             if part not in folders:
                 continue
             folder = folders[part]
             log(f'PersonFolder {part}: reading {folder}')
-            skip = evaluation if folder == root else ()
-            for relative in walk_images(folder, skip, self.keep_missing):
+            skipped = skip if folder == root else ()
+            keep_broken = self.keep_missing or part not in wanted
+            for relative in walk_images(folder, skipped, keep_broken):
                 path = folder / relative
                 yield _Image(relative, path, part, str(path))
 
-    def _listed(self, root: Path) -> Iterable[_Image]:
+    def _listed(self, root: Path, wanted: Sequence[str]) -> Iterable[_Image]:
         """The images of the annotation file."""
         assert self.annotation is not None
         existing = ExistingFiles(root)
@@ -227,7 +246,8 @@ class PersonFolder(ReIDDataset):
                     'expected every image once.'
                 )
             seen[relative] = place
-            if not self.keep_missing and relative not in existing:
+            needed = part in wanted and not self.keep_missing
+            if needed and relative not in existing:
                 raise FileNotFoundError(
                     f'{root / relative}: no such image, but {place} lists it; paths '
                     'are relative to data_root.'
@@ -285,7 +305,7 @@ class PersonFolder(ReIDDataset):
             ) from None
 
     def _warn_of_people(self, images: list[_Image], cameras: int) -> None:
-        """Say so if folders look like people, or names like those of a benchmark."""
+        """Say so if folders look like people or splits, or names like a benchmark's."""
         train = [image for image in images if image.part == 'train']
         named = [image for image in train if not image.camera_given]
         if (
@@ -301,6 +321,20 @@ class PersonFolder(ReIDDataset):
                 'what it should find out: give camera=None (or the number of the '
                 'sub-folder that is the camera, or a pattern) and '
                 'order_by_name=False.',
+                logging.WARNING,
+            )
+        splits = {*PARTS, *HELD_OUT, *FOR_TRAINING}
+        mixed = {
+            name
+            for image in train
+            for name in image.relative.split('/')[:-1]
+            if name.casefold() in splits
+        }
+        if mixed and self.annotation is None:
+            log(
+                f'PersonFolder: the folders {", ".join(sorted(mixed))} look like '
+                'splits, and all images in them are for training. If that is wrong, '
+                'give the folder of one split as data_root.',
                 logging.WARNING,
             )
         if train and self.pattern is None and self.annotation is None:
@@ -370,10 +404,10 @@ class PersonFolder(ReIDDataset):
             return
         source = root / self.annotation if self.annotation else root
         if part == 'train':
-            raise FileNotFoundError(
+            raise NoImagesError(
                 f'{source}: expected images (.jpg, .png, …), found none.'
             )
-        raise FileNotFoundError(
+        raise NoImagesError(
             f'{source}: expected {part} images, found none. For an evaluation, put '
             'labelled images into the folders query and gallery '
             '(<camera>/<identity>/….jpg), or give an annotation with the columns '
@@ -391,6 +425,63 @@ class PersonFolder(ReIDDataset):
             f'PersonFolder {part}: {len(samples):,} images, {len(cameras)} cameras '
             f'({shown}), {len(pids):,} identities, {unlabelled:,} images unlabelled'
         )
+
+
+def split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
+    """Which sub-folders of a folder of crops are splits; the log says so.
+
+    ``train``, ``query`` and ``gallery`` in upper or lower case are. ``train`` with
+    neither of the others is one if nothing else has images, or beside a name of
+    :data:`HELD_OUT` (PRCC: train, val, test); else it is a camera of that name.
+
+    Args:
+        root (Path): The folder.
+
+    Returns:
+        tuple[dict[str, Path], list[str]]: The folder of each split that there is
+        ('train' may be ``root`` itself), and names in ``root`` not to train on.
+
+    Raises:
+        ValueError: If two folders differ in upper and lower case only.
+    """
+    with os.scandir(root) as entries:
+        found = list(entries)
+    names = sorted(
+        e.name for e in found if os.path.isdir(e.path) and not is_system_folder(e.name)
+    )
+    loose = any(is_image_name(e.name) and not os.path.isdir(e.path) for e in found)
+    folders: dict[str, Path] = {}
+    for name in names:
+        part = name.casefold()
+        if part in folders:
+            raise ValueError(
+                f'{root}: {folders[part].name} and {name} are both the split {part}. '
+                'Join or rename them.'
+            )
+        if part in PARTS:
+            folders[part] = root / name
+    held_out = [name for name in names if name.casefold() in HELD_OUT]
+    evaluation = [path.name for part, path in folders.items() if part != 'train']
+    others = sorted({*names} - {path.name for path in folders.values()})
+    if 'train' in folders and (
+        held_out
+        or evaluation
+        or not (loose or any(_has_images(root / name) for name in others))
+    ):
+        left = [*others, *['the images beside them'] * loose]
+        skip = []
+    else:
+        folders['train'] = root
+        left = held_out if evaluation else []
+        skip = [*evaluation, *left]
+    if left:
+        shown = ', '.join(left[:8]) + (', …' if len(left) > 8 else '')
+        log(f'{root}: not for training: {shown}', logging.WARNING)
+    return folders, skip
+
+
+def _has_images(folder: Path) -> bool:
+    return any(any(map(is_image_name, names)) for _, _, names in os.walk(folder))
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
@@ -423,8 +514,10 @@ def _number_names(names: Iterable[str]) -> dict[str, int]:
 
 
 def _number_labels(names: Iterable[str | None]) -> dict[str, int]:
-    """Numbers as they are; if any name is no number, all are numbered."""
+    """Numbers as they are; if they are no numbers or not distinct, in order."""
     given = {name for name in names if name}
     if all(re.fullmatch('[0-9]{1,18}', name) for name in given):
-        return {name: int(name) for name in sorted(given, key=natural_key)}
+        numbers = {name: int(name) for name in sorted(given, key=natural_key)}
+        if len(set(numbers.values())) == len(numbers):
+            return numbers
     return _number_names(given)

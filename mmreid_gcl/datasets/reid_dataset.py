@@ -9,8 +9,11 @@ from pathlib import Path
 
 import mmpretrain.datasets.transforms  # noqa: F401  (registers PackInputs and others)
 import numpy as np
+from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset, Compose
 
+from .image_folder import one_line
+from .inspection import check_header
 from .neutral_order import neutral_order
 from .seeding import seeded
 
@@ -194,11 +197,16 @@ class ReIDDataset(BaseDataset):
     def _run_pipeline(self, data: dict) -> dict:
         path = data['img_path']
         try:
+            # CachedTransforms does so for itself, where it opens the file
+            if isinstance(
+                next(iter(self.pipeline.transforms), None), LoadImageFromFile
+            ):
+                check_header(path)
             result = self.pipeline(data)
         except Exception as error:
             raise RuntimeError(
                 f'{path}: this image cannot be read or transformed '
-                f'({type(error).__name__}: {error}). Replace it or remove it.'
+                f'({one_line(error)}). Replace it or remove it.'
             ) from error
         if result is None:  # the stack would draw another image in silence
             raise RuntimeError(f'{path}: the pipeline returned nothing for it.')

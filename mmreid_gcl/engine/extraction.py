@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from mmreid_gcl.eval_mode import evaluating
+
 from .agreement import share_failure
 from .signals import end_workers, make_patient
 from .wrapping import unwrapped
@@ -48,7 +50,7 @@ def extract_features(
 
     Args:
         model (nn.Module): With mode 'tensor', possibly wrapped. Runs in eval
-            mode, and is put back into the mode it was in.
+            mode; every module is put back into the mode it was in.
         dataset (Dataset): N images with their test transforms.
         batch_size (int): Images a rank embeds at a time. Defaults to 256.
         num_workers (int): Loading processes a rank. Defaults to 4.
@@ -85,8 +87,6 @@ def extract_features(
     # rank 0 has room for all, and its own part stands first
     room = None if rank else partial(_room, out, count)
     features = None
-    was_training = model.training
-    model.eval()
     done, error = 0, None
     batches = iter(loader)
     # a bar that reports at most every second keeps log files short
@@ -94,25 +94,25 @@ def extract_features(
         total=len(mine), desc=title, unit='img', mininterval=1, disable=rank != 0
     )
     try:
-        for batch in batches:
-            data = model.data_preprocessor(batch, False)
-            inputs = data['inputs']
-            with torch.autocast(
-                inputs.device.type, amp_dtype, enabled=amp_dtype is not None
-            ):
-                part = model(inputs, mode='tensor').float().cpu()
-            if features is None:
-                width = part.shape[1]
-                features = room(width) if room else torch.empty(len(mine), width)
-            features[done : done + len(part)] = part
-            done += len(part)
-            bar.update(len(part))
+        with evaluating(model):
+            for batch in batches:
+                data = model.data_preprocessor(batch, False)
+                inputs = data['inputs']
+                with torch.autocast(
+                    inputs.device.type, amp_dtype, enabled=amp_dtype is not None
+                ):
+                    part = model(inputs, mode='tensor').float().cpu()
+                if features is None:
+                    width = part.shape[1]
+                    features = room(width) if room else torch.empty(len(mine), width)
+                features[done : done + len(part)] = part
+                done += len(part)
+                bar.update(len(part))
     except Exception as raised:
         error = raised
     finally:
         bar.close()
         end_workers(batches)
-        model.train(was_training)
     share_failure(error)  # the others would wait for this rank's part
     return _gather(features, count)
 

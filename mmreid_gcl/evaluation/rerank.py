@@ -16,6 +16,7 @@ from ..clustering.features import prepare_features
 from ..clustering.k_reciprocal import check_parameters, encode
 from ..clustering.knn import squared_knn
 from .features import as_matrix, unit_rows
+from .ranking import default_chunk
 
 
 def k_reciprocal_rerank(
@@ -37,8 +38,8 @@ def k_reciprocal_rerank(
     vectors over the query's largest to any of the N images, as in the authors'
     code. No label is used; leave junk images out of the gallery before.
 
-    Neither a Q x G nor an N x N array is made: the result computes the rows it
-    is asked for. Everything is in float32 and, but for the neighbour search,
+    Neither a Q x G nor a Q x N array is made: the result computes the rows it
+    is asked for, in parts. Everything is in float32 and, but for the neighbour search,
     on the CPU.
 
     Args:
@@ -100,10 +101,15 @@ class _Reranked:
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         rows = np.asarray(rows)
-        cosines = self.images[rows] @ self.images.T
-        original = 2 - 2 * cosines[:, self.queries :]
-        largest = 2 - 2 * cosines.min(axis=1, keepdims=True)
-        original /= np.maximum(largest, np.finfo(np.float32).tiny)
+        original = np.empty((len(rows), len(self.images) - self.queries), np.float32)
+        # the largest distance is one to any image, and queries may be many
+        step = default_chunk(len(self.images), 4, torch.device('cpu'))
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            cosines = self.images[rows[part]] @ self.images.T
+            largest = 2 - 2 * cosines.min(axis=1, keepdims=True)
+            original[part] = 2 - 2 * cosines[:, self.queries :]
+            original[part] /= np.maximum(largest, np.finfo(np.float32).tiny)
         shared = self._overlap(rows)
         jaccard = np.maximum(0, 1 - shared / (2 - shared))
         weight = np.float32(self.lambda_value)

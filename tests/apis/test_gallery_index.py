@@ -5,6 +5,7 @@ import json
 import faiss
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -201,6 +202,73 @@ def test_gallery_of_another_model(inferencer, tmp_path):
             other.search(draw(0), gallery)
     with pytest.raises(ValueError, match='no gallery'):
         ReIDInferencer(make_model(), pipeline=TEST_PIPELINE).search(draw(0))
+
+
+def change_through_data(model):
+    model.neck.norm.weight.data.mul_(2)
+
+
+def change_under_no_grad(model):
+    with torch.no_grad():
+        model.backbone.conv1.weight.add_(0.1)
+
+
+def change_a_buffer(model):
+    model.neck.norm.running_mean.add_(1)
+
+
+def change_through_numpy(model):
+    model.neck.norm.bias.detach().numpy()[0] += 1
+
+
+def swap_two_weights(model):
+    weight = model.neck.norm.weight.data
+    weight[[0, 1]] = weight[[1, 0]]
+
+
+def load_another_state(model):
+    model.load_state_dict(make_model(seed=1).state_dict())
+
+
+def change_the_normalisation(model):
+    model.data_preprocessor.mean += 1
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        change_through_data,
+        change_under_no_grad,
+        change_a_buffer,
+        change_through_numpy,
+        swap_two_weights,
+        load_another_state,
+        change_the_normalisation,
+    ],
+)
+def test_weights_that_changed_in_place_are_another_model(tmp_path, change):
+    model = make_model()
+    inferencer = ReIDInferencer(model, pipeline=TEST_PIPELINE, progress=False)
+    crops = write_crops(tmp_path / 'crops', people=1)
+    gallery = inferencer.build_gallery(crops, tmp_path / 'gallery')
+    inferencer.search(draw(0), gallery)
+    change(model)
+    for where in (gallery, None, tmp_path / 'gallery'):
+        with pytest.raises(ValueError, match='another model'):
+            inferencer.search(draw(0), where)
+    with pytest.raises(ValueError, match='another model'):
+        inferencer.load_gallery(tmp_path / 'gallery')
+    inferencer.build_gallery(crops)
+    assert inferencer.search(draw(0))[0].score == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_queries_must_be_finite(value):
+    index = make_index()
+    queries = unit(np.random.default_rng(0), 3)
+    queries[1, 2] = value
+    with pytest.raises(ValueError, match='Query 1 holds NaN or Inf'):
+        index.search(queries)
 
 
 def test_gallery_split(inferencer, tmp_path):

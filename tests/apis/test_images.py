@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import io
+import os
 import struct
 import zlib
 
@@ -60,6 +61,42 @@ def test_exif_rotation_as_in_training(tmp_path):
     image = read_image(path)
     assert image.shape == (7, 12, 3)
     assert np.array_equal(image, LoadImageFromFile()(dict(img_path=str(path)))['img'])
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'TIFF'])
+def test_all_kinds_obey_the_orientation(kind, orientation, tmp_path):
+    """Path, bytes, Pillow image and what training reads: one picture."""
+    smooth = cv2.resize(COLOUR, (48, 64), interpolation=cv2.INTER_CUBIC)
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / 'a'
+    options = dict(lossless=True) if kind == 'WEBP' else {}
+    Image.fromarray(smooth).save(path, kind, exif=exif, **options)
+    trained_on = LoadImageFromFile()(dict(img_path=str(path)))['img']
+    # what the eight numbers of EXIF mean, on rows and columns
+    turns = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.swapaxes(0, 1),
+        6: lambda a: a[::-1].swapaxes(0, 1),
+        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+        8: lambda a: a[:, ::-1].swapaxes(0, 1),
+    }
+    upright = turns[orientation](smooth)[..., ::-1].astype(int)
+    with Image.open(path) as pillow:
+        for source in (path, path.read_bytes(), pillow):
+            image = read_image(source)
+            assert image.shape == upright.shape
+            # JPEG loses a little
+            assert np.abs(image - upright).mean() < (15 if kind == 'JPEG' else 1e-9)
+            assert np.abs(image.astype(int) - trained_on).max() <= 2
+        assert pillow.getexif().get(274, 1) in (orientation, 1)  # theirs is as it was
+        as_stored = read_image(pillow, color_type='color_ignore_orientation')
+    if kind != 'TIFF':  # Pillow itself turns those
+        assert as_stored.shape == smooth.shape
 
 
 @pytest.mark.parametrize(
@@ -158,6 +195,34 @@ def test_missing_file_and_folder(tmp_path):
 def test_wrong_type():
     with pytest.raises(ImageError, match='got a int'):
         read_image(3)
+
+
+@pytest.mark.parametrize('name', ['a.gif', 'a.ppm', 'a.jp2', 'a.ico'])
+def test_other_formats_are_refused(name, tmp_path):
+    """Whatever the decoder could do with them: the package reads five formats."""
+    path = tmp_path / name
+    Image.fromarray(COLOUR).save(path)
+    path.rename(tmp_path / 'a.jpg')
+    with pytest.raises(ImageError, match='another format than BMP, JPEG'):
+        read_image(tmp_path / 'a.jpg')
+
+
+def test_pipes_and_devices_are_not_opened(tmp_path):
+    os.mkfifo(tmp_path / 'a.jpg')
+    (tmp_path / 'b.jpg').symlink_to('/dev/zero')
+    for name in ('a.jpg', 'b.jpg'):
+        with pytest.raises(ImageError, match='a pipe or a device'):
+            read_image(tmp_path / name)
+
+
+def test_the_lines_of_an_error_of_the_decoder_are_kept(monkeypatch):
+    def fail(*_, **__):
+        raise cv2.error('OpenCV: error: (-5) \n> Overload resolution failed:\n> why\n')
+
+    monkeypatch.setattr('mmcv.imfrombytes', fail)
+    with pytest.raises(ImageError) as caught:
+        read_image(jpeg(), 'x.jpg')
+    assert 'error: (-5) > Overload resolution failed: > why)' in str(caught.value)
 
 
 def test_max_pixels():

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
+import io
+
+import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from PIL import Image
+from PIL import Image, ImageSequence
 from torch import nn
 
+from mmreid_gcl.apis.export import export_model
 from mmreid_gcl.apis.images import ImageError
 from mmreid_gcl.apis.inferencer import ReIDInferencer
+from mmreid_gcl.apis.publish import publish_checkpoint
 from mmreid_gcl.datasets import PersonFolder
 from mmreid_gcl.engine import extract_features
 from mmreid_gcl.registry import TRANSFORMS
@@ -119,6 +124,90 @@ def test_an_endless_generator_is_not_read_to_its_end(inferencer):
     assert taken == 30
 
 
+def frames_of_one_buffer():
+    buffer = np.empty_like(IMAGES[0])
+    for image in IMAGES * 3:
+        buffer[:] = image
+        yield buffer
+
+
+def views_of_one_frame():
+    frame = np.empty((50, 60, 3), np.uint8)
+    for i, image in enumerate(IMAGES * 3):
+        crop = frame[5:45, 2 * i : 2 * i + 20]
+        crop[:] = image
+        yield crop
+
+
+def bytes_of_one_buffer(kind):
+    for image in IMAGES * 3:
+        data = cv2.imencode('.bmp', image)[1].tobytes()
+        buffer = bytearray(data)
+        yield kind(buffer)
+        buffer[:] = bytes(len(data))
+
+
+def frames_of_one_file():
+    file = io.BytesIO()
+    first, *others = [Image.fromarray(image[..., ::-1]) for image in IMAGES * 3]
+    first.save(file, 'TIFF', save_all=True, append_images=others)
+    with Image.open(file) as frames:
+        yield from ImageSequence.Iterator(frames)
+
+
+def pillow_drawn_anew():
+    canvas = Image.new('RGB', (20, 40))
+    for image in IMAGES * 3:
+        canvas.paste(Image.fromarray(image[..., ::-1]))
+        yield canvas
+
+
+def closed_files(folder):
+    for i, image in enumerate(IMAGES * 3):
+        with Image.open(write(folder / f'{i}.png', image)) as opened:
+            yield opened
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_what_is_read_ahead_is_copied(model, tmp_path, workers):
+    """Sources that use one buffer, file or image again for every item."""
+    inferencer = ReIDInferencer(
+        model, pipeline=TEST_PIPELINE, batch_size=4, num_workers=workers, progress=False
+    )
+    expected = by_hand(model, IMAGES).repeat(3, 1)
+    for source in (
+        frames_of_one_buffer(),
+        views_of_one_frame(),
+        bytes_of_one_buffer(lambda buffer: buffer),
+        bytes_of_one_buffer(memoryview),
+        frames_of_one_file(),
+        pillow_drawn_anew(),
+        closed_files(tmp_path),
+    ):
+        assert np.allclose(inferencer(source), expected, atol=1e-5), source
+
+
+def test_the_callers_array_is_left_alone(model):
+    """Also by a transform that works in place."""
+
+    def blacken(data):
+        data['img'][:] = 0
+        return data
+
+    inferencer = ReIDInferencer(model, pipeline=TEST_PIPELINE, progress=False)
+    inferencer._transform.transforms.insert(0, blacken)
+    image = IMAGES[0].copy()
+    inferencer(image)
+    assert np.array_equal(image, IMAGES[0])
+
+
+def test_a_broken_pillow_image_is_skipped(inferencer):
+    data = cv2.imencode('.png', IMAGES[1])[1].tobytes()
+    broken = Image.open(io.BytesIO(data[: len(data) // 2]))
+    found = inferencer.extract([IMAGES[0], broken, IMAGES[2]])
+    assert found.rows.tolist() == [0, 2] and 'inputs[1]' in found.failed
+
+
 def test_as_in_training(model, tmp_path):
     write_crops(tmp_path)
     pipeline = [TRANSFORMS.build(step) for step in TEST_PIPELINE]
@@ -192,6 +281,51 @@ def test_half_precision(model):
 def test_training_mode_does_not_matter(model):
     inferencer = ReIDInferencer(make_model().train(), pipeline=TEST_PIPELINE)
     assert np.allclose(inferencer(IMAGES), by_hand(model, IMAGES), atol=1e-5)
+
+
+def test_a_model_that_is_trained_between_calls():
+    """Embedded in eval mode, statistics untouched, every mode as it was."""
+    trained = make_model().train()
+    frozen = trained.backbone.layer1.eval()
+    modes = [module.training for module in trained.modules()]
+    state = {name: value.clone() for name, value in trained.state_dict().items()}
+    inferencer = ReIDInferencer(trained, pipeline=TEST_PIPELINE, progress=False)
+    assert trained.training
+    expected = by_hand(make_model(), IMAGES)
+    for _ in range(2):
+        assert np.allclose(inferencer(IMAGES), expected, atol=1e-5)
+        assert [module.training for module in trained.modules()] == modes
+        trained.train()
+        frozen.eval()
+    assert all(torch.equal(v, state[k]) for k, v in trained.state_dict().items())
+    nn.init.constant_(trained.neck.norm.weight, float('nan'))
+    with pytest.raises(ValueError, match='not finite'):
+        inferencer(IMAGES)
+    assert [module.training for module in trained.modules()] == modes
+
+
+def test_an_empty_path_is_no_folder(inferencer, tmp_path, monkeypatch):
+    """Not the current one, wherever a path is taken."""
+    monkeypatch.chdir(write_crops(tmp_path / 'crops', people=1))
+    gallery = inferencer.build_gallery('.', out='../gallery')
+    for call in (
+        lambda: inferencer(''),
+        lambda: inferencer(['']),
+        lambda: inferencer.build_gallery(''),
+        lambda: inferencer.build_gallery('.', out=''),
+        lambda: inferencer.load_gallery(''),
+        lambda: inferencer.search('', gallery),
+        lambda: inferencer.search(IMAGES[0], ''),
+        lambda: gallery.save(''),
+        lambda: ReIDInferencer(''),
+        lambda: ReIDInferencer(tiny_cfg(), '', device='cpu'),
+        lambda: publish_checkpoint('../a.pth', ''),
+        lambda: export_model(inferencer, '', 'torchscript'),
+    ):
+        with pytest.raises((ValueError, FileNotFoundError), match=r'empty|no such'):
+            call()
+    found = inferencer.extract(['', IMAGES[0], 'a\0b'])
+    assert found.rows.tolist() == [1] and len(found.failed) == 2
 
 
 def test_one_bad_image_is_an_error(inferencer, tmp_path):

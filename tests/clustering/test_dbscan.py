@@ -6,7 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 
-from mmreid_gcl.clustering import DBSCANClusterer, dbscan_on_graph
+from mmreid_gcl.clustering import (
+    DBSCANClusterer,
+    dbscan_on_graph,
+    graph_silhouette,
+    k_reciprocal_jaccard,
+)
 from mmreid_gcl.registry import TASK_UTILS
 
 from . import reference
@@ -67,6 +72,51 @@ def test_clusterer_equals_the_dense_way(n, k1, k2, eps, seed):
         return  # float32 may decide otherwise
     np.testing.assert_array_equal(labels, reference.dbscan(dense, eps, 3))
     assert clusterer.distances_.shape == (n, n)
+
+
+def with_copies(rng, people, copies, channels=8):
+    """Some rows with very many exact copies, others near them or far, mixed."""
+    x = rng.standard_normal((people, channels)).astype(np.float32)
+    near = x[: people // 3] + 0.2 * rng.standard_normal((people // 3, channels))
+    rows = np.concatenate([x, near, *(x[i : i + 1].repeat(n, 0) for i, n in copies)])
+    return rows[rng.permutation(len(rows))].astype(np.float32)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    people=st.integers(3, 30),
+    counts=st.lists(st.integers(1, 60), min_size=1, max_size=3),
+    min_samples=st.integers(1, 7),
+    k1=st.integers(2, 12),
+    k2=st.integers(1, 5),
+    eps=st.floats(0.1, 0.8),
+    seed=st.integers(0, 2**16),
+)
+def test_labels_of_copies_are_those_of_the_whole_graph(
+    people, counts, min_samples, k1, k2, eps, seed
+):
+    x = with_copies(np.random.default_rng(seed), people, list(enumerate(counts)))
+    clusterer = DBSCANClusterer(eps, min_samples, k1, k2)
+    labels = clusterer(x)
+    whole = k_reciprocal_jaccard(x, k1, k2, eps)
+    np.testing.assert_array_equal(labels, dbscan_on_graph(whole, eps, min_samples))
+    kept = clusterer.distances_
+    stored = kept.tocoo()
+    np.testing.assert_array_equal(whole.toarray()[stored.coords], stored.data)
+    for other in (labels, np.arange(len(x)) % 3 - 1):
+        expected = graph_silhouette(whole, other)
+        assert graph_silhouette(kept, other) == pytest.approx(expected, abs=1e-5)
+
+
+def test_memory_of_copies_is_linear():
+    """1,600 of 2,000 rows are copies: 2.5 million pairs, 100 a row are stored."""
+    rng = np.random.default_rng(0)
+    x = with_copies(rng, 300, [(0, 800), (1, 800)])
+    clusterer = DBSCANClusterer(0.6, 4, 20, 6)
+    labels = clusterer(x)
+    assert k_reciprocal_jaccard(x, 20, 6, 0.6).nnz > 800**2
+    assert clusterer.distances_.nnz < 100 * len(x)
+    assert sorted(np.bincount(labels[labels >= 0]))[-2] >= 800
 
 
 def test_from_a_config_on_blobs():

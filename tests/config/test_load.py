@@ -101,6 +101,14 @@ def test_a_batch_that_cannot_be_shared(write, gpu, monkeypatch):
         load_config(write(), launcher='pytorch')
 
 
+@pytest.mark.parametrize('name', ['num_identities', 'num_instances'])
+@pytest.mark.parametrize('value', ['abc', 2.5, 0])
+def test_p_and_k_are_counts(write, name, value):
+    options = {f'train_dataloader.sampler.{name}': value}
+    with pytest.raises(ValueError, match=rf'sampler\.{name} must be .*, got .?{value}'):
+        load_config(write(), options)
+
+
 def test_auto_without_p_and_k(write):
     with pytest.raises(ValueError, match=r"'auto' needs .*PKSampler.*DefaultSampler"):
         load_config(write(sampler="type='DefaultSampler'"))

@@ -130,6 +130,51 @@ def test_a_folder_without_labels(check, save, tmp_path, capsys):
     assert 'remark: names that differ in upper and lower case only (1)' in printed
 
 
+def test_labelled_people_alone(check, save, tmp_path, capsys):
+    """The layout of docs/own_data.md for a first number: no training images."""
+    save(tmp_path / 'query' / 'entrance' / 'person-1' / '1.jpg')
+    save(tmp_path / 'gallery' / 'hall' / 'person-1' / '2.jpg')
+    assert check.main(['PersonFolder', str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert 'No train images, so no training' in printed
+    assert printed.endswith('2 images read: good.\n')
+
+
+def test_no_images_at_all(check, tmp_path, capsys):
+    assert check.main(['PersonFolder', str(tmp_path)]) == 1
+    assert 'found none' in capsys.readouterr().out
+
+
+def test_a_broken_link_among_the_queries(check, save, tmp_path, capsys):
+    """Not taken for queries that nobody needs."""
+    save(tmp_path / 'hall' / '1.jpg')
+    save(tmp_path / 'query' / 'hall' / '7' / '1.jpg')
+    (tmp_path / 'query' / 'hall' / '7' / '2.jpg').symlink_to('nowhere')
+    assert check.main(['PersonFolder', str(tmp_path)]) == 1
+    assert 'a link to nothing' in capsys.readouterr().out
+
+
+def test_a_config_needs_the_splits_that_it_names(check, save, tmp_path, capsys):
+    save(tmp_path / 'hall' / '1.jpg')
+    config = tmp_path / 'config.py'
+    dataset = dict(type='PersonFolder', data_root=str(tmp_path), split='test')
+    config.write_text(f'val_dataloader = dict(batch_size=4, dataset={dataset!r})\n')
+    assert check.main([str(config)]) == 1
+    assert 'expected query images, found none' in capsys.readouterr().out
+
+
+def test_splits_and_thumbnails_are_no_crops(check, save, tmp_path, capsys):
+    for name in (
+        'train/a/1.jpg',
+        'train/a/@eaDir/1.jpg',
+        'val/a/1.jpg',
+        'test/A/1.jpg',
+    ):
+        save(tmp_path / name)
+    assert check.main(['PersonFolder', str(tmp_path)]) == 0
+    assert '1 images read: good.' in capsys.readouterr().out
+
+
 def test_a_missing_folder(check, tmp_path, capsys):
     assert check.main(['PersonFolder', str(tmp_path / 'nowhere')]) == 1
     assert 'nowhere: no such folder' in capsys.readouterr().out

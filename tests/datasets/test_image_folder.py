@@ -56,8 +56,38 @@ def test_hidden_folders_and_others(tmp_path, log_lines):
     (tmp_path / 'a' / 'notes.txt').write_text('x')
     assert walk_images(tmp_path) == ['a/1.jpg']
     assert [line for _, line in log_lines] == [
-        f'{tmp_path}: left out what is no image (1): a/notes.txt'
+        f'{tmp_path}: left out what is no image (1): a/notes.txt',
+        f'{tmp_path}: left out 1 images in hidden folders and folders of systems: '
+        '.thumbnails',
     ]
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        *('.AppleDouble', '.Trash-1000', '.@__thumb', '@eaDir', '@Recycle', '__MACOSX'),
+        *('#recycle', '#snapshot', 'lost+found', '$RECYCLE.BIN'),
+        'System Volume Information',
+    ],
+)
+@pytest.mark.parametrize('above', ['', 'hall/', 'hall/a.jpg/'])
+def test_folders_of_systems(tmp_path, log_lines, name, above):
+    """Thumbnails and what was deleted, at any depth, are no crops."""
+    write_image(tmp_path / 'hall' / '1.jpg')
+    aside = tmp_path / f'{above}{name}'
+    write_images(aside / '1.jpg', ['SYNOPHOTO_THUMB_XL.jpg', '.2.png'])
+    (aside / 'gone.jpg').symlink_to('nowhere')
+    write_image(aside / '3.jpg')
+    assert walk_images(tmp_path) == ['hall/1.jpg']
+    ((_, line),) = log_lines
+    assert 'left out 4 images' in line and line.endswith(f': {above}{name}')
+
+
+def test_names_that_only_look_so(tmp_path):
+    names = ['#1/1.jpg', '_MACOSX/1.jpg', 'lost/1.jpg', 'recycle/1.jpg', 'ea@Dir/1.jpg']
+    for name in names:
+        write_image(tmp_path / name)
+    assert walk_images(tmp_path) == sorted(names)
 
 
 def test_loops_are_entered_once(tmp_path, log_lines):

@@ -197,6 +197,116 @@ def test_a_query_needs_an_identity(tmp_path):
     assert 'query/<camera>/<identity>/' in message
 
 
+def test_only_the_split_that_is_asked_for_is_checked(tmp_path):
+    write_labelled(tmp_path)
+    write_image(tmp_path / 'query' / 'cam1' / '9.jpg')  # without identity
+    (tmp_path / 'query' / 'gone.jpg').symlink_to('nowhere')
+    expected = [('train/cam1/1.jpg', 0), ('train/cam2/2.jpg', 1)]
+    assert rows(PersonFolder(tmp_path), 'name', 'camid') == expected
+    gallery = PersonFolder(tmp_path, split='gallery')
+    assert rows(gallery, 'pid', 'camid') == [(7, 0), (12, 2), (UNLABELLED, 2)]
+    with pytest.raises(FileNotFoundError, match='link to nothing'):
+        PersonFolder(tmp_path, split='query')
+    # the same in a table
+    lines = ['path,split,pid', 'train/cam1/1.jpg,train,', 'none.jpg,query,3']
+    name = write_csv(tmp_path, '\n'.join([*lines, 'query/cam2/7/1.jpg,query,']))
+    assert len(PersonFolder(tmp_path, annotation=name)) == 1
+    with pytest.raises(FileNotFoundError, match=r'none\.jpg'):
+        PersonFolder(tmp_path, split='query', annotation=name)
+
+
+def test_other_splits_do_not_have_to_fit_the_pattern(tmp_path):
+    for name in ('train/c1_1.jpg', 'gallery/other.jpg', 'query/c2_5.jpg'):
+        write_image(tmp_path / name)
+    pattern = r'c(?P<camera>\d)_(?P<pid>\d)'
+    assert len(PersonFolder(tmp_path, pattern=pattern)) == 1
+    assert len(PersonFolder(tmp_path, split='query', pattern=pattern)) == 1
+    with pytest.raises(ValueError, match=r'other\.jpg.* does not match'):
+        PersonFolder(tmp_path, split='gallery', pattern=pattern)
+
+
+@pytest.mark.parametrize('change', [str.title, str.upper, str.lower])
+def test_splits_in_upper_and_lower_case(tmp_path, change):
+    train, query, gallery = map(change, ('train', 'query', 'gallery'))
+    for name in (f'{train}/a/1.jpg', f'{query}/b/7/1.jpg', f'{gallery}/c/7/1.jpg'):
+        write_image(tmp_path / name)
+    dataset = PersonFolder(tmp_path)
+    assert dataset.metainfo['cameras'] == ['a', 'b', 'c']
+    assert rows(dataset, 'name') == [(f'{train}/a/1.jpg',)]
+    test = PersonFolder(tmp_path, split='test')
+    assert rows(test, 'pid', 'camid', 'is_query') == [(7, 1, True), (7, 2, False)]
+
+
+def test_one_split_in_two_folders(tmp_path):
+    for name in ('Query/a/1/1.jpg', 'query/a/1/1.jpg', 'gallery/a/1/1.jpg'):
+        write_image(tmp_path / name)
+    with pytest.raises(ValueError, match='Query and query are both the split query'):
+        PersonFolder(tmp_path, split='gallery')
+
+
+@pytest.mark.parametrize(
+    ('folders', 'cameras'),
+    [
+        # PRCC, and its like
+        (['train/a', 'train/b', 'val/a', 'test/A/7'], ['a', 'b']),
+        (['Train/a', 'TEST/A/7'], ['a']),
+        (['train/a', 'validation/a', 'extra/x'], ['a']),
+        # alone, or beside what has no images
+        (['train/cam1', 'train/cam2'], ['cam1', 'cam2']),
+        (['train/cam1', 'train/cam2', '@eaDir/cam1'], ['cam1', 'cam2']),
+        (['train/cam1', 'query/cam1/1', 'gallery/cam2/1'], ['cam1', 'cam2']),
+        # nobody trains on what is held out
+        (['hall', 'val', 'query/hall/1', 'gallery/hall/1'], ['hall']),
+        # a camera at a station
+        (['train', 'platform'], ['platform', 'train']),
+    ],
+)
+def test_what_is_for_training(tmp_path, folders, cameras, log_lines):
+    for folder in folders:
+        write_image(tmp_path / folder / '1.jpg')
+    (tmp_path / 'logs').mkdir()
+    dataset = PersonFolder(tmp_path)
+    assert dataset.metainfo['cameras'] == cameras
+    first = folders[0].partition('/')[0]
+    for (name,) in rows(dataset, 'name'):
+        assert name.startswith(f'{first}/') or 'platform' in folders
+    left = {f.partition('/')[0] for f in folders} - {first, 'query', 'gallery'}
+    left = {name for name in left if name != 'platform' and name[0] != '@'}
+    said = ' '.join(line for level, line in log_lines if level == 'WARNING')
+    assert all(name in said.partition('not for training: ')[2] for name in left)
+
+
+def test_images_beside_a_split_are_said(tmp_path, log_lines):
+    for name in ('train/a/1.jpg', 'val/a/1.jpg', '2.jpg'):
+        write_image(tmp_path / name)
+    assert rows(PersonFolder(tmp_path), 'name') == [('train/a/1.jpg',)]
+    assert any('not for training: val, the images' in line for _, line in log_lines)
+
+
+@pytest.mark.parametrize(
+    'folders', [['val/a', 'test/a'], ['training/a', 'Test/a'], ['x/train', 'x/test']]
+)
+def test_splits_that_are_taken_for_cameras_are_said(tmp_path, folders, log_lines):
+    for folder in folders:
+        write_image(tmp_path / folder / '1.jpg')
+    assert len(PersonFolder(tmp_path)) == 2
+    (line,) = [line for _, line in log_lines if 'look like splits' in line]
+    assert 'est' in line and 'all images in them are for training' in line
+
+
+def test_identities_are_not_merged(tmp_path):
+    """Folders 0001 and 1 are two, whatever number they are."""
+    for name in ('query/a/0001/1.jpg', 'gallery/b/1/1.jpg', 'gallery/b/0001/1.jpg'):
+        write_image(tmp_path / name)
+    test = PersonFolder(tmp_path, split='test')
+    assert test.metainfo['identities'] == ['0001', '1']
+    assert rows(test, 'name', 'pid') == [
+        ('query/a/0001/1.jpg', 0),
+        ('gallery/b/0001/1.jpg', 0),
+        ('gallery/b/1/1.jpg', 1),
+    ]
+
+
 def test_no_images_to_evaluate_on(tmp_path):
     write_image(tmp_path / 'a' / '1.jpg')
     with pytest.raises(FileNotFoundError) as caught:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
 import pickle
 import random
 
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from mmreid_gcl.datasets import Market1501, ReIDDataset, SampleIndex
+from mmreid_gcl.datasets.image_cache import cache_pipeline
 
 from .layouts import write_images
 
@@ -164,6 +167,29 @@ def test_an_image_that_disappeared(root):
     with pytest.raises(RuntimeError, match='FileNotFoundError') as caught:
         dataset[2]
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize('cached', [False, True])
+def test_only_images_are_opened(root, cached):
+    """A pipe would hang the training, a bomb take the memory."""
+    first, second, third = sorted((root / 'bounding_box_train').iterdir())
+    pipeline = cache_pipeline(LOAD) if cached else LOAD
+    dataset = Market1501(root, pipeline=pipeline)
+    first.unlink()
+    os.mkfifo(first)
+    Image.new('1', (8000, 6251)).save(second, 'PNG')
+    Image.new('L', (8, 8)).save(third, 'GIF')
+    for index, message in enumerate(('a pipe', '8000 x 6251 pixels', 'another format')):
+        with pytest.raises(RuntimeError, match=message):
+            dataset[index]
+
+
+def test_an_error_of_several_lines_is_said_in_one(root):
+    def fail(data):
+        raise cv2.error('OpenCV: error: (-5)\n> Overload failed:\n> why\n')
+
+    with pytest.raises(RuntimeError, match=r'\(-5\) > Overload failed: > why\)'):
+        Market1501(root, pipeline=[fail])[0]
 
 
 def test_a_pipeline_that_gives_nothing(root):

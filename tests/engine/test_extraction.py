@@ -10,6 +10,7 @@ from torch import nn
 
 from mmreid_gcl.engine import extract_features
 from mmreid_gcl.engine.extraction import shard
+from mmreid_gcl.eval_mode import evaluating
 
 from .processes import run
 
@@ -90,6 +91,50 @@ def test_mode_comes_back_after_an_error():
     with pytest.raises(OSError, match='out of something'):
         extract_features(model, Images(6), 4, 0)
     assert model.training
+
+
+class Parts(nn.Module):
+    """Modules whose modes differ on purpose."""
+
+    def __init__(self):
+        super().__init__()
+        self.frozen = nn.Sequential(nn.BatchNorm1d(2))
+        self.trained = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout())
+        self.train()
+        self.frozen.eval()
+        self.trained[1].eval()
+
+
+def test_every_module_gets_its_own_mode_back():
+    model = Parts()
+    before = [module.training for module in model.modules()]
+    assert before == [True, False, False, True, True, False]
+    with evaluating(model):
+        assert not any(module.training for module in model.modules())
+    assert [module.training for module in model.modules()] == before
+    with pytest.raises(KeyError), evaluating(model):
+        raise KeyError
+    assert [module.training for module in model.modules()] == before
+
+
+def test_the_last_of_several_restores():
+    """Threads that share a model: nobody embeds in train mode, nothing is lost."""
+    model = Parts()
+    before = [module.training for module in model.modules()]
+    first, second = evaluating(model), evaluating(model)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not any(module.training for module in model.modules())
+    second.__exit__(None, None, None)
+    assert [module.training for module in model.modules()] == before
+
+
+def test_a_frozen_norm_stays_frozen():
+    model = Toy().train()
+    model.norm.eval()
+    extract_features(model, Images(6), 4, 0)
+    assert model.training and not model.norm.training
 
 
 def test_into_an_array(tmp_path):

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine import dist
+from torch.utils.data import DataLoader
 
 from mmreid_gcl.checkpoint import read_checkpoint
 from mmreid_gcl.engine import (
@@ -23,6 +24,7 @@ from mmreid_gcl.engine import (
     PseudoLabelHook,
 )
 from mmreid_gcl.engine.agreement import Vote, highest, share_failure, together
+from mmreid_gcl.engine.loops.resumable_train_loop import _cause
 from mmreid_gcl.engine.signals import StopSignals
 
 from . import processes
@@ -37,6 +39,28 @@ from .tiny_training import (
     start,
     train,
 )
+
+
+def test_the_cause_behind_a_worker_that_fails():
+    """All lines of the last error, and none of the traceback."""
+
+    class Fails:
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, i):
+            try:
+                raise KeyError('inner')
+            except KeyError as error:
+                raise ValueError(
+                    'OpenCV: (-5)\n> Overload failed:\n> why\n)'
+                ) from error
+
+    with pytest.raises(ValueError) as caught:
+        list(DataLoader(Fails(), num_workers=1))
+    assert _cause(caught.value) == 'ValueError: OpenCV: (-5) > Overload failed: > why )'
+    assert _cause(OSError('a\nb')) == 'a b'
+    assert _cause(OSError()) == 'OSError'
 
 
 def stop_and_resume(images, work_dir, stops, **options):

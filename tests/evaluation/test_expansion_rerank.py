@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from mmreid_gcl.evaluation import (
     evaluate_ranking,
     k_reciprocal_rerank,
     rank_from_similarity,
+    ranking,
 )
 from mmreid_gcl.evaluation._rank_kernels import plus_min_rows
 
@@ -103,6 +106,23 @@ def test_rerank_ranks():
     expected = reference_ranking(similarity, *ids)
     assert result == pytest.approx(expected)
     assert result['mAP'] > plain['mAP'] + 5  # what it is for
+
+
+def test_memory_with_more_queries_than_gallery(monkeypatch):
+    """No Q x Q array, however many queries are asked for at once."""
+    rng = np.random.default_rng(7)
+    query, gallery = units(rng, 2000, 4), units(rng, 10, 4)
+    reranked = k_reciprocal_rerank(query, gallery, k1=5, k2=2)
+    rows = np.arange(2000)
+    expected = reranked(rows)
+    monkeypatch.setattr(ranking, '_CPU_BYTES', 2**18)
+    monkeypatch.setattr(ranking, '_MIN_ROWS', 1)
+    tracemalloc.start()
+    found = reranked(rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2000 * 2010  # bytes; a Q x (Q + G) array has four times as many
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_rerank_of_identical_images():

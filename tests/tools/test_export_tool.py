@@ -19,6 +19,15 @@ def test_another_size(load_tool, trained, tmp_path, capsys):
     assert '(n, 3, 64, 24)' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('size', [('0', '0'), ('64', '0'), ('-1', '8')])
+def test_a_size_without_pixels(load_tool, trained, tmp_path, capsys, size):
+    out = tmp_path / 'model.pt'
+    arguments = [trained[1], str(out), '--device=cpu', '--size', *size]
+    assert load_tool('export').main(arguments) == 2
+    assert 'at least 1 x 1 pixels' in capsys.readouterr().err
+    assert not out.exists()
+
+
 @pytest.mark.parametrize('difference', [1.0, float('nan')])
 def test_a_difference_is_an_error(load_tool, trained, tmp_path, capsys, difference):
     tool = load_tool('export')

@@ -70,6 +70,17 @@ def test_with_a_config_file(load_tool, tmp_path, capsys):
     assert ReIDInferencer(written, device='cpu')(IMAGES).shape == (4, 64)
 
 
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_that_are_not_finite(load_tool, tmp_path, capsys, value):
+    source = save_checkpoint(tmp_path / 'a.pth')
+    content = torch.load(source, weights_only=True)
+    content['state_dict']['neck.norm.running_var'][3] = value
+    torch.save(content, source)
+    assert load_tool('publish_model').main([str(source), f'{tmp_path}/b.pth']) == 2
+    assert 'neck.norm.running_var holds NaN or Inf' in capsys.readouterr().err
+    assert not list(tmp_path.glob('b*'))
+
+
 def test_refused(load_tool, tmp_path, capsys):
     publish = load_tool('publish_model').main
     out = str(tmp_path / 'b.pth')

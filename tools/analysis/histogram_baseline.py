@@ -12,9 +12,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from mmreid_gcl.apis.images import read_image
 from mmreid_gcl.datasets import ReIDDataset
 from mmreid_gcl.evaluation.histogram import evaluate_histograms, hsv_stripe_histogram
 from mmreid_gcl.registry import DATASETS
@@ -32,10 +32,7 @@ def histogram_of_file(path: str) -> np.ndarray:
     Raises:
         ValueError: If the file cannot be read as an image.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f'{path}: this image cannot be read. Replace or remove it.')
-    return hsv_stripe_histogram(image)
+    return hsv_stripe_histogram(read_image(path))
 
 
 def run_baseline(query: ReIDDataset, gallery: ReIDDataset) -> dict:

@@ -22,8 +22,9 @@ from mmengine.config import DictAction
 from tqdm import tqdm
 
 from mmreid_gcl.apis import load_config
-from mmreid_gcl.datasets import UNKNOWN, PersonFolder, ReIDDataset
+from mmreid_gcl.datasets import UNKNOWN, ReIDDataset
 from mmreid_gcl.datasets.inspection import ImageReport, inspect_image
+from mmreid_gcl.datasets.person_folder import NoImagesError
 from mmreid_gcl.registry import DATASETS
 
 PARTS = ('train', 'query', 'gallery')
@@ -145,22 +146,21 @@ def expand(found: Iterable[dict]) -> Iterator[dict]:
         yield from expand({**shared, **item} for item in inner)
 
 
-def load_parts(configs: Iterable[dict], findings: Findings) -> dict[str, list[dict]]:
-    """Samples of each split; a split that cannot be listed is an error."""
+def load_parts(
+    configs: Iterable[dict], findings: Findings, optional: bool
+) -> dict[str, list[dict]]:
+    """Samples of each split; a split that cannot be listed is an error.
+
+    A folder of crops needs not have all splits, if no config asks for them.
+    """
     parts: dict[str, list[dict]] = {}
+    missing = []
     for config in configs:
         try:
             dataset = DATASETS.build(config)
         except (OSError, ValueError, TypeError, ImportError) as error:
-            # Nobody needs labels to train on a folder.
-            unlabelled = (
-                config['type'].split('.')[-1] == PersonFolder.__name__
-                and config.get('split') in PARTS[1:]
-                and isinstance(error, FileNotFoundError)
-                and Path(config['data_root']).is_dir()
-            )
-            if unlabelled:
-                show(f'No {config["split"]} images, so no evaluation: none are needed.')
+            if optional and isinstance(error, NoImagesError):
+                missing.append((config['split'], str(error)))
             else:
                 # what is wrong with the folder is wrong with all splits: said once
                 known = [text.partition(': ')[2] for text in findings.errors]
@@ -174,6 +174,12 @@ def load_parts(configs: Iterable[dict], findings: Findings) -> dict[str, list[di
             part = 'query' if sample['is_query'] else 'gallery'
             part = 'train' if dataset.split == 'train' else part
             parts.setdefault(part, []).append(sample)
+    for part, error in missing:
+        if parts:  # nobody needs labels to train, or a training set to evaluate
+            use = 'training' if part == 'train' else 'evaluation'
+            show(f'No {part} images, so no {use}: none are needed.')
+        elif not findings.errors:
+            findings.errors[error] = []
     return {part: parts[part] for part in PARTS if part in parts}
 
 
@@ -375,7 +381,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kind = type(error).__name__
         print(f'check: {args.source}: {kind}: {error}', file=sys.stderr)
         return 2
-    parts = load_parts(configs, findings)
+    parts = load_parts(configs, findings, not args.source.endswith('.py'))
     paths = sorted({s['img_path'] for samples in parts.values() for s in samples})
     reports = dict(inspect_all(paths, tuple(args.min_size), args.workers))
     check_images(reports, findings)

@@ -5,29 +5,39 @@
 """
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from mmreid_gcl.cli.command_line import run_tool
+from mmreid_gcl.checkpoint import read_checkpoint
 from mmreid_gcl.models.key_mapping import SOURCES, convert_state_dict
 
 
-def main() -> None:
+def convert(argv: Sequence[str] | None) -> int:
     """Read, rename, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('src', help='checkpoint of the other code base')
     parser.add_argument('dst', help='where to write the converted one')
     parser.add_argument('--source', choices=sorted(SOURCES), required=True)
-    args = parser.parse_args()
-    if not Path(args.src).is_file():
-        raise SystemExit(f'{args.src}: there is no such file.')
-    # weights only: a checkpoint from elsewhere must not run code
-    weights = torch.load(args.src, map_location='cpu', weights_only=True)
-    converted = convert_state_dict(weights, args.source)
+    args = parser.parse_args(argv)
+    weights = read_checkpoint(args.src)
+    try:
+        converted = convert_state_dict(weights, args.source)
+    except ValueError as error:
+        raise ValueError(f'{args.src}: {error}') from error
     Path(args.dst).parent.mkdir(parents=True, exist_ok=True)
     torch.save(dict(state_dict=converted), args.dst)
     print(f'{args.dst}: {len(converted)} tensors from {args.src}')
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Convert; the exit code."""
+    return run_tool('convert_weights', convert, argv)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

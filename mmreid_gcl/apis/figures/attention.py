@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from mmreid_gcl.clustering import OrderedGraphs
+from mmreid_gcl.eval_mode import evaluating
 from mmreid_gcl.visualization import attention_map
 
 from .source import DatasetImages, ModelSource
@@ -57,7 +58,7 @@ def attention_figure(
         nodes = nodes[np.lexsort((nodes, data.column('camid')[nodes], pids[nodes]))]
     neck = source.model.relation_neck
     device = next(neck.parameters()).device
-    with torch.inference_mode():
+    with torch.inference_mode(), evaluating(neck):
         x = source.embed(data, nodes).to(device)
         attention = neck.attention(x[None])[0].float().cpu().numpy()
     images = DatasetImages(data)

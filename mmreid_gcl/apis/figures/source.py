@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -21,6 +20,7 @@ from mmreid_gcl.datasets.reid_dataset import image_records
 from mmreid_gcl.engine import extract_features
 from mmreid_gcl.registry import DATASETS
 
+from ..images import read_image
 from ..loading import load_model, trained_epochs
 
 
@@ -40,13 +40,7 @@ class DatasetImages(Sequence):
     # no slices
     def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
         """An image, (H, W, 3) uint8, red green blue."""
-        path = self.paths[index]
-        # read apart from decoding: some systems' names are too much for imread
-        data = np.frombuffer(Path(path).read_bytes(), np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-        if image is None:
-            raise ValueError(f'{path}: this file is no image. Replace or remove it.')
-        return np.ascontiguousarray(image[..., ::-1])
+        return np.ascontiguousarray(read_image(self.paths[index])[..., ::-1])
 
 
 class ModelSource:

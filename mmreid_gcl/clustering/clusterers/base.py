@@ -78,6 +78,9 @@ class JaccardClusterer(BaseClusterer):
         ValueError: If a parameter is out of its range.
     """
 
+    #: How many of many exact copies have all their pairs in the graph; None: all.
+    max_copies: int | None = None
+
     def __init__(
         self,
         max_distance: float,
@@ -95,7 +98,7 @@ class JaccardClusterer(BaseClusterer):
     def __call__(self, features, records: Records | None = None) -> np.ndarray:
         """Cluster; see :meth:`BaseClusterer.__call__`."""
         self.distances_ = k_reciprocal_jaccard(
-            features, self.k1, self.k2, self.max_distance, self.knn
+            features, self.k1, self.k2, self.max_distance, self.knn, self.max_copies
         )
         return self.cluster_graph(self.distances_)
 

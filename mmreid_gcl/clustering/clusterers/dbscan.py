@@ -39,7 +39,7 @@ class DBSCANClusterer(JaccardClusterer):
     ) -> None:
         super().__init__(eps, k1, k2, knn)
         require_at_least(1, min_samples=min_samples)
-        self.min_samples = min_samples
+        self.min_samples = self.max_copies = min_samples
 
     @property
     def eps(self) -> float:

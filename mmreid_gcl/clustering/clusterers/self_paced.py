@@ -72,7 +72,7 @@ class SelfPacedClusterer(JaccardClusterer):
         require_at_least(1, min_samples=min_samples)
         self.eps = eps
         self.eps_gap = eps_gap
-        self.min_samples = min_samples
+        self.min_samples = self.max_copies = min_samples
         self.independent = independent
         self._threshold: float | None = None  # alpha of the paper
 

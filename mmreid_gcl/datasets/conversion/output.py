@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from ..checksums import SUMS, write_checksums
+from ..inspection import read_bytes
 
 #: What was converted from what; beside the checksums.
 RECORD = 'conversion.json'
@@ -89,7 +90,7 @@ class Output:
             OSError: If it cannot be read, copied or linked.
             ValueError: If there is one of that name already.
         """
-        data = source.read_bytes()
+        data = read_bytes(source)
         if mode == 'copy':
             self.write(name, data)
             return

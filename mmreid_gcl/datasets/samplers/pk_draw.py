@@ -4,8 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from numbers import Integral
 
 import numpy as np
+
+
+def require_count(name: str, value: object) -> None:
+    """Raise a ValueError unless a setting is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ValueError(f'{name} must be a whole number, got {value!r}.')
+    if value < 1:
+        raise ValueError(f'{name} must be at least 1, got {value}.')
 
 
 def draw_clusters(

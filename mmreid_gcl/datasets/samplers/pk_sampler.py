@@ -15,7 +15,7 @@ from mmreid_gcl.registry import DATA_SAMPLERS
 from ..concat_dataset import require_reid_dataset
 from ..image_folder import log
 from ..seeding import derive_seeds
-from .pk_draw import draw_clusters, draw_instances
+from .pk_draw import draw_clusters, draw_instances, require_count
 from .sample_index import SampleIndex
 
 
@@ -86,8 +86,8 @@ class PKSampler(Sampler):
             ('num_instances', num_instances),
             ('num_batches', num_batches),
         ):
-            if value is not None and value < 1:
-                raise ValueError(f'PKSampler: {name} must be at least 1, got {value}.')
+            if value is not None:
+                require_count(f'PKSampler: {name}', value)
         inside = getattr(dataset, 'dataset', None)
         inside = [inside, *getattr(dataset, 'datasets', ())]
         if not hasattr(dataset, 'column') and any(hasattr(d, 'column') for d in inside):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import bisect
 import os.path as osp
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -396,10 +397,13 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
 def _cause(error: Exception) -> str:
     """What a loader's error comes from, without the traceback of the worker."""
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    if 'DataLoader worker' in str(error) and 'Original Traceback' not in str(error):
+    text = str(error).strip()
+    if 'Original Traceback' in text:
+        # behind the last frame; it may have several lines, as those of OpenCV
+        text = re.split(r'^  File ".*\n(?: {4}.*\n)*', text, flags=re.MULTILINE)[-1]
+    elif 'DataLoader worker' in text:
         return (
-            f'{lines[0].strip()} A loading process that ends like this was mostly '
-            'killed for memory: lower num_workers or batch_size, or free memory.'
+            f'{text.splitlines()[0].strip()} A loading process that ends like this was '
+            'mostly killed for memory: lower num_workers or batch_size, or free memory.'
         )
-    return lines[-1].strip() if lines else type(error).__name__
+    return ' '.join(text.split()) or type(error).__name__

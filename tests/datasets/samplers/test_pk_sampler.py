@@ -279,6 +279,13 @@ def test_arguments_out_of_range(name, value):
         PKSampler(Images(8), **{name: value})
 
 
+@pytest.mark.parametrize('name', ['num_identities', 'num_instances', 'num_batches'])
+@pytest.mark.parametrize('value', ['abc', 2.0, True])
+def test_arguments_that_are_no_counts(name, value):
+    with pytest.raises(ValueError, match=f'{name} must be a whole number, got '):
+        PKSampler(Images(8), **{name: value})
+
+
 def test_built_as_the_runner_builds_it():
     cfg = dict(type='PKSampler', num_identities=2, num_instances=2)
     sampler = DATA_SAMPLERS.build(cfg, default_args=dict(dataset=Images(8), seed=3))
