@@ -57,7 +57,7 @@ def claim(work_dir: Path) -> None:
 def train(work_dir: Path) -> None:
     """Train, or go on with a training; keep the seconds of all attempts."""
     complete, spent = work_dir / 'complete', work_dir / 'seconds'
-    if complete.is_file() and last_checkpoint(work_dir):
+    if complete.is_file() and (work_dir / 'last_checkpoint').is_file():
         print(f'\n== Training is complete; to train again, remove {work_dir}')
         return
     before = float(spent.read_text()) if spent.is_file() else 0.0
@@ -120,15 +120,6 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return '\n'.join(lines)
 
 
-def last_checkpoint(work_dir: Path) -> Path | None:
-    """What the run's pointer names."""
-    pointer = work_dir / 'last_checkpoint'
-    if not pointer.is_file():
-        return None
-    checkpoint = Path(pointer.read_text().strip())
-    return checkpoint if checkpoint.is_file() else None
-
-
 def main() -> None:
     """Do all steps; each is a command that a user can give alone."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -136,6 +127,7 @@ def main() -> None:
     args = parser.parse_args()
     work_dir = args.work_dir
     work_dir.mkdir(parents=True, exist_ok=True)
+    from mmreid_gcl.work_dir import WorkDirError, last_checkpoint
 
     run('Render people', 'tools/data/make_synthetic.py', str(DATA))
     prepare_weights()
@@ -150,7 +142,10 @@ def main() -> None:
             f'--out={histogram}',
         )
     train(work_dir)
-    checkpoint = last_checkpoint(work_dir)
+    try:
+        checkpoint = last_checkpoint(work_dir)
+    except WorkDirError as error:
+        raise SystemExit(f'demo: {error}') from error
     test_dir = work_dir / 'test'
     run(
         'Evaluate',

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import faiss
 import numpy as np
+
+from mmreid_gcl.files import write_atomically
 
 _FORMAT = 'mmreid_gcl gallery'
 _VERSION = 1
@@ -228,9 +229,7 @@ class GalleryIndex:
         # Names that are no UTF-8 are escaped by JSON and come back the same.
         text = json.dumps(meta, indent=0).encode()
         for name, content in ((_INDEX, data), (_META, text)):
-            part = out / f'{name}.part'
-            part.write_bytes(content)
-            os.replace(part, out / name)
+            write_atomically(out / name, content)
         return out
 
     @classmethod

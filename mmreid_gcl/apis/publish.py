@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 
+from mmreid_gcl.files import write_atomically
 from mmreid_gcl.version import __version__
 
 from .embedded_config import config_of_checkpoint, usable_config
@@ -55,10 +56,9 @@ def publish_checkpoint(
         state_dict={name: v.clone() for name, v in model.state_dict().items()},
     )
     out = Path(out).expanduser()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f'{out.name}.part')
-    torch.save(content, part)
-    digest = hashlib.sha256(part.read_bytes()).hexdigest()
+    data = io.BytesIO()
+    torch.save(content, data)
+    digest = hashlib.sha256(data.getbuffer()).hexdigest()
     final = out.with_name(f'{out.stem}-{digest[:8]}.pth')
-    os.replace(part, final)
+    write_atomically(final, data.getbuffer())
     return final

@@ -22,12 +22,9 @@ from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 from mmreid_gcl import checkpoint as reading
 from mmreid_gcl.apis import loading
 from mmreid_gcl.checkpoint import last_good_checkpoint, read_checkpoint
-from mmreid_gcl.engine.checkpoint_files import (
-    ATOMIC,
-    point_to,
-    remove_partial,
-    write_atomically,
-)
+from mmreid_gcl.engine.checkpoint_files import ATOMIC
+from mmreid_gcl.files import remove_partial, write_atomically
+from mmreid_gcl.work_dir import point_to
 
 from .tiny_training import build, make_config, train
 

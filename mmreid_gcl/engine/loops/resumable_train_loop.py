@@ -14,9 +14,10 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
 
 from mmreid_gcl.registry import LOOPS
+from mmreid_gcl.work_dir import point_to, release
 
 from ..agreement import Vote, highest, together
-from ..checkpoint_files import ATOMIC, INTERRUPTED, point_to
+from ..checkpoint_files import ATOMIC, INTERRUPTED
 from ..hooks.position_hook import PositionHook
 from ..position import Position, ValidationRecord
 from ..rank_zero import on_rank_zero
@@ -190,6 +191,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             except Preempted as stop:
                 self.runner.logger.warning(self._farewell(str(stop)))
                 raise
+            finally:  # also where Python goes on, in a notebook
+                release()
 
     def _begin_together(self) -> None:
         """Refuse a resume from a checkpoint that not all processes have found."""
