@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A work dir: the one training that writes into it, and its last checkpoint."""
+"""A work dir: its one training, the starts of that, and its last checkpoint."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .files import lock, write_atomically
 
 _LOCK = '.train.lock'
 POINTER = 'last_checkpoint'
+_STARTS = 'starts.txt'
 #: Locks that are held, by process (a forked one has none of them) and folder.
 _held: dict[tuple[int, Path], BinaryIO] = {}
 
@@ -108,6 +109,20 @@ def _read_holder(file: BinaryIO) -> str:
     file.seek(0)
     text = file.read(300).decode(errors='replace').strip()
     return f' ({text})' if text else ''
+
+
+def note_start(work_dir: str | Path, name: str) -> None:
+    """Put the folder of a start last in the list of :func:`starts`."""
+    text = ''.join(f'{line}\n' for line in [*starts(work_dir), name])
+    write_atomically(Path(work_dir) / _STARTS, text.encode())
+
+
+def starts(work_dir: str | Path) -> list[str]:
+    """Folders of a run's starts in their order, which clocks do not tell."""
+    try:
+        return (Path(work_dir) / _STARTS).read_text(errors='replace').split()
+    except OSError:
+        return []
 
 
 def point_to(work_dir: str | Path, checkpoint: str) -> None:

@@ -24,6 +24,8 @@ from mmreid_gcl.engine import (
 )
 from mmreid_gcl.engine.agreement import Vote, highest, share_failure, together
 from mmreid_gcl.engine.signals import StopSignals
+from mmreid_gcl.visualization import read_scalars
+from mmreid_gcl.work_dir import starts
 
 from . import processes
 from .tiny_training import (
@@ -123,6 +125,12 @@ def test_checkpoints_inside_an_epoch(images, reference, tmp_path):
     train(make_config(images, tmp_path, resume=True, **options))
     content = read_checkpoint(tmp_path / 'iter_12.pth')
     assert not differences(content['state_dict'], reference['state_dict'])
+    scalars = read_scalars(tmp_path)
+    assert [path.parts[-3] for path in scalars.files] == starts(tmp_path)
+    for name, (epochs, _) in scalars.series.items():
+        if name.startswith('pseudo_labels/') and 'stability' not in name:
+            assert epochs.tolist() == [1, 2, 3], name
+    assert 'pseudo_labels/clusters' in scalars.series
 
 
 def test_epoch_of_another_length_is_refused(images, tmp_path):

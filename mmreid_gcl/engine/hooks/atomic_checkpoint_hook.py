@@ -16,7 +16,13 @@ from torch import Tensor
 from mmreid_gcl.checkpoint import TRAINING_STATE, hint_of_good
 from mmreid_gcl.files import remove_partial
 from mmreid_gcl.registry import HOOKS
-from mmreid_gcl.work_dir import claim, last_checkpoint, point_to, release
+from mmreid_gcl.work_dir import (
+    claim,
+    last_checkpoint,
+    note_start,
+    point_to,
+    release,
+)
 
 from ..agreement import together
 from ..checkpoint_files import ATOMIC, INTERRUPTED
@@ -71,6 +77,8 @@ class AtomicCheckpointHook(CheckpointHook):
                 claim(folder)
                 if dist.is_main_process():
                     remove_partial(folder)
+        if dist.is_main_process():
+            note_start(runner.work_dir, runner.timestamp)
 
     def _find_moved(self, runner: Runner) -> None:
         """Take paths of the checkpoint for the files of those names here.
