@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,7 +30,11 @@ def run(title: str, *command: str) -> None:
     """Say what runs, run it, and end the demo if it fails."""
     print(f'\n== {title}\n   python {" ".join(command)}', flush=True)
     tool, *arguments = command
-    status = subprocess.run([sys.executable, str(ROOT / tool), *arguments]).returncode
+    process = subprocess.Popen([sys.executable, str(ROOT / tool), *arguments])
+    status = None
+    while status is None:
+        with suppress(KeyboardInterrupt):  # it has got Ctrl-C too, and may save
+            status = process.wait()
     if status:
         raise SystemExit(f'The step "{title}" failed; its message is above.')
 
