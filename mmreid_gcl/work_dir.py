@@ -146,7 +146,7 @@ def last_checkpoint(work_dir: str | Path) -> str | None:
         WorkDirError: If ``last_checkpoint`` names no file that is there.
     """
     pointer = Path(work_dir) / POINTER
-    if not pointer.exists():
+    if not os.path.exists(pointer):  # also where the name is no name
         return None
     try:
         named = pointer.read_bytes().decode(errors='replace').strip()

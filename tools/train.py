@@ -15,6 +15,7 @@ from mmreid_gcl.apis.command_line import (
     MENDABLE,
     REFUSED,
     add_config_options,
+    checkpoint_argument,
     name_local_rank,
     refuse,
 )
@@ -31,6 +32,7 @@ def parse_args() -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
+        type=checkpoint_argument,
         help='resume from this checkpoint, or without a value from the latest one '
         'in the work dir',
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from _model import add_loading
 
 from mmreid_gcl.apis import load_config
+from mmreid_gcl.apis.command_line import checkpoint_argument
 from mmreid_gcl.apis.figures import ModelSource
 from mmreid_gcl.apis.figures.report import find_config, run_report
 from mmreid_gcl.work_dir import WorkDirError, last_checkpoint
@@ -30,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     made.add_argument('--config', help='config file; else the one in the work dir')
     made.add_argument(
         '--checkpoint',
+        type=checkpoint_argument,
         help="checkpoint for the sheets, or 'none'; else the last of the run",
     )
     add_loading(made)
