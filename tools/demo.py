@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,7 +30,11 @@ def run(title: str, *command: str) -> None:
     """Say what runs, run it, and end the demo if it fails."""
     print(f'\n== {title}\n   python {" ".join(command)}', flush=True)
     tool, *arguments = command
-    status = subprocess.run([sys.executable, str(ROOT / tool), *arguments]).returncode
+    process = subprocess.Popen([sys.executable, str(ROOT / tool), *arguments])
+    status = None
+    while status is None:
+        with suppress(KeyboardInterrupt):  # it has got Ctrl-C too, and may save
+            status = process.wait()
     if status:
         raise SystemExit(f'The step "{title}" failed; its message is above.')
 
@@ -57,7 +62,7 @@ def claim(work_dir: Path) -> None:
 def train(work_dir: Path) -> None:
     """Train, or go on with a training; keep the seconds of all attempts."""
     complete, spent = work_dir / 'complete', work_dir / 'seconds'
-    if complete.is_file() and last_checkpoint(work_dir):
+    if complete.is_file() and (work_dir / 'last_checkpoint').is_file():
         print(f'\n== Training is complete; to train again, remove {work_dir}')
         return
     before = float(spent.read_text()) if spent.is_file() else 0.0
@@ -120,15 +125,6 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return '\n'.join(lines)
 
 
-def last_checkpoint(work_dir: Path) -> Path | None:
-    """What the run's pointer names."""
-    pointer = work_dir / 'last_checkpoint'
-    if not pointer.is_file():
-        return None
-    checkpoint = Path(pointer.read_text().strip())
-    return checkpoint if checkpoint.is_file() else None
-
-
 def main() -> None:
     """Do all steps; each is a command that a user can give alone."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -136,6 +132,7 @@ def main() -> None:
     args = parser.parse_args()
     work_dir = args.work_dir
     work_dir.mkdir(parents=True, exist_ok=True)
+    from mmreid_gcl.work_dir import WorkDirError, last_checkpoint
 
     run('Render people', 'tools/data/make_synthetic.py', str(DATA))
     prepare_weights()
@@ -150,7 +147,10 @@ def main() -> None:
             f'--out={histogram}',
         )
     train(work_dir)
-    checkpoint = last_checkpoint(work_dir)
+    try:
+        checkpoint = last_checkpoint(work_dir)
+    except WorkDirError as error:
+        raise SystemExit(f'demo: {error}') from error
     test_dir = work_dir / 'test'
     run(
         'Evaluate',

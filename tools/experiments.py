@@ -37,6 +37,7 @@ from mmreid_gcl.experiments.markdown import rows_of, to_csv, to_markdown, to_rec
 from mmreid_gcl.experiments.results import merge
 from mmreid_gcl.experiments.running import Pool, Settings, plan
 from mmreid_gcl.visualization.canvas import check_figure_path
+from mmreid_gcl.work_dir import holder
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -168,7 +169,8 @@ def run(args: argparse.Namespace) -> int:
     print(f'{len(jobs)} runs, {settings.jobs} at a time, on {device}', flush=True)
     outcome = Pool(settings, lambda line: print(line, flush=True)).run(jobs)
     for job in outcome.busy:
-        print(f'left out, another process runs it: {job.title}: {job.folder}')
+        who = holder(job.folder) or ''
+        print(f'left out, another process runs it{who}: {job.title}: {job.folder}')
     for job, log, reason in outcome.failed:
         print(f'FAILED {job.title}: {reason}\n       log: {log}')
     if outcome.interrupted:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmreid_gcl.apis.publish import publish_checkpoint
-from mmreid_gcl.cli.command_line import run_tool
+from mmreid_gcl.cli.command_line import checkpoint_argument, run_tool
 from mmreid_gcl.config.load import read_config
 
 
@@ -23,7 +23,11 @@ def publish(argv: Sequence[str] | None) -> int:
         description='Keep of a checkpoint its weights and the part of its config that '
         'using it needs; put the hash into the name.'
     )
-    parser.add_argument('checkpoint', help='checkpoint of a training')
+    parser.add_argument(
+        'checkpoint',
+        type=checkpoint_argument,
+        help='checkpoint of a training; a work dir for its last one',
+    )
     parser.add_argument('out', help='name of the file, to which the hash is added')
     parser.add_argument('--config', help='config file, if the checkpoint has none')
     args = parser.parse_args(argv)

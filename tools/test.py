@@ -10,14 +10,22 @@ from mmengine.runner import Runner
 
 from mmreid_gcl.apis import load_config
 from mmreid_gcl.apis.evaluation_output import KeepEvaluation
-from mmreid_gcl.cli.command_line import add_config_options, name_local_rank
+from mmreid_gcl.cli.command_line import (
+    add_config_options,
+    checkpoint_argument,
+    name_local_rank,
+)
 
 
 def parse_args() -> argparse.Namespace:
     """The command line, as in other OpenMMLab projects."""
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint')
     parser.add_argument('config', help='path of the config file')
-    parser.add_argument('checkpoint', help='path of the checkpoint')
+    parser.add_argument(
+        'checkpoint',
+        type=checkpoint_argument,
+        help='path of the checkpoint; a work dir for its last one',
+    )
     parser.add_argument('--work-dir', help='folder of the log')
     parser.add_argument(
         '--out', help='.npz file for features, identities, cameras, paths and metrics'
@@ -36,7 +44,10 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     # before minutes go into building model and data sets
     if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
-        parser.error(f'{args.checkpoint}: there is no such checkpoint')
+        parser.error(
+            f'{args.checkpoint}: there is no such checkpoint. Where a work dir was '
+            'moved, give the work dir'
+        )
     if args.out and not Path(args.out).resolve().parent.is_dir():
         parser.error(f'--out: there is no folder {Path(args.out).parent}')
     name_local_rank(args.local_rank)

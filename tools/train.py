@@ -5,6 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from mmengine import dist
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -12,11 +13,14 @@ from mmengine.runner import Runner
 from mmreid_gcl.apis import load_config
 from mmreid_gcl.cli.command_line import (
     MENDABLE,
+    REFUSED,
     add_config_options,
+    checkpoint_argument,
     name_local_rank,
     refuse,
 )
 from mmreid_gcl.datasets.image_folder import require_folder
+from mmreid_gcl.work_dir import WorkDirError, claim
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,6 +32,7 @@ def parse_args() -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
+        type=checkpoint_argument,
         help='resume from this checkpoint, or without a value from the latest one '
         'in the work dir',
     )
@@ -100,7 +105,7 @@ def _resume(cfg: Config, checkpoint: str) -> None:
     """``load_from`` is for the first start, a checkpoint of the run for the others."""
     if checkpoint != 'auto':
         cfg.resume, cfg.load_from = True, checkpoint
-    elif (Path(cfg.work_dir) / 'last_checkpoint').is_file():
+    elif (Path(cfg.work_dir) / 'last_checkpoint').exists():
         cfg.resume, cfg.load_from = True, None
     else:
         cfg.resume = not cfg.get('load_from')
@@ -129,8 +134,13 @@ def main() -> None:
         cfg.auto_scale_lr.enable = True
     if args.resume is not None:
         _resume(cfg, args.resume)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.train()
+    try:
+        if args.launcher == 'none' or dist.is_distributed():
+            claim(cfg.work_dir)  # else the processes must first be connected
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner.train()
+    except WorkDirError as error:
+        sys.exit(refuse('train', error) if dist.is_main_process() else REFUSED)
 
 
 if __name__ == '__main__':

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import faiss
 import numpy as np
 
 from mmreid_gcl.datasets.image_folder import as_path
+from mmreid_gcl.files import write_atomically
 
 _FORMAT = 'mmreid_gcl gallery'
 _VERSION = 1
@@ -233,9 +233,7 @@ class GalleryIndex:
         # Names that are no UTF-8 are escaped by JSON and come back the same.
         text = json.dumps(meta, indent=0).encode()
         for name, content in ((_INDEX, data), (_META, text)):
-            part = out / f'{name}.part'
-            part.write_bytes(content)
-            os.replace(part, out / name)
+            write_atomically(out / name, content)
         return out
 
     @classmethod

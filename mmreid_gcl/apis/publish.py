@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
-import os
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from mmreid_gcl.config.embedded import config_of_checkpoint, usable_config
 from mmreid_gcl.datasets.image_folder import as_path, log
+from mmreid_gcl.files import write_atomically
 from mmreid_gcl.version import __version__
 
 from .loading import load_checkpoint_file, load_model
@@ -72,12 +73,11 @@ def publish_checkpoint(
         # copies, so that no view drags its whole storage along
         state_dict={name: v.clone() for name, v in state.items()},
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f'{out.name}.part')
-    torch.save(content, part)
-    digest = hashlib.sha256(part.read_bytes()).hexdigest()
+    data = io.BytesIO()
+    torch.save(content, data)
+    digest = hashlib.sha256(data.getbuffer()).hexdigest()
     final = out.with_name(f'{out.stem}-{digest[:8]}.pth')
-    os.replace(part, final)
+    write_atomically(final, data.getbuffer())
     return final
 
 

@@ -17,6 +17,7 @@ from mmreid_gcl.apis.images import read_image
 from mmreid_gcl.config.load import read_config
 from mmreid_gcl.config.option_names import check_options
 from mmreid_gcl.config.packaged import find_config
+from mmreid_gcl.work_dir import POINTER, WorkDirError, last_checkpoint
 
 #: Exit codes: all good; nothing done, a message says why; done, but some
 #: images could not be read and were left out.
@@ -61,6 +62,27 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def checkpoint_argument(text: str) -> str:
+    """A checkpoint on a command line.
+
+    Args:
+        text (str): A path or address. A work dir, or its ``last_checkpoint``, stands
+            for the checkpoint which that names.
+
+    Returns:
+        str: The checkpoint; not every one is there.
+
+    Raises:
+        argparse.ArgumentTypeError: If ``last_checkpoint`` names none.
+    """
+    path = Path(text)
+    folder = path.parent if path.name == POINTER else path
+    try:
+        return last_checkpoint(folder) or text
+    except WorkDirError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def name_local_rank(given: int) -> None:
     """Tell mmengine which GPU of its machine is this process's; mpirun does not.
 
@@ -75,9 +97,14 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model, its weights, and how it runs."""
     parser.add_argument(
         'model',
+        type=checkpoint_argument,
         help='config file or name, or a checkpoint that carries its config',
     )
-    parser.add_argument('--checkpoint', help='weights, where the model is a config')
+    parser.add_argument(
+        '--checkpoint',
+        type=checkpoint_argument,
+        help='weights, where the model is a config; a work dir for its last ones',
+    )
     parser.add_argument('--device', help="for example 'cuda:1'; default: the GPU")
     parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument('--workers', type=int, default=4, help='threads that read')

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .checkpoint_files import write_atomically
+from mmreid_gcl.files import write_atomically
 
 _RECORD = 'last_validation.json'
 

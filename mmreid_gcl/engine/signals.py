@@ -36,8 +36,10 @@ class StopSignals:
     """Remembers that the process was asked to stop.
 
     A signal sets :attr:`received`; who trains looks at it where the state is
-    whole. In a block under :meth:`at_once` the signal ends the process there.
-    Outside the main thread Python gets no signals, and neither does this.
+    whole. In a block under :meth:`at_once` the signal ends the process there, and a
+    second SIGINT does so anywhere, as ``KeyboardInterrupt``. SIGINT and SIGHUP stay
+    ignored where a shell has set that: in the background, under ``nohup``. Outside
+    the main thread Python gets no signals, and neither does this.
 
     Args:
         names (Sequence[str]): Signals, for example ``('SIGTERM',)``.
@@ -62,7 +64,12 @@ class StopSignals:
     def __enter__(self) -> StopSignals:
         self._owner = os.getpid()
         if threading.current_thread() is threading.main_thread():
-            self._before = {n: signal.signal(n, self._note) for n in self.signals}
+            shells = [getattr(signal, name, None) for name in ('SIGINT', 'SIGHUP')]
+            self._before = {
+                number: signal.signal(number, self._note)
+                for number in self.signals
+                if number not in shells or signal.getsignal(number) != signal.SIG_IGN
+            }
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,9 +82,13 @@ class StopSignals:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
+        if number == signal.SIGINT and self.received == 'SIGINT':
+            raise KeyboardInterrupt
         self.received = signal.Signals(number).name
         if self._at_once:
             raise Preempted(self.received)
+        if number == signal.SIGINT:  # print may be what was interrupted
+            os.write(2, b'\nSaving, then stopping; Ctrl-C again ends at once.\n')
 
     @contextmanager
     def at_once(self, allowed: bool = True) -> Iterator[None]:
@@ -137,9 +148,9 @@ class DeferredDeaths:
 class PatientWorker:
     """``worker_init_fn`` of a loader whose workers outlive a stop signal.
 
-    A cluster sends SIGTERM to all processes of a job. Workers that die of it
-    would take the last step with them; with this they go on for a minute, in
-    which the main process ends in good order.
+    A cluster sends SIGTERM to all processes of a job, a terminal SIGINT. Workers
+    that die of it would take the last step with them; with this they go on, after
+    SIGTERM for a minute, in which the main process ends in good order.
 
     Args:
         init (Callable, optional): Called first, with the worker's number.
@@ -152,6 +163,7 @@ class PatientWorker:
         """Run in the worker, when it starts."""
         if self.init is not None:
             self.init(worker_id)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends them
         if hasattr(signal, 'sigwaitinfo'):
             # Blocked here and in the threads to come: one thread takes it.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 
+from mmreid_gcl.files import write_atomically
 from mmreid_gcl.visualization.scalars import Scalars, read_scalars
 
 RESULT_FILE = 'result.json'
@@ -117,10 +117,7 @@ def epochs_begun(work_dir: Path) -> int:
 
 def write_json(path: Path, value) -> None:
     """Write a JSON file in one stroke: it is whole, or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.{os.getpid()}')
-    part.write_text(json.dumps(value, indent=1) + '\n', encoding='utf-8')
-    part.replace(path)
+    write_atomically(path, (json.dumps(value, indent=1) + '\n').encode())
 
 
 def write_results(path: Path, results: Iterable[Result]) -> None:

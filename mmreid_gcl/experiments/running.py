@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from mmreid_gcl.work_dir import POINTER, holder, last_checkpoint
+
 from .experiment import Resolved
 from .results import (
     RESULT_FILE,
@@ -166,8 +168,9 @@ def _cfg_options(options: Mapping, data_root: str) -> list[str]:
 class Pool:
     """Keeps ``settings.jobs`` runs going until all are done.
 
-    A run that fails is noted, and the others go on. SIGINT and SIGTERM end the
-    children and then :meth:`run`; what was reached is kept for the next time.
+    A run that fails is noted, and the others go on. SIGINT, SIGTERM and SIGHUP end
+    the children and then :meth:`run`; what was reached is kept for the next time.
+    Children that outlive this process keep the locks of their runs.
 
     Args:
         settings (Settings): Of all runs.
@@ -196,7 +199,8 @@ class Pool:
         progress = _Progress(waiting)
         before = {
             number: signal.signal(number, self._on_signal)
-            for number in (signal.SIGINT, signal.SIGTERM)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(number) is not signal.SIG_IGN  # nohup
         }
         try:
             while (waiting or self._running) and not self._stop:
@@ -222,6 +226,9 @@ class Pool:
             while slot not in self._running and waiting:
                 job = waiting.pop(0)
                 lock = _lock(job.folder)
+                if lock is not None and holder(job.folder) is not None:
+                    lock.close()  # somebody trains there without this tool
+                    lock = None
                 if lock is None:
                     outcome.busy.append(job)
                     continue
@@ -295,6 +302,8 @@ class _Run:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # the lock of the run is held as long as one of us lives
+                pass_fds=[self._lock.fileno()],
             )
 
     def finish(self) -> Result | None:
@@ -306,6 +315,7 @@ class _Run:
         row = self.job.resolved
         try:
             metrics, labels, curves = read_run(self.job.folder, row.epochs)
+            checkpoint = last_checkpoint(self.job.folder)
         except (FileNotFoundError, ValueError) as error:
             self._close()
             raise _Failure(str(error)) from error
@@ -313,7 +323,6 @@ class _Run:
             metrics = _tested(self.job.folder / 'test')
         if not metrics:
             # killed between its last checkpoint and the validation
-            checkpoint = _last_checkpoint(self.job.folder)
             if self.evaluated or checkpoint is None:
                 self._close()
                 raise _Failure(f'no metrics after epoch {row.epochs}')
@@ -334,10 +343,11 @@ class _Run:
             device=self.settings.device,
             seconds=round(self._seconds(), 1),
         )
-        kept = _last_checkpoint(self.job.folder)
         for path in self.job.folder.glob('*.pth'):
-            if self.settings.checkpoints == 'none' or str(path) != kept:
+            if self.settings.checkpoints == 'none' or str(path) != checkpoint:
                 path.unlink()
+        if self.settings.checkpoints == 'none':  # nothing to resume
+            (self.job.folder / POINTER).unlink(missing_ok=True)
         write_json(self.job.result_file, asdict(result))
         self._close()
         return result
@@ -476,17 +486,10 @@ def _last_line(path: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), '')[:300]
 
 
-def _last_checkpoint(folder: Path) -> str | None:
-    pointer = folder / 'last_checkpoint'
-    if not pointer.is_file():
-        return None
-    path = folder / Path(pointer.read_text().strip()).name
-    return str(path) if path.is_file() else None
-
-
 def _tested(folder: Path) -> dict[str, float]:
-    """Metrics of ``tools/test.py``, whose files are named by the time."""
-    for path in sorted(folder.glob('*/*.json'), reverse=True):
+    """Metrics of the last ``tools/test.py``."""
+    files = folder.glob('*/*.json')  # their names are local times
+    for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         values = json.loads(path.read_text())
         return {
             name.removeprefix('reid/'): value

@@ -12,6 +12,10 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 
+from mmreid_gcl.work_dir import starts
+
+_LABELS = 'pseudo_labels/'
+
 
 @dataclass
 class Scalars:
@@ -34,8 +38,10 @@ class Scalars:
 def read_scalars(work_dir: str | Path) -> Scalars:
     """Read ``<time>/vis_data/scalars.json`` of a work dir.
 
-    A resumed run has one folder for each start, named by its time. They are
-    read in order; what a later one has computed again replaces the earlier.
+    A resumed run has one folder for each start. They are read in the order of
+    ``starts.txt``, and without it of what was trained: the folders are named by
+    the local time, and clocks are set back. What a later start has computed again
+    replaces the earlier; an epoch that was resumed inside keeps its pseudo-labels.
 
     Args:
         work_dir (str | Path): Of a run; or one ``scalars.json``.
@@ -49,15 +55,21 @@ def read_scalars(work_dir: str | Path) -> Scalars:
             line that was cut off, as in a run that was killed, is left out
             with a warning.
     """
-    files = _files(Path(work_dir))
+    begun = _in_order(Path(work_dir))
     by_epoch: dict[str, dict[float, float]] = {}
     by_iter: dict[str, dict[float, float]] = {}
     epoch_of: dict[float, int] = {}  # of an iteration
-    for path in files:
-        lines = list(_lines(path))
-        _forget(by_epoch, _first_epoch(lines))
-        _forget(by_iter, _first_iter(lines, epoch_of))
-        for line in lines:
+    for start in begun:
+        for name, values in by_epoch.items():
+            labels = name.startswith(_LABELS)
+            _forget(values, start.clusters_from if labels else start.trains_from)
+        first = min(start.steps, default=np.inf)
+        if not start.steps:  # killed before it logged one
+            repeated = (s for s, e in epoch_of.items() if e >= start.trains_from)
+            first = min(repeated, default=np.inf)
+        for values in by_iter.values():
+            _forget(values, first)
+        for line in start.lines:
             step = line['step']
             if _is_training(line):
                 epoch_of[step] = int(line['epoch'])
@@ -75,33 +87,67 @@ def read_scalars(work_dir: str | Path) -> Scalars:
     kept = {step for values in by_iter.values() for step in values}
     # an epoch's last line stands at or shortly before its end
     length = max((-int(-step // epoch_of[step]) for step in kept), default=None)
-    return Scalars(series, length, files)
+    return Scalars(series, length, [start.path for start in begun])
 
 
-def _first_epoch(lines: list[dict]) -> float:
-    """The first epoch that these lines train; a validation alone trains none."""
-    clustered = [
-        line['step']
-        for line in lines
-        if any(name.startswith('pseudo_labels/') for name in line)
-    ]
-    trained = [line['epoch'] for line in lines if _is_training(line)]
-    return min(clustered + trained, default=np.inf)
+class _Start:
+    """What one start of a run has written.
+
+    Attributes:
+        lines (list[dict]): All of it.
+        steps (list[float]): Iterations of its lines of training.
+        trains_from (float): The first epoch it trains; infinite for a validation alone.
+        clusters_from (float): The first epoch it clusters, the one after where it
+            begins inside an epoch, which goes on with the labels it has.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.parts[-3] if len(path.parts) > 2 else ''
+        self.lines = list(_lines(path))
+        trained = [line for line in self.lines if _is_training(line)]
+        self.steps = [line['step'] for line in trained]
+        clustered = {
+            line['step']
+            for line in self.lines
+            if any(name.startswith(_LABELS) for name in line)
+        }
+        epochs = [line['epoch'] for line in trained] + list(clustered)
+        self.trains_from = min(epochs, default=np.inf)
+        self.clusters_from = self.trains_from + (self.trains_from not in clustered)
+        self.last_epoch = max(epochs, default=0)
+
+    def needs(self, gap: float) -> tuple[float, float]:
+        """Epoch and iteration that were reached before, by a line every ``gap``."""
+        if self.trains_from == np.inf:
+            return 0, 0
+        return self.clusters_from - 1, min(self.steps, default=0) - gap
 
 
-def _first_iter(lines: list[dict], epoch_of: dict[float, int]) -> float:
-    """The first iteration that these lines replace."""
-    steps = [line['step'] for line in lines if _is_training(line)]
-    if not steps:  # killed before it logged one
-        begin = _first_epoch(lines)
-        steps = [step for step, epoch in epoch_of.items() if epoch >= begin]
-    return min(steps, default=np.inf)
+def _forget(values: dict[float, float], begin: float) -> None:
+    for step in [step for step in values if step >= begin]:
+        del values[step]
 
 
-def _forget(table: dict[str, dict[float, float]], begin: float) -> None:
-    for values in table.values():
-        for step in [step for step in values if step >= begin]:
-            del values[step]
+def _in_order(work_dir: Path) -> list[_Start]:
+    """One after another, as they were begun."""
+    found = [_Start(path) for path in _files(work_dir)]
+    listed = {name: i for i, name in enumerate(starts(work_dir))}
+    known = [start for start in found if start.name in listed]
+    rest = [start for start in found if start.name not in listed]
+    gaps = [gap for start in found for gap in np.diff(start.steps).tolist()]
+    ordered: list[_Start] = []
+    epoch, step = 0.0, 0.0  # how far training has come
+    while rest:
+        # by name, but none before one that it can go on from
+        needs = {start: start.needs(max(gaps, default=np.inf)) for start in rest}
+        fitting = [s for s in rest if needs[s][0] <= epoch and needs[s][1] <= step]
+        chosen = fitting[0] if fitting else min(rest, key=needs.__getitem__)
+        rest.remove(chosen)
+        ordered.append(chosen)
+        epoch = chosen.last_epoch or epoch
+        step = max(chosen.steps, default=step)
+    return ordered + sorted(known, key=lambda start: listed[start.name])
 
 
 def _files(work_dir: Path) -> list[Path]:

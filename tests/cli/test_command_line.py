@@ -10,10 +10,28 @@ from mmreid_gcl.cli.command_line import (
     SKIPPED,
     Thumbnails,
     add_config_options,
+    checkpoint_argument,
     exit_code,
     run_tool,
 )
 from tests.apis.tiny import draw, write
+
+
+def test_a_work_dir_stands_for_its_last_checkpoint(tmp_path):
+    work_dir = tmp_path / 'moved'
+    work_dir.mkdir()
+    (work_dir / 'epoch_2.pth').touch()
+    pointer = work_dir / 'last_checkpoint'
+    for text in ('a.pth', 'torchvision://resnet50', 'untrained', 'x' * 999):
+        assert checkpoint_argument(text) == text
+    assert checkpoint_argument(str(work_dir)) == str(work_dir)  # it has none
+    pointer.write_text('/old/place/epoch_2.pth')
+    for text in (str(work_dir), str(pointer)):
+        assert checkpoint_argument(text) == str(work_dir / 'epoch_2.pth')
+    assert checkpoint_argument(str(work_dir / 'b.pth')) == str(work_dir / 'b.pth')
+    pointer.write_text('')
+    with pytest.raises(argparse.ArgumentTypeError, match=r'moved/last_.*empty'):
+        checkpoint_argument(str(work_dir))
 
 
 def parse(*values):

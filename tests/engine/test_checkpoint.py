@@ -35,12 +35,9 @@ from mmreid_gcl.checkpoint import (
     safe_loading,
     stack_loading,
 )
-from mmreid_gcl.engine.checkpoint_files import (
-    ATOMIC,
-    point_to,
-    remove_partial,
-    write_atomically,
-)
+from mmreid_gcl.engine.checkpoint_files import ATOMIC
+from mmreid_gcl.files import remove_partial, write_atomically
+from mmreid_gcl.work_dir import point_to
 
 from .tiny_training import build, make_config, train
 

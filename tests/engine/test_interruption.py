@@ -26,6 +26,8 @@ from mmreid_gcl.engine import (
 from mmreid_gcl.engine.agreement import Vote, highest, share_failure, together
 from mmreid_gcl.engine.loops.resumable_train_loop import _cause
 from mmreid_gcl.engine.signals import StopSignals
+from mmreid_gcl.visualization import read_scalars
+from mmreid_gcl.work_dir import starts
 
 from . import processes
 from .tiny_training import (
@@ -61,6 +63,14 @@ def test_the_cause_behind_a_worker_that_fails():
     assert _cause(caught.value) == 'ValueError: OpenCV: (-5) > Overload failed: > why )'
     assert _cause(OSError('a\nb')) == 'a b'
     assert _cause(OSError()) == 'OSError'
+
+
+@pytest.fixture(autouse=True)
+def in_a_terminal():
+    """Not as a shell starts tests in the background, where SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def stop_and_resume(images, work_dir, stops, **options):
@@ -103,6 +113,44 @@ def test_stopped_inside_an_epoch(images, reference, tmp_path, monkeypatch):
     assert not (tmp_path / 'interrupted.pth').exists()
 
 
+def test_sigint_stops_as_sigterm_does(images, reference, tmp_path):
+    config = disturbed(
+        make_config(images, tmp_path), 'before_train_iter', 6, 'interrupt'
+    )
+    with pytest.raises(Preempted, match='SIGINT') as caught:
+        train(config)
+    assert caught.value.code == EXIT_PREEMPTED
+    assert read_checkpoint(tmp_path / 'interrupted.pth')['meta']['iter'] == 6
+    train(make_config(images, tmp_path, resume=True))
+    assert differences(outcome(tmp_path), reference) == []
+
+
+def test_a_second_sigint_ends_at_once(capfd):
+    with StopSignals(['SIGTERM', 'SIGINT']) as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.received == 'SIGINT'
+        assert 'again' in capfd.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_a_shell_ignores_stays_ignored():
+    """SIGINT in the background, SIGHUP under nohup; SIGTERM is for the run."""
+    names = ['SIGINT', 'SIGHUP', 'SIGTERM']
+    numbers = [getattr(signal, name) for name in names]
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        with StopSignals(names) as stop:
+            for number in numbers:
+                os.kill(os.getpid(), number)
+                assert stop.received == ('SIGTERM' if number == numbers[2] else None)
+        assert [signal.getsignal(n) for n in numbers] == [signal.SIG_IGN] * 3
+    finally:
+        for number, handler in zip(numbers, before):
+            signal.signal(number, handler)
+
+
 def test_stopped_between_steps_of_the_optimiser(images, tmp_path):
     """Epochs of 4 batches, steps of 3: gradients and updates are kept."""
     options = {'optim_wrapper.accumulative_counts': 3}
@@ -127,11 +175,12 @@ def test_stopped_after_the_last_epoch(images, reference, tmp_path):
     assert differences(outcome(tmp_path), reference) == []
 
 
-def test_stop_of_the_whole_job(images, reference, tmp_path):
-    """The cluster's SIGTERM reaches the workers too; the step is finished."""
+@pytest.mark.parametrize('action', ['terminate_group', 'interrupt_group'])
+def test_stop_of_the_whole_job(images, reference, tmp_path, action):
+    """The cluster's SIGTERM, or Ctrl-C, reaches the workers; the step is finished."""
     options = dict(workers=2, persistent=True)
     config = make_config(images, tmp_path, **options)
-    assert run(disturbed(config, 'before_train_iter', 6, 'terminate_group')) == 75
+    assert run(disturbed(config, 'before_train_iter', 6, action)) == 75
     assert 'Exit code 75' in log(config)
     assert run(make_config(images, tmp_path, resume=True, **options)) == 0
     assert differences(outcome(tmp_path), reference) == []
@@ -147,6 +196,12 @@ def test_checkpoints_inside_an_epoch(images, reference, tmp_path):
     train(make_config(images, tmp_path, resume=True, **options))
     content = read_checkpoint(tmp_path / 'iter_12.pth')
     assert not differences(content['state_dict'], reference['state_dict'])
+    scalars = read_scalars(tmp_path)
+    assert [path.parts[-3] for path in scalars.files] == starts(tmp_path)
+    for name, (epochs, _) in scalars.series.items():
+        if name.startswith('pseudo_labels/') and 'stability' not in name:
+            assert epochs.tolist() == [1, 2, 3], name
+    assert 'pseudo_labels/clusters' in scalars.series
 
 
 def test_epoch_of_another_length_is_refused(images, tmp_path):

@@ -217,10 +217,19 @@ def terminate(runner):
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def terminate_group(runner):
+def interrupt(runner):
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def terminate_group(runner, name='TERM'):
     """As a cluster does it: all processes of the job, and not by the parent."""
-    command = ['kill', '-TERM', '--', f'-{os.getpgid(0)}']
+    command = ['kill', f'-{name}', '--', f'-{os.getpgid(0)}']
     subprocess.run(command, start_new_session=True, check=True)
+
+
+def interrupt_group(runner):
+    """Ctrl-C in a terminal."""
+    terminate_group(runner, 'INT')
 
 
 def kill_worker(runner):
@@ -264,6 +273,7 @@ def disturbed(config, point, count=1, action='kill'):
 
 def _child(config, log, rank, world_size):
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with open(log, 'ab') as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

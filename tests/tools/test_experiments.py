@@ -38,6 +38,7 @@ from mmreid_gcl.experiments.running import (
     plan,
     time_left,
 )
+from mmreid_gcl.work_dir import claim, holder
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -238,7 +239,7 @@ def alive(pid):
     return state != 'Z'
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_children_and_theirs(root, number):
     (job,) = jobs_of(root, Experiment('', 'configs/plain.py', {'behaviour': 'hangs'}))
     note, children = job.folder / 'child', []
@@ -268,6 +269,62 @@ def test_a_signal_ends_the_children_and_theirs(root, number):
     assert float((job.folder / 'seconds.txt').read_text()) > 0
     assert epochs_begun(job.folder) == 1
     assert not job.result_file.exists()
+
+
+def test_trainings_that_outlive_the_tool_keep_their_runs(root):
+    """After SIGKILL nobody ends them, and a second start leaves them alone."""
+    (job,) = jobs_of(root, Experiment('', 'configs/plain.py', {'behaviour': 'hangs'}))
+    note = job.folder / 'child'
+    tool = os.fork()
+    if tool == 0:
+        Pool(Settings(root), lambda line: None).run([job])
+        os._exit(0)
+    deadline = time.monotonic() + 60
+    while not note.exists() or not note.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(tool, signal.SIGKILL)
+    os.waitpid(tool, 0)
+    child = int(note.read_text())
+    calls = (job.folder / 'calls').read_text()
+    try:
+        outcome = Pool(Settings(root), lambda line: None).run([job])
+        assert outcome.busy == [job]
+        assert (job.folder / 'calls').read_text() == calls and alive(child)
+    finally:
+        os.killpg(os.getpgid(child), signal.SIGKILL)
+
+
+def test_a_run_that_somebody_trains_without_the_tool_is_left_out(root):
+    (job,) = jobs_of(root, Experiment('', 'configs/plain.py'))
+    ready, done = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        claim(job.folder)
+        os.write(done, b'x')
+        signal.pause()
+    os.read(ready, 1)
+    try:
+        assert Pool(Settings(root), lambda line: None).run([job]).busy == [job]
+        assert f'pid {pid} ' in holder(job.folder)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    outcome = Pool(Settings(root), lambda line: None).run([job])
+    assert not outcome.busy and len(outcome.done) == 1
+
+
+def test_nohup_stays(root):
+    (job,) = jobs_of(root, Experiment('', 'configs/plain.py'))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    thread = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGHUP))
+    thread.start()
+    try:
+        outcome = Pool(Settings(root), lambda line: None).run([job])
+        thread.join()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert len(outcome.done) == 1 and not outcome.interrupted
 
 
 def result(fingerprint='f', seed=1, name='n', **metrics):

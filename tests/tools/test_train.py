@@ -2,8 +2,12 @@
 """What tools/train.py says before it builds anything."""
 
 import os
+import signal
 
 import pytest
+import torch
+
+from mmreid_gcl.work_dir import claim, release
 
 from .conftest import TOOLS
 
@@ -27,13 +31,16 @@ def train(load_tool, monkeypatch, tmp_path):
 
     monkeypatch.setattr(tool, 'Runner', Runner)
     monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # of the config's own work dir
 
     def call(*words):
         monkeypatch.setattr('sys.argv', ['train.py', CONFIG, *words])
         tool.main()
         return seen[-1]
 
-    return call
+    call.runner, call.seen = Runner, seen
+    yield call
+    release()  # which the loop does
 
 
 def test_a_missing_data_folder_is_one_line(train, capsys):
@@ -50,6 +57,34 @@ def test_a_mistyped_option_is_one_line(train, capsys):
         train('--cfg-options', 'train_datloader.num_workers=1')
     assert caught.value.code == 2
     assert 'Did you mean train_dataloader?' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('launcher', [[], ['--launcher=pytorch']])
+def test_a_work_dir_in_use_is_one_line(train, tmp_path, capsys, launcher, monkeypatch):
+    """Before the runner, or by it where it must first connect the processes."""
+    (tmp_path / 'crops').mkdir()
+    work_dir = tmp_path / 'work'
+    options = [f'data_root={tmp_path / "crops"}']
+    ready, done = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        claim(work_dir)
+        os.write(done, b'x')
+        signal.pause()
+    os.read(ready, 1)
+    try:
+        if launcher:
+            monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+            monkeypatch.setattr(train.runner, 'train', lambda _: claim(work_dir))
+        with pytest.raises(SystemExit) as caught:
+            train('--work-dir', str(work_dir), *launcher, '--cfg-options', *options)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert caught.value.code == 2 and len(train.seen) == len(launcher)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f'train: {work_dir}: another training')
+    assert f'pid {pid} ' in line
 
 
 def test_a_home_folder(train, tmp_path):

@@ -12,6 +12,7 @@ from mmengine.config import DictAction
 
 from mmreid_gcl.apis import load_config
 from mmreid_gcl.apis.figures import ModelSource
+from mmreid_gcl.cli.command_line import checkpoint_argument
 from mmreid_gcl.visualization import save_figure
 from mmreid_gcl.visualization.canvas import check_figure_path
 
@@ -31,7 +32,11 @@ def parser(doc: str, out: str) -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     made.add_argument('config', help='path of the config file')
-    made.add_argument('checkpoint', help="path of the checkpoint, or 'untrained'")
+    made.add_argument(
+        'checkpoint',
+        type=checkpoint_argument,
+        help="path of the checkpoint, a work dir for its last one, or 'untrained'",
+    )
     made.add_argument(
         '--out', type=Path, default=Path(out), help='image to write (png, pdf, svg)'
     )

@@ -15,7 +15,9 @@ from _model import add_loading
 
 from mmreid_gcl.apis import load_config
 from mmreid_gcl.apis.figures import ModelSource
-from mmreid_gcl.apis.figures.report import find_checkpoint, find_config, run_report
+from mmreid_gcl.apis.figures.report import find_config, run_report
+from mmreid_gcl.cli.command_line import checkpoint_argument
+from mmreid_gcl.work_dir import WorkDirError, last_checkpoint
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     made.add_argument('--config', help='config file; else the one in the work dir')
     made.add_argument(
         '--checkpoint',
+        type=checkpoint_argument,
         help="checkpoint for the sheets, or 'none'; else the last of the run",
     )
     add_loading(made)
@@ -36,11 +39,15 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = args.config or find_config(args.work_dir)
         cfg = load_config(str(config), args.cfg_options)
-        checkpoint = args.checkpoint or find_checkpoint(args.work_dir)
-        source, without = None, 'no checkpoint was asked for (--checkpoint none).'
-        if checkpoint is None:
-            without = f'{args.work_dir} has no checkpoint.'
-        elif checkpoint != 'none':
+        source, checkpoint = None, args.checkpoint
+        without = f'{args.work_dir} has no checkpoint.'
+        try:
+            checkpoint = checkpoint or last_checkpoint(args.work_dir)
+        except WorkDirError as error:
+            without = str(error)
+        if checkpoint == 'none':
+            without = 'no checkpoint was asked for (--checkpoint none).'
+        elif checkpoint is not None:
             source = partial(
                 ModelSource,
                 cfg,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from mmreid_gcl.cli.command_line import run_tool
 from mmreid_gcl.checkpoint import read_checkpoint
+from mmreid_gcl.cli.command_line import run_tool
 from mmreid_gcl.models.key_mapping import SOURCES, convert_state_dict
 
 

@@ -80,25 +80,6 @@ def find_config(work_dir: Path) -> Path:
     return files[-1]
 
 
-def find_checkpoint(work_dir: Path) -> Path | None:
-    """The last checkpoint of a run, also when its folder has been moved.
-
-    Args:
-        work_dir (Path): Of a run.
-
-    Returns:
-        Path | None: The file; None if there is none.
-    """
-    pointer = work_dir / 'last_checkpoint'
-    if not pointer.is_file():
-        return None
-    named = Path(pointer.read_text().strip())
-    for path in (work_dir / named.name, named):
-        if path.is_file():
-            return path
-    return None
-
-
 def run_report(
     work_dir: Path,
     cfg: Config,

@@ -3,20 +3,29 @@
 
 from __future__ import annotations
 
+import os.path as osp
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from mmengine import dist
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 
 from mmreid_gcl.checkpoint import TRAINING_STATE, hint_of_good
+from mmreid_gcl.files import remove_partial
 from mmreid_gcl.registry import HOOKS
+from mmreid_gcl.work_dir import (
+    claim,
+    last_checkpoint,
+    note_start,
+    point_to,
+    release,
+)
 
 from ..agreement import together
-from ..checkpoint_files import ATOMIC, INTERRUPTED, point_to, remove_partial
+from ..checkpoint_files import ATOMIC, INTERRUPTED
 from ..wrapping import unwrapped
 
 
@@ -27,13 +36,17 @@ class AtomicCheckpointHook(CheckpointHook):
     A checkpoint and the file ``last_checkpoint`` are replaced in one step when
     they are on the disk; older ones are deleted after that, not before. If
     rank 0 cannot write, all ranks end with its message. A checkpoint that does
-    not belong to the run is refused when it is loaded.
+    not belong to the run is refused when it is loaded, and a work dir in which
+    another process trains before anything is read or written.
 
     Args:
         **kwargs: Arguments of mmengine's ``CheckpointHook``.
     """
 
-    backend_args: dict | None  # of mmengine's hook
+    # of mmengine's hook
+    backend_args: dict | None
+    best_ckpt_path: str | None
+    best_ckpt_path_dict: dict
 
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -41,19 +54,56 @@ class AtomicCheckpointHook(CheckpointHook):
         if local and self.backend_args is None and self.file_client_args is None:
             self.backend_args = dict(backend=ATOMIC)
 
+    def before_run(self, runner: Runner) -> None:
+        """Take the work dir, then find what to resume in it.
+
+        Raises:
+            WorkDirError: If another process trains in it, or its
+                ``last_checkpoint`` names none.
+        """
+        if not isinstance(runner._train_loop, BaseLoop):
+            return  # a test, which writes no checkpoint
+        claim(runner.work_dir)
+        if runner._resume and runner._load_from is None:
+            runner._load_from = last_checkpoint(runner.work_dir)
+
     def before_train(self, runner: Runner) -> None:
         """Clear away what a killed run left half written."""
         super().before_train(runner)
         if runner._resume:
-            self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')
-        if dist.is_main_process():
-            for folder in {runner.work_dir, self.out_dir}:
-                if '://' not in str(folder):
+            self._find_moved(runner)
+        for folder in (runner.work_dir, self.out_dir):
+            if '://' not in str(folder):
+                claim(folder)
+                if dist.is_main_process():
                     remove_partial(folder)
+        if dist.is_main_process():
+            note_start(runner.work_dir, runner.timestamp)
+
+    def _find_moved(self, runner: Runner) -> None:
+        """Take paths of the checkpoint for the files of those names here.
+
+        A run that was moved or copied must not delete files in the old folder.
+        """
+
+        def here(path: str | None) -> str | None:
+            name = path and osp.basename(path)
+            return name and self.file_backend.join_path(self.out_dir, name)
+
+        self.last_ckpt = here(runner.message_hub.runtime_info.get('last_ckpt'))
+        if self.save_best and len(self.key_indicators) == 1:
+            self.best_ckpt_path = here(self.best_ckpt_path)
+        elif self.save_best:
+            found = self.best_ckpt_path_dict.items()
+            self.best_ckpt_path_dict = {name: here(path) for name, path in found}
+
+    def after_run(self, runner: Runner) -> None:
+        """Let others train in the work dir."""
+        release()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuse a checkpoint that does not belong here."""
-        path = runner._load_from or find_latest_checkpoint(runner.work_dir)
+        path = runner._load_from
         training = isinstance(runner._train_loop, BaseLoop)
         problem = _misfit(_own_state(runner), checkpoint, training, runner._resume)
         if problem:

@@ -15,9 +15,10 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
 
 from mmreid_gcl.registry import LOOPS
+from mmreid_gcl.work_dir import point_to, release
 
 from ..agreement import Vote, highest, together
-from ..checkpoint_files import ATOMIC, INTERRUPTED, point_to
+from ..checkpoint_files import ATOMIC, INTERRUPTED
 from ..hooks.position_hook import PositionHook
 from ..position import Position, ValidationRecord
 from ..rank_zero import on_rank_zero
@@ -38,7 +39,7 @@ _GO, _STOP, _FAILED = 0, 1, 2
 class ResumableTrainLoop(EpochBasedTrainLoop):
     """mmengine's ``EpochBasedTrainLoop``, safe against interruption.
 
-    - Asked to stop (SIGTERM), the process finishes the step, writes
+    - Asked to stop (SIGTERM, SIGINT), the process finishes the step, writes
       ``interrupted.pth``, points ``last_checkpoint`` to it, and ends with code 75.
       ``--resume`` goes on with the next batch. Several processes finish the next
       step too: they agree on where to stop while that one runs, so that the
@@ -60,7 +61,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         runner (Runner): The runner.
         dataloader (DataLoader | dict): Of the training set.
         stop_signals (Sequence[str]): What asks for a stop. Defaults to
-            ``('SIGTERM',)``.
+            ``('SIGTERM', 'SIGINT')``.
         **kwargs: ``max_epochs``, ``val_begin``, ``val_interval`` and
             ``dynamic_intervals`` of mmengine's loop.
 
@@ -72,7 +73,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self,
         runner,
         dataloader: DataLoader | dict,
-        stop_signals: Sequence[str] = ('SIGTERM',),
+        stop_signals: Sequence[str] = ('SIGTERM', 'SIGINT'),
         **kwargs,
     ) -> None:
         super().__init__(runner, dataloader, **kwargs)
@@ -191,6 +192,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             except Preempted as stop:
                 self.runner.logger.warning(self._farewell(str(stop)))
                 raise
+            finally:  # also where Python goes on, in a notebook
+                release()
 
     def _begin_together(self) -> None:
         """Refuse a resume from a checkpoint that not all processes have found."""

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are whole or not there, also when several processes write them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]  # asked for with `is None`
+
+_PARTIAL = '.partial'
+
+
+def write_atomically(path: str | Path, data: bytes | memoryview) -> None:
+    """Write a file so that a crash leaves the old one or the new one.
+
+    Args:
+        path (str | Path): Is replaced if it exists.
+        data (bytes | memoryview): The content.
+
+    Raises:
+        OSError: If it cannot be written, for example because the disk is
+            full; what was there is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # of this process and call alone; the pid tells remove_partial who writes
+    own = f'{os.getpid()}-{uuid.uuid4().hex[:8]}'
+    partial = path.with_name(f'.{path.name}.{own}{_PARTIAL}')
+    try:
+        with open(partial, 'wb') as file:
+            lock(file.fileno())
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the new name to the disk, where folders can be opened."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def remove_partial(folder: str | Path) -> None:
+    """Delete what processes that are gone were writing into a folder."""
+    for file in Path(folder).glob(f'.*{_PARTIAL}'):
+        pid = file.name.removesuffix(_PARTIAL).rpartition('.')[2].partition('-')[0]
+        if pid.isdecimal() and _is_alive(int(pid)):
+            continue
+        try:
+            with open(file, 'r+b') as content:
+                abandoned = lock(content.fileno())  # else of another machine
+        except OSError:
+            continue
+        if abandoned:
+            file.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        pass
+    return True
+
+
+def lock(handle: int) -> bool | None:
+    """Lock an open file for this process, without waiting.
+
+    The lock is the process's (``lockf``), not the open file's (``flock``): it
+    ends with the process, however that ends, and a child that was forked with the
+    file open, such as a loading process that outlives a killed training for
+    some seconds, does not keep it. It also ends when the process closes any
+    handle of the file.
+
+    Args:
+        handle (int): Descriptor, open for writing.
+
+    Returns:
+        bool | None: Whether this process has it now; None where there are no
+        locks (the file system or the system has none).
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return False if error.errno in (errno.EACCES, errno.EAGAIN) else None
+    return True
