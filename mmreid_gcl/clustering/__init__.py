@@ -1,13 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Features in, labels out. Knows no runner and no data set."""
 
-from .agreement import (
-    adjusted_rand_index,
-    cluster_summary,
-    graph_silhouette,
-    normalized_mutual_info,
-    pairwise_precision_recall,
-)
 from .camera_normalization import normalize_by_camera
 from .clusterers import (
     DBSCANClusterer,
@@ -21,6 +14,13 @@ from .graph_audit import GraphAudit, audit_graphs
 from .graphs import NeighbourGraphs, OrderedGraphs
 from .k_reciprocal import k_reciprocal_jaccard
 from .knn import knn_search
+from .label_quality import (
+    adjusted_rand_index,
+    cluster_summary,
+    graph_silhouette,
+    normalized_mutual_info,
+    pairwise_precision_recall,
+)
 
 __all__ = [
     'DBSCANClusterer',

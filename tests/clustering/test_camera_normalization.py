@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmreid_gcl.clustering import DBSCANClusterer, normalize_by_camera
-from mmreid_gcl.clustering.agreement import adjusted_rand_index
+from mmreid_gcl.clustering.label_quality import adjusted_rand_index
 
 
 def reference(features, camids, mode, min_images):

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far two labellings agree, and how well a labelling fits its graph.
+
+An outlier (-1) of a clustering counts as a cluster of its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import coo_array, csr_array
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+
+def _singletons(labels: np.ndarray) -> np.ndarray:
+    """Give every outlier a label of its own."""
+    labels = np.asarray(labels, dtype=np.int64).copy()
+    outliers = labels < 0
+    labels[outliers] = labels.max(initial=-1) + 1 + np.arange(outliers.sum())
+    return labels
+
+
+def adjusted_rand_index(labels: np.ndarray, truth: np.ndarray) -> float:
+    """Adjusted Rand index (ARI): 1 is equal, 0 what chance gives.
+
+    Args:
+        labels (np.ndarray): (N,) clusters, -1 is an outlier.
+        truth (np.ndarray): (N,) identities, or other labels.
+
+    Returns:
+        float: At most 1.
+    """
+    return float(adjusted_rand_score(_singletons(truth), _singletons(labels)))
+
+
+def normalized_mutual_info(labels: np.ndarray, truth: np.ndarray) -> float:
+    """Normalised mutual information (NMI, arithmetic mean), in [0, 1].
+
+    Args:
+        labels (np.ndarray): (N,) clusters, -1 is an outlier.
+        truth (np.ndarray): (N,) identities, or other labels.
+    """
+    return float(normalized_mutual_info_score(_singletons(truth), _singletons(labels)))
+
+
+def pairwise_precision_recall(
+    labels: np.ndarray, truth: np.ndarray
+) -> tuple[float, float]:
+    """Precision and recall of "these two images are one person".
+
+    Args:
+        labels (np.ndarray): (N,) clusters, -1 is an outlier.
+        truth (np.ndarray): (N,) identities.
+
+    Returns:
+        tuple[float, float]: The share of the pairs in one cluster that have one
+        identity (1 without such a pair), and the share of the pairs of one
+        identity that are in one cluster (1 likewise).
+    """
+    rows = np.unique(_singletons(labels), return_inverse=True)[1]
+    columns = np.unique(_singletons(truth), return_inverse=True)[1]
+    table = coo_array((np.ones(len(rows), np.int64), (rows, columns))).tocsr()
+    together = _pairs(table.data)
+    clustered, identical = _pairs(table.sum(axis=1)), _pairs(table.sum(axis=0))
+    precision = together / clustered if clustered else 1.0
+    recall = together / identical if identical else 1.0
+    return float(precision), float(recall)
+
+
+def _pairs(counts: np.ndarray) -> int:
+    return int((counts * (counts - 1) // 2).sum())
+
+
+def graph_silhouette(distances: csr_array, labels: np.ndarray) -> float:
+    """Mean silhouette of the clustered images on a thresholded distance graph.
+
+    A label-free sign of quality. For each clustered image, a is its mean
+    distance to the rest of its cluster and b the smallest mean distance to
+    another cluster; its silhouette is (b - a) / max(a, b). A pair that the
+    graph does not hold is taken to be at distance 1, the largest Jaccard distance,
+    and a cluster of one image counts 0, as in scikit-learn.
+
+    Args:
+        distances (csr_array): (N, N) distances up to a threshold, at most 1.
+        labels (np.ndarray): (N,) clusters, -1 is an outlier and left out.
+
+    Returns:
+        float: In [-1, 1]; 0 with fewer than two clusters.
+    """
+    labels = np.asarray(labels)
+    kept = np.flatnonzero(labels >= 0)
+    clusters, own = np.unique(labels[kept], return_inverse=True)
+    if len(clusters) < 2:
+        return 0.0
+    graph = csr_array(distances)[kept][:, kept].tocoo()
+    # sums of 1 - distance are sparse: absent pairs add nothing
+    closeness = coo_array(
+        (1.0 - graph.data, (graph.row, own[graph.col])),
+        shape=(len(kept), len(clusters)),
+    ).tocsr()
+    sizes = np.bincount(own)
+    images = np.arange(len(kept))
+    inside = np.asarray(closeness[images, own]).ravel()
+    diagonal = np.zeros(len(kept))
+    loops = graph.row == graph.col
+    diagonal[graph.row[loops]] = 1.0 - graph.data[loops]
+    others = sizes[own] - 1
+    a = 1.0 - (inside - diagonal) / np.maximum(others, 1)
+    means = closeness.tocoo()
+    foreign = means.col != own[means.row]
+    nearest = np.zeros(len(kept))
+    np.maximum.at(
+        nearest,
+        means.row[foreign],
+        means.data[foreign] / sizes[means.col[foreign]],
+    )
+    b = 1.0 - nearest
+    largest = np.maximum(a, b)
+    values = np.where(
+        (others > 0) & (largest > 0), (b - a) / np.where(largest > 0, largest, 1), 0.0
+    )
+    return float(values.mean())
+
+
+def cluster_summary(labels: np.ndarray) -> dict[str, float]:
+    """Counts and sizes of clusters.
+
+    Args:
+        labels (np.ndarray): (N,) clusters, -1 is an outlier.
+
+    Returns:
+        dict[str, float]: ``clusters``, ``outliers``, and ``size_min``,
+        ``size_median`` and ``size_max`` (0 without clusters).
+    """
+    labels = np.asarray(labels)
+    sizes = np.unique(labels[labels >= 0], return_counts=True)[1]
+    if not len(sizes):
+        sizes = np.zeros(1, np.int64)
+    return dict(
+        clusters=int((sizes > 0).sum()),
+        outliers=int((labels < 0).sum()),
+        size_min=int(sizes.min()),
+        size_median=float(np.median(sizes)),
+        size_max=int(sizes.max()),
+    )
