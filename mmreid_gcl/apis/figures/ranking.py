@@ -8,8 +8,8 @@ from itertools import islice
 import numpy as np
 from matplotlib.figure import Figure
 
+from mmreid_gcl.evaluation.ranking import top_gallery
 from mmreid_gcl.visualization import ranking_sheet
-from mmreid_gcl.visualization.top_gallery import top_gallery
 
 from .source import DatasetImages, ModelSource
 
