@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from .ranking_sheet import LOOKS
-from .sheet import FAINT, Sheet, box_of, check_image, thumbnail_width, wrap
+from .canvas import FAINT
+from .sheet import LOOKS, Cell, check_image, thumbnail_rows
 
-_GAP = 0.12
-_MARGIN = 0.2
+_LEGEND = ((LOOKS[True], 'most frequent identity'), (LOOKS[False], 'another identity'))
 
 
 @dataclass(frozen=True)
@@ -155,67 +154,43 @@ def cluster_sheet(
             'is no cluster to show.'
         )
     shown = clusters[:num_clusters]
-    rows = [c.members[spread(len(c.members), per_cluster)] for c in shown]
-    loaded = {
-        int(i): check_image(images[int(i)], f'images[{i}]') for row in rows for i in row
-    }
-    width = max(thumbnail_width(list(loaded.values()), thumb_height), 0.62)
-    caption = (0.15 if camids is not None else 0) + (0.15 if pids is not None else 0)
-    row_height = 0.28 + thumb_height + caption + 0.2
-    total_width = 2 * _MARGIN + max(map(len, rows)) * (width + _GAP) - _GAP
-    total_width = max(total_width, 6.0)
-    heading = wrap(title or '', total_width - 2 * _MARGIN, 12)
-    top = _MARGIN + 0.22 * len(heading) + 0.3
-    height = top + len(shown) * row_height + (0.4 if pids is not None else 0.05)
-    sheet = Sheet(total_width, height)
-    for n, line in enumerate(heading):
-        y = _MARGIN + 0.06 + 0.22 * n
-        sheet.text(_MARGIN, y, line, 12, align='left', weight='bold')
     outliers = int((labels < 0).sum())
     order = 'least pure first' if clusters[0].purity is not None else 'largest first'
-    sheet.text(
-        _MARGIN,
-        top - 0.18,
+    return thumbnail_rows(
+        [
+            [
+                _cell(images, i, cluster, pids, camids)
+                for i in cluster.members[spread(len(cluster.members), per_cluster)]
+            ]
+            for cluster in shown
+        ],
+        thumb_height,
+        title,
         f'{len(shown)} of {len(clusters)} clusters, {order}; {outliers} of '
         f'{len(labels)} images are outliers',
-        9,
-        FAINT,
-        align='left',
+        words=[_words(cluster, pids, camids, per_cluster) for cluster in shown],
+        legend=_LEGEND if pids is not None else (),
     )
-    for n, (cluster, row) in enumerate(zip(shown, rows)):
-        y = top + n * row_height
-        words = _words(cluster, pids, camids, len(row))
-        sheet.text(_MARGIN, y + 0.14, words, 9, align='left')
-        for j, i in enumerate(row.tolist()):
-            x = _MARGIN + j * (width + _GAP)
-            flag = None
-            if pids is not None and cluster.pid is not None and pids[i] >= 0:
-                flag = bool(pids[i] == cluster.pid)
-            color, style, mark, _ = LOOKS[flag]
-            above = y + 0.28
-            shot = sheet.thumbnail(loaded[i], x, above, width, thumb_height)
-            if pids is not None:
-                gid = f'frame-{cluster.label}-{i}'
-                sheet.frame(*box_of(shot), color, style, label=gid)
-            below = above + thumb_height + 0.05
-            if pids is not None:
-                name = f'pid {pids[i]}' if pids[i] >= 0 else 'pid ?'
-                text = ' '.join(filter(None, (mark, name)))
-                sheet.text(x + width / 2, below, text, 7, color, vertical='top')
-                below += 0.14
-            if camids is not None:
-                text = f'cam {camids[i]}'
-                sheet.text(x + width / 2, below, text, 7, FAINT, vertical='top')
+
+
+def _cell(images, i: int, cluster: Cluster, pids, camids) -> Cell:
+    image = check_image(images[int(i)], f'images[{i}]')
+    captions, look = [], None
     if pids is not None:
-        _legend(sheet, height - 0.25)
-    return sheet.figure
+        known = cluster.pid is not None and pids[i] >= 0
+        look = LOOKS[bool(pids[i] == cluster.pid) if known else None]
+        name = f'pid {pids[i]}' if pids[i] >= 0 else 'pid ?'
+        captions.append((f'{look.mark} {name}'.strip(), look.color))
+    if camids is not None:
+        captions.append((f'cam {camids[i]}', FAINT))
+    return Cell(image, captions, look, f'frame-{cluster.label}-{i}')
 
 
-def _words(cluster: Cluster, pids, camids, shown: int) -> str:
+def _words(cluster: Cluster, pids, camids, places: int) -> str:
     members = cluster.members
     words = f'Cluster {cluster.label}: {_number(len(members), "image")}'
-    if shown < len(members):
-        words += f' ({shown} shown)'
+    if places < len(members):
+        words += f' ({places} shown)'
     if cluster.purity is not None:
         mine = np.asarray(pids)[members]
         people = len(np.unique(mine[mine >= 0]))
@@ -229,12 +204,3 @@ def _words(cluster: Cluster, pids, camids, shown: int) -> str:
 
 def _number(count: int, noun: str) -> str:
     return f'{count} {noun}' + ('' if count == 1 else 's')
-
-
-def _legend(sheet: Sheet, y: float) -> None:
-    x = _MARGIN
-    for flag, words in ((True, 'most frequent identity'), (False, 'another identity')):
-        color, style, mark, _ = LOOKS[flag]
-        sheet.frame(x, y - 0.09, 0.26, 0.18, color, style, 2.5, 'legend')
-        sheet.text(x + 0.36, y, f'{mark} {words}', 9, color, align='left')
-        x += 2.5
