@@ -6,16 +6,13 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import mean, stdev
 
-from mmreid_gcl.visualization.scalars import Scalars, read_scalars
+from mmreid_gcl.visualization.scalars import read_scalars
 
 RESULT_FILE = 'result.json'
-_METRICS = 'reid/'
-_LABELS = 'pseudo_labels/'
 _CURVES = ('reid/mAP', 'reid/R1', 'pseudo_labels/ari', 'pseudo_labels/unrefined_ari',
            'pseudo_labels/clusters', 'pseudo_labels/outliers')  # fmt: skip
 
@@ -55,25 +52,6 @@ class Result:
     seconds: float = 0.0
 
 
-def last_values(scalars: Scalars, prefix: str, step: float) -> dict[str, float]:
-    """The values of a step.
-
-    Args:
-        scalars (Scalars): Of a run.
-        prefix (str): Such as 'reid/'; is cut off.
-        step (float): The epoch; a series without it is left out.
-
-    Returns:
-        dict[str, float]: Name to value, finite ones alone.
-    """
-    values = {}
-    for name, (steps, numbers) in scalars.series.items():
-        there = name.startswith(prefix) and len(steps) and steps[-1] == step
-        if there and math.isfinite(numbers[-1]):
-            values[name.removeprefix(prefix)] = float(numbers[-1])
-    return values
-
-
 def read_run(work_dir: Path, epochs: int) -> tuple[dict, dict, dict]:
     """Metrics, clustering and curves of a run that has trained all its epochs.
 
@@ -84,25 +62,21 @@ def read_run(work_dir: Path, epochs: int) -> tuple[dict, dict, dict]:
     Returns:
         tuple[dict, dict, dict]: Metrics after the last epoch; empty if there
         are none, as in a run killed before its last validation. What the last
-        clustering reports. Curves.
+        clustering reports. Curves. Values that are not finite are left out of
+        the first two.
 
     Raises:
         FileNotFoundError: If it never began.
     """
-    scalars = read_scalars(work_dir)
+    last: dict[str, dict] = {'reid': {}, 'pseudo_labels': {}}
     curves = {}
-    for name in _CURVES:
-        if name in scalars.series:
-            steps, values = scalars.series[name]
-            curves[name] = [
-                [int(step) for step in steps],
-                [round(float(value), 4) for value in values],
-            ]
-    return (
-        last_values(scalars, _METRICS, epochs),
-        last_values(scalars, _LABELS, epochs),
-        curves,
-    )
+    for name, (steps, values) in read_scalars(work_dir).series.items():
+        if name in _CURVES:
+            curves[name] = [steps.astype(int).tolist(), values.round(4).tolist()]
+        kind, _, key = name.partition('/')
+        if kind in last and steps[-1] == epochs and math.isfinite(values[-1]):
+            last[kind][key] = float(values[-1])
+    return last['reid'], last['pseudo_labels'], curves
 
 
 def epochs_begun(work_dir: Path) -> int:
@@ -111,8 +85,8 @@ def epochs_begun(work_dir: Path) -> int:
         series = read_scalars(work_dir).series
     except (FileNotFoundError, ValueError):
         return 0
-    steps: Sequence[float] = series.get(f'{_LABELS}clusters', ([],))[0]
-    return int(steps[-1]) if len(steps) else 0
+    steps, _ = series.get('pseudo_labels/clusters', ([0], [0]))
+    return int(steps[-1])
 
 
 def write_json(path: Path, value) -> None:
@@ -180,15 +154,3 @@ def gather_results(work_dir: Path) -> list[Result]:
 def merge(results: Iterable[Result]) -> list[Result]:
     """One result for each fingerprint and seed, the last one given."""
     return list({(r.fingerprint, r.seed): r for r in results}.values())
-
-
-def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean, and sample standard deviation where there are two values or more.
-
-    Args:
-        values (Sequence[float]): At least one.
-
-    Returns:
-        tuple[float, float | None]: Mean and deviation (divided by n - 1).
-    """
-    return mean(values), stdev(values) if len(values) > 1 else None
