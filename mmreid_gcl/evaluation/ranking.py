@@ -210,20 +210,13 @@ def cosine_similarity(query: Tensor, gallery: Tensor) -> Callable[[np.ndarray], 
 
 @dataclass(frozen=True)
 class Retrieved:
-    """The beginning of a query's ranking.
+    """The beginning of a query's ranking."""
 
-    Attributes:
-        indices (np.ndarray): (k,) gallery images, the best first.
-        scores (np.ndarray): (k,) their similarities.
-        matches (np.ndarray | None): (k,) bool, which have the query's
-            identity; None if identities are not known.
-        ap (float | None): Average precision of the *whole* ranking, 0 to 1;
-            None without a valid match.
-    """
-
-    indices: np.ndarray
-    scores: np.ndarray
+    indices: np.ndarray  #: (k,) gallery images, the best first
+    scores: np.ndarray  #: (k,) their similarities
+    #: (k,) bool, which have the query's identity; None if identities are not known
     matches: np.ndarray | None = None
+    #: Average precision of the *whole* ranking, 0 to 1; None without a valid match
     ap: float | None = None
 
 

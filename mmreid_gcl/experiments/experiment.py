@@ -41,47 +41,31 @@ _HOOK = 'PseudoLabelHook'
 
 @dataclass(frozen=True)
 class Experiment:
-    """A row of a table.
+    """A row of a table."""
 
-    Attributes:
-        label (str): What the table calls it.
-        config (str): Path of the config, from the root of the repository or
-            absolute.
-        options (Mapping[str, Any]): Overrides. A key that begins with 'hook.'
-            stands for the arguments of the PseudoLabelHook, wherever in
-            ``custom_hooks`` that is.
-        paper (Mapping[str, float]): The paper's ``mAP``, ``R1``, ... in percent.
-        value (float | None): Of the hyper-parameter that a sweep varies.
-    """
-
-    label: str
-    config: str
+    label: str  #: What the table calls it
+    config: str  #: Path of the config, from the root of the repository or absolute
+    #: Overrides. A key that begins with 'hook.' stands for the arguments of the
+    #: PseudoLabelHook, wherever in ``custom_hooks`` that is
     options: Mapping[str, Any] = field(default_factory=dict)
+    #: The paper's ``mAP``, ``R1``, ... in percent
     paper: Mapping[str, float] = field(default_factory=dict)
-    value: float | None = None
+    value: float | None = None  #: Of the hyper-parameter that a sweep varies
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """An experiment whose config has been read.
+    """An experiment whose config has been read."""
 
-    Attributes:
-        name (str): For the folder: the config's path below ``configs/``, with
-            the overrides.
-        config (Path): The config file.
-        options (dict[str, Any]): For ``--cfg-options``.
-        fingerprint (str): Ten hexadecimal digits of the settings that decide
-            the result: equal ones need one run.
-        epochs (int): Epochs of training.
-        graphs (str): How the graphs are built, in words.
-    """
-
+    #: For the folder: the config's path below ``configs/``, with the overrides
     name: str
-    config: Path
-    options: dict[str, Any]
+    config: Path  #: The config file
+    options: dict[str, Any]  #: For ``--cfg-options``
+    #: Ten hexadecimal digits of the settings that decide the result: equal ones need
+    #: one run
     fingerprint: str
-    epochs: int
-    graphs: str
+    epochs: int  #: Epochs of training
+    graphs: str  #: How the graphs are built, in words
 
     @property
     def folder(self) -> str:

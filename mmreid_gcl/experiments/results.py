@@ -19,37 +19,22 @@ _CURVES = ('reid/mAP', 'reid/R1', 'pseudo_labels/ari', 'pseudo_labels/unrefined_
 
 @dataclass
 class Result:
-    """One finished run.
+    """One finished run."""
 
-    Attributes:
-        name (str): Of the experiment.
-        fingerprint (str): Of its settings.
-        seed (int): Of the run.
-        epochs (int): Trained.
-        metrics (dict[str, float]): ``mAP``, ``R1``, ... in percent, of the last
-            epoch.
-        pseudo_labels (dict[str, float]): ``ari``, ``clusters``, ``outliers``,
-            ... of the last clustering.
-        curves (dict): Name to ``[epochs, values]``.
-        graphs (str): How the graphs are built, in words.
-        options (dict): Overrides of the config.
-        data_root (str): As it was given; '' is the config's own.
-        device (str): What it ran on.
-        seconds (float): From start to end, of all its starts together.
-    """
-
-    name: str
-    fingerprint: str
-    seed: int
-    epochs: int
-    metrics: dict[str, float]
+    name: str  #: Of the experiment
+    fingerprint: str  #: Of its settings
+    seed: int  #: Of the run
+    epochs: int  #: Trained
+    metrics: dict[str, float]  #: ``mAP``, ``R1``, ... in percent, of the last epoch
+    #: ``ari``, ``clusters``, ``outliers``, ... of the last clustering
     pseudo_labels: dict[str, float] = field(default_factory=dict)
+    #: Name to ``[epochs, values]``
     curves: dict[str, list] = field(default_factory=dict)
-    graphs: str = ''
-    options: dict = field(default_factory=dict)
-    data_root: str = ''
-    device: str = ''
-    seconds: float = 0.0
+    graphs: str = ''  #: How the graphs are built, in words
+    options: dict = field(default_factory=dict)  #: Overrides of the config
+    data_root: str = ''  #: As it was given; '' is the config's own
+    device: str = ''  #: What it ran on
+    seconds: float = 0.0  #: From start to end, of all its starts together
 
 
 def read_run(work_dir: Path, epochs: int) -> tuple[dict, dict, dict]:

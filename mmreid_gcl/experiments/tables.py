@@ -92,26 +92,16 @@ _BASELINES = (
 
 @dataclass(frozen=True)
 class Table:
-    """A table: rows, and what to say of it.
+    """A table: rows, and what to say of it."""
 
-    Attributes:
-        name (str): Name on the command line.
-        title (str): Heading.
-        rows (list[Experiment]): Its rows.
-        metrics (tuple[str, ...]): Columns of retrieval metrics.
-        paper_on (str): The data set of the paper's numbers, in words; '' if
-            the paper has none.
-        note (str): What to know when reading it.
-        parameter (str): What a sweep varies; '' for other tables.
-    """
-
-    name: str
-    title: str
-    rows: list[Experiment]
-    metrics: tuple[str, ...] = ('mAP', 'R1')
+    name: str  #: Name on the command line
+    title: str  #: Heading
+    rows: list[Experiment]  #: Its rows
+    metrics: tuple[str, ...] = ('mAP', 'R1')  #: Columns of retrieval metrics
+    #: The data set of the paper's numbers, in words; '' if the paper has none
     paper_on: str = ''
-    note: str = ''
-    parameter: str = ''
+    note: str = ''  #: What to know when reading it
+    parameter: str = ''  #: What a sweep varies; '' for other tables
 
 
 def _model(dataset: str, number: int) -> str:

@@ -17,21 +17,16 @@ _LEGEND = ((LOOKS[True], 'most frequent identity'), (LOOKS[False], 'another iden
 
 @dataclass(frozen=True)
 class Cluster:
-    """What there is to say of a cluster.
+    """What there is to say of a cluster."""
 
-    Attributes:
-        label (int): Its pseudo-label.
-        members (np.ndarray): (n,) images; those of the most frequent identity
-            first where identities are known.
-        pid (int | None): The most frequent identity, the smaller one of equals;
-            None if none is known.
-        purity (float | None): Its share of the cluster, images of unknown
-            identity counted as others; None if none is known.
-    """
-
-    label: int
+    label: int  #: Its pseudo-label
+    #: (n,) images; those of the most frequent identity first where identities are
+    #: known
     members: np.ndarray
+    #: The most frequent identity, the smaller one of equals; None if none is known
     pid: int | None = None
+    #: Its share of the cluster, images of unknown identity counted as others; None if
+    #: none is known
     purity: float | None = None
 
 

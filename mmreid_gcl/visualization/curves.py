@@ -20,25 +20,16 @@ Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 @dataclass(frozen=True)
 class Panel:
-    """One axes of :func:`training_curves`.
+    """One axes of :func:`training_curves`."""
 
-    Attributes:
-        title (str): Of the axes.
-        lines (tuple): (name in the scalars, name in the legend).
-        limits (tuple): Of y: the axis reaches at least so far; None is free.
-        by_iter (bool): Steps are iterations, not epochs.
-        log (bool): Logarithmic y, without limits.
-        counts (bool): Values are whole numbers.
-        lead (int): How many of the lines are shown when there are many runs.
-    """
-
-    title: str
-    lines: tuple[tuple[str, str], ...]
+    title: str  #: Of the axes
+    lines: tuple[tuple[str, str], ...]  #: (name in the scalars, name in the legend)
+    #: Of y: the axis reaches at least so far; None is free
     limits: tuple[float | None, float | None] = (0, None)
-    by_iter: bool = False
-    log: bool = False
-    counts: bool = False
-    lead: int = 1
+    by_iter: bool = False  #: Steps are iterations, not epochs
+    log: bool = False  #: Logarithmic y, without limits
+    counts: bool = False  #: Values are whole numbers
+    lead: int = 1  #: How many of the lines are shown when there are many runs
 
     def present(self, runs: Mapping[str, Series]) -> list[tuple[str, str]]:
         """Its lines that any run has."""

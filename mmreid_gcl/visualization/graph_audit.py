@@ -16,21 +16,13 @@ from .palette import color_at
 
 @dataclass(frozen=True)
 class AuditPanel:
-    """One measure of all kinds of graphs.
+    """One measure of all kinds of graphs."""
 
-    Attributes:
-        title (str): Heading.
-        values (Sequence[float]): (K,) of each kind; NaN has no bar.
-        marks (Sequence[float]): (K,) what to compare with; NaN is none.
-        limit (float): End of the axis, which begins at 0.
-        places (int): Decimal places of the numbers.
-    """
-
-    title: str
-    values: Sequence[float]
-    marks: Sequence[float]
-    limit: float
-    places: int = 1
+    title: str  #: Heading
+    values: Sequence[float]  #: (K,) of each kind; NaN has no bar
+    marks: Sequence[float]  #: (K,) what to compare with; NaN is none
+    limit: float  #: End of the axis, which begins at 0
+    places: int = 1  #: Decimal places of the numbers
 
 
 def graph_audit(

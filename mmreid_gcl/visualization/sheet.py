@@ -40,19 +40,12 @@ LOOKS: dict[bool | None, Look] = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A thumbnail with what stands around it.
+    """A thumbnail with what stands around it."""
 
-    Attributes:
-        image (np.ndarray): (H, W, 3) uint8.
-        captions (Sequence[tuple[str, str]]): Lines below, each with its colour.
-        look (Look | None): Of its frame; None has none.
-        gid (str): Id of the frame (``get_gid``).
-    """
-
-    image: np.ndarray
-    captions: Sequence[tuple[str, str]] = ()
-    look: Look | None = None
-    gid: str = ''
+    image: np.ndarray  #: (H, W, 3) uint8
+    captions: Sequence[tuple[str, str]] = ()  #: Lines below, each with its colour
+    look: Look | None = None  #: Of its frame; None has none
+    gid: str = ''  #: Id of the frame (``get_gid``)
 
 
 def check_image(image: np.ndarray, name: str) -> np.ndarray:

@@ -24,32 +24,19 @@ LAST_FRAME = 999_999
 class Layout:
     """How large the data set is.
 
-    Args:
-        num_train_ids (int): Identities in the training set. Defaults to 120.
-        num_test_ids (int): Identities in query and gallery. Defaults to 100.
-        num_cameras (int): Cameras. Defaults to 5.
-        visit_rate (float): Share of the cameras that a person passes; two at
-            least. Defaults to 0.8.
-        tracklets_per_camera (int): Times a person passes a camera. Defaults
-            to 1.
-        tracklet_length (int): Images of a tracklet; a quarter more or less.
-            Defaults to 6.
-        distractors (float): Share of tracklets with pid 0, relative to
-            those of the test identities. Defaults to 0.15.
-        junk (float): Likewise for pid -1. Defaults to 0.05.
-
     Raises:
         ValueError: If a number is out of range.
     """
 
-    num_train_ids: int = 120
-    num_test_ids: int = 100
-    num_cameras: int = 5
-    visit_rate: float = 0.8
-    tracklets_per_camera: int = 1
-    tracklet_length: int = 6
+    num_train_ids: int = 120  #: Identities in the training set
+    num_test_ids: int = 100  #: Identities in query and gallery
+    num_cameras: int = 5  #: Cameras
+    visit_rate: float = 0.8  #: Share of the cameras that a person passes; two at least
+    tracklets_per_camera: int = 1  #: Times a person passes a camera
+    tracklet_length: int = 6  #: Images of a tracklet; a quarter more or less
+    #: Share of tracklets with pid 0, relative to those of the test identities
     distractors: float = 0.15
-    junk: float = 0.05
+    junk: float = 0.05  #: Likewise for pid -1
 
     def __post_init__(self) -> None:
         least = {
@@ -94,27 +81,16 @@ class Layout:
 
 @dataclass(frozen=True)
 class Tracklet:
-    """One person passing one camera once.
+    """One person passing one camera once."""
 
-    Args:
-        key (int): Number of the tracklet, seeds its images.
-        pid (int): Identity; 0 is a distractor, -1 junk.
-        person (int): Whose appearance.
-        camera (int): From 1 on.
-        sequence (int): From 1 on.
-        frames (tuple[int, ...]): On the camera's clock, within the sequence.
-        box (int): Which box of the frame, from 1 on.
-        folders (tuple[str, ...]): Where each image goes.
-    """
-
-    key: int
-    pid: int
-    person: int
-    camera: int
-    sequence: int
-    frames: tuple[int, ...]
-    box: int
-    folders: tuple[str, ...]
+    key: int  #: Number of the tracklet, seeds its images
+    pid: int  #: Identity; 0 is a distractor, -1 junk
+    person: int  #: Whose appearance
+    camera: int  #: From 1 on
+    sequence: int  #: From 1 on
+    frames: tuple[int, ...]  #: On the camera's clock, within the sequence
+    box: int  #: Which box of the frame, from 1 on
+    folders: tuple[str, ...]  #: Where each image goes
 
     def names(self) -> Iterator[tuple[str, str]]:
         """Folder and file name of each image, as Market-1501 has them."""

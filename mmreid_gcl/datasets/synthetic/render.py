@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ _PASSERS_BY = 1 << 32
 _STEP = FRAME_STEP * 0.04 * 1.3 / 1.75
 _CYCLE = FRAME_STEP * 0.04 / 1.1 * 2 * math.pi
 _NOISE_MARGIN = 64
+_person = lru_cache(256)(sample_person)
 
 
 class World:
@@ -83,7 +85,7 @@ class World:
             if not other.front:
                 self._other(canvas, camera, other, foot, unit, i)
         _shadow(canvas, foot, unit)
-        person = sample_person_cached(self.seed, tracklet.person)
+        person = _person(self.seed, tracklet.person)
         draw_person(
             canvas,
             person,
@@ -132,7 +134,7 @@ class World:
             return
         draw_person(
             canvas,
-            sample_person_cached(self.seed, other.key),
+            _person(self.seed, other.key),
             unit * other.size,
             (x, foot[1] + other.lower * unit),
             i * _CYCLE + other.start,
@@ -171,19 +173,6 @@ class _Walk:
     noise_at: np.ndarray
     others: list
     occluder: tuple | None
-
-
-_people: dict = {}
-
-
-def sample_person_cached(seed: int, key: int):
-    """:func:`~.appearance.sample_person`, remembering the last few."""
-    person = _people.get((seed, key))
-    if person is None:
-        if len(_people) > 256:
-            _people.clear()
-        person = _people[seed, key] = sample_person(seed, key)
-    return person
 
 
 def _shadow(canvas: np.ndarray, foot: tuple, unit: float) -> None:
