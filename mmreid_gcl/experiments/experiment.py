@@ -122,11 +122,7 @@ def resolve(
 def settings_of(cfg: Mapping) -> dict:
     """What of a config decides the result, as plain JSON values.
 
-    Args:
-        cfg (Mapping): A config.
-
-    Returns:
-        dict: Without folders, numbers of workers, logging and the seed.
+    Without folders, numbers of workers, logging and the seed.
     """
     settings = {key: _plain(cfg[key]) for key in _SETTINGS if cfg.get(key) is not None}
     if not settings.get('auto_scale_lr', {}).get('enable'):  # it does nothing
@@ -135,13 +131,9 @@ def settings_of(cfg: Mapping) -> dict:
 
 
 def describe_graphs(cfg: Mapping) -> str:
-    """How a config builds the graphs of the clustering, in words.
+    """The graphs of a config's clustering, such as 'file name (leaks)'.
 
-    Args:
-        cfg (Mapping): A config.
-
-    Returns:
-        str: Such as 'file name (leaks)'; '–' where there is no relation neck.
+    '–' where there is no relation neck to need them.
     """
     hook = _hook(cfg)
     graphs = None if hook is None else cfg['custom_hooks'][hook].get('graphs')

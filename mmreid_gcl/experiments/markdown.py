@@ -26,16 +26,7 @@ _CLUSTERS = (
 def rows_of(
     table: Table, resolved: Sequence[Resolved], results: Sequence[Result]
 ) -> list[tuple[Resolved, list[Result]]]:
-    """The results of each row of a table, sorted by seed.
-
-    Args:
-        table (Table): Its rows.
-        resolved (Sequence[Resolved]): The same rows.
-        results (Sequence[Result]): Of any experiments.
-
-    Returns:
-        list[tuple[Resolved, list[Result]]]: Empty lists where nothing has run.
-    """
+    """Each row with its results, sorted by seed; none where nothing has run."""
     ordered = sorted(results, key=lambda r: r.seed)
     return [
         (row, [r for r in ordered if r.fingerprint == row.fingerprint])
@@ -107,15 +98,7 @@ def to_markdown(
 def to_records(
     table: Table, rows: Sequence[tuple[Resolved, Sequence[Result]]]
 ) -> list[dict]:
-    """One flat record for each run, and one for each row that has none.
-
-    Args:
-        table (Table): The table.
-        rows (Sequence): Of :func:`rows_of`.
-
-    Returns:
-        list[dict]: Fit for JSON and CSV.
-    """
+    """One flat record for each run, and one for each row that has none."""
     records = []
     for experiment, (resolved, results) in zip(table.rows, rows):
         common: dict[str, Any] = dict(

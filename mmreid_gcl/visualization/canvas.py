@@ -28,30 +28,16 @@ MARGIN, LINE = 0.2, 0.24
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty white figure on an Agg canvas, unknown to pyplot.
-
-    Args:
-        width (float): In inches.
-        height (float): In inches.
-
-    Returns:
-        Figure: The figure.
-    """
+    """An empty white figure on an Agg canvas, unknown to pyplot; sizes in inches."""
     figure = Figure(figsize=(width, height), dpi=100, facecolor='white')
     FigureCanvasAgg(figure)
     return figure
 
 
 def wrap(text: str | None, width: float, size: float) -> list[str]:
-    """Break a text into lines that fit.
+    """Lines that fit ``width`` inches in bold letters of ``size`` points.
 
-    Args:
-        text (str | None): What to write; '' and None have no line.
-        width (float): Room in inches.
-        size (float): Of the bold font in points.
-
-    Returns:
-        list[str]: Lines, by the mean width of a letter of :data:`FONT`.
+    By the mean width of a letter of :data:`FONT`; '' and None have no line.
     """
     return textwrap.wrap(text or '', max(8, int(width * 72 / (0.68 * size))))
 
@@ -111,12 +97,7 @@ def chart(
 
 
 def plain(axes: Axes, grid: str) -> None:
-    """Thin grid lines, and no line above and to the right.
-
-    Args:
-        axes (Axes): The axes.
-        grid (str): 'x', 'y' or 'both'.
-    """
+    """Thin grid lines along 'x', 'y' or 'both', no line above and to the right."""
     axes.grid(axis=grid, color='#e4e4e4', linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)
@@ -126,14 +107,8 @@ def plain(axes: Axes, grid: str) -> None:
 def check_figure_path(path: str | Path) -> Path:
     """Make sure, before a long computation, that a figure can be written.
 
-    Args:
-        path (str | Path): File to write; its ending is the format.
-
-    Returns:
-        Path: The same.
-
     Raises:
-        ValueError: If the format is unknown.
+        ValueError: If the ending of the file is no known format.
     """
     path = Path(path)
     formats = FigureCanvasAgg.get_supported_filetypes()

@@ -86,15 +86,10 @@ def _describe(label: int, members: np.ndarray, pids: np.ndarray | None) -> Clust
 
 
 def spread(count: int, places: int) -> np.ndarray:
-    """Positions of evenly spaced members, when not all have room.
+    """Evenly spaced positions of members of which not all have room.
 
-    Args:
-        count (int): Members.
-        places (int): Room.
-
-    Returns:
-        np.ndarray: (min(count, places),) rising positions; the first and the
-        last are among them if there are two places.
+    (min(count, places),), rising; the first and the last are among them if there
+    are two places.
     """
     if count <= places:
         return np.arange(count)

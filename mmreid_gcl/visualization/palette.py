@@ -28,14 +28,7 @@ LINES = ('-', '--', ':', '-.')
 
 
 def color_at(position: int) -> str:
-    """The n-th colour; after :data:`COLORS` hues by the golden ratio.
-
-    Args:
-        position (int): From 0.
-
-    Returns:
-        str: ``#rrggbb``.
-    """
+    """The n-th colour, ``#rrggbb``; after :data:`COLORS` hues by the golden ratio."""
     if position < len(COLORS):
         return COLORS[position]
     extra = position - len(COLORS)
@@ -46,24 +39,10 @@ def color_at(position: int) -> str:
 
 
 def colors_of(keys: Iterable[Any]) -> dict[Any, str]:
-    """A colour for each different key, by sorted keys.
-
-    Args:
-        keys (Iterable): Identities, for example; may repeat.
-
-    Returns:
-        dict: Key to ``#rrggbb``, sorted.
-    """
+    """A colour for each different key, sorted."""
     return {key: color_at(n) for n, key in enumerate(sorted(set(keys)))}
 
 
 def markers_of(keys: Iterable[Any]) -> dict[Any, str]:
-    """A marker for each different key, by sorted keys.
-
-    Args:
-        keys (Iterable): Cameras, for example; may repeat.
-
-    Returns:
-        dict: Key to marker, sorted; they repeat after twelve.
-    """
+    """A marker for each different key, sorted; they repeat after twelve."""
     return {k: MARKERS[n % len(MARKERS)] for n, k in enumerate(sorted(set(keys)))}

@@ -75,9 +75,6 @@ def project(
 def check_method(method: str) -> None:
     """Make sure, before images are embedded, that a method can be had.
 
-    Args:
-        method (str): As of :func:`project`.
-
     Raises:
         ImportError: If its package is not installed.
         ValueError: If it is unknown.

@@ -49,17 +49,10 @@ class Cell:
 
 
 def check_image(image: np.ndarray, name: str) -> np.ndarray:
-    """Make sure that something can be shown as an image.
-
-    Args:
-        image (np.ndarray): (H, W, 3) red green blue or (H, W) grey, uint8.
-        name (str): What to call it in an error.
-
-    Returns:
-        np.ndarray: (H, W, 3) uint8.
+    """An image, (H, W, 3) red green blue or (H, W) grey, as (H, W, 3) uint8.
 
     Raises:
-        TypeError: If it is not uint8.
+        TypeError: If it is not uint8; the message calls it ``name``.
         ValueError: If its shape is no image's.
     """
     image = np.asarray(image)
@@ -79,15 +72,9 @@ def check_image(image: np.ndarray, name: str) -> np.ndarray:
 
 
 def thumbnail_width(images: Sequence[np.ndarray], height: float) -> float:
-    """Width of the cells that suit most of the images.
+    """Width of the cells that suit most of the images, by their median proportions.
 
-    Args:
-        images (Sequence[np.ndarray]): Images, (H, W, 3) each.
-        height (float): Height of a cell in inches.
-
-    Returns:
-        float: Inches, by the median of the aspect ratios, within 0.3 and 2
-        times the height.
+    Within 0.3 and 2 times the height, in inches as this.
     """
     ratio = np.median([image.shape[1] / image.shape[0] for image in images])
     return float(height * np.clip(ratio, 0.3, 2.0))
@@ -128,18 +115,7 @@ class Sheet:
     def thumbnail(
         self, image: np.ndarray, x: float, y: float, width: float, height: float
     ) -> AxesImage:
-        """Show an image within a cell, centred, with its proportions.
-
-        Args:
-            image (np.ndarray): (H, W, 3) uint8.
-            x (float): Left edge of the cell, inches.
-            y (float): Upper edge.
-            width (float): Of the cell.
-            height (float): Of the cell.
-
-        Returns:
-            AxesImage: The artist.
-        """
+        """Show an (H, W, 3) uint8 image within a box, centred, with its proportions."""
         scale = min(width / image.shape[1], height / image.shape[0])
         w, h = image.shape[1] * scale, image.shape[0] * scale
         left, top = x + (width - w) / 2, y + (height - h) / 2

@@ -117,14 +117,10 @@ def _check(values, scores, reference) -> dict[str, np.ndarray]:
 
 
 def mean_and_std(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Over the seeds that there are.
+    """Over the seeds of a table (V, S) that there are; NaN is a missing run.
 
-    Args:
-        table (np.ndarray): (V, S), NaN where a run is missing.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: (V,) means, NaN without a run; (V,)
-        sample standard deviations (divided by n - 1), NaN with less than two.
+    (V,) means, NaN without a run, and (V,) sample standard deviations (divided by
+    n - 1), NaN with less than two.
     """
     there = np.ma.masked_invalid(table)
     std = there.std(axis=1, ddof=1).filled(np.nan)

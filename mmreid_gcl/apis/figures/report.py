@@ -62,12 +62,6 @@ _SHEETS: tuple[tuple[str, Callable, str], ...] = (
 def find_config(work_dir: Path) -> Path:
     """The config that a run keeps in its work dir, the newest of several.
 
-    Args:
-        work_dir (Path): Of a run.
-
-    Returns:
-        Path: The file.
-
     Raises:
         FileNotFoundError: If there is none.
     """
@@ -81,14 +75,7 @@ def find_config(work_dir: Path) -> Path:
 
 
 def find_checkpoint(work_dir: Path) -> Path | None:
-    """The last checkpoint of a run, also when its folder has been moved.
-
-    Args:
-        work_dir (Path): Of a run.
-
-    Returns:
-        Path | None: The file; None if there is none.
-    """
+    """The last checkpoint of a run, also when its folder has been moved, or None."""
     pointer = work_dir / 'last_checkpoint'
     if not pointer.is_file():
         return None

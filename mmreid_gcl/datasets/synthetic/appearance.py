@@ -49,6 +49,9 @@ PATTERNS = (
     ('diagonal', 3),
     ('patches', 4),
 )
+BAGS = (('none', 8), ('backpack', 5), ('shoulder', 4), ('hand', 3), ('trolley', 1))
+HAIR_STYLES = (('short', 9), ('bob', 4), ('long', 5), ('tail', 3), ('bald', 1))
+HATS = (('none', 15), ('cap', 3), ('beanie', 2), ('hood', 2))
 LEG_PATTERNS = (('plain', 12), ('stripes', 1), ('checks', 2), ('patches', 1))
 
 
@@ -152,10 +155,8 @@ def sample_person(seed: int, key: int) -> Person:
         legs=float(rng.uniform(0.94, 1.06)),
         skin=_bgr(rng, SKIN[rng.integers(len(SKIN))], 0.05),
         hair=_bgr(rng, HAIR[rng.integers(len(HAIR))], 0.1),
-        hair_style=_pick(
-            rng, (('short', 9), ('bob', 4), ('long', 5), ('tail', 3), ('bald', 1))
-        ),
-        hat=_pick(rng, (('none', 15), ('cap', 3), ('beanie', 2), ('hood', 2))),
+        hair_style=_pick(rng, HAIR_STYLES),
+        hat=_pick(rng, HATS),
         hat_colour=_clothes(rng),
         top=top,
         sleeve=float(rng.choice([0.0, 0.42, 1.0], p=[0.1, 0.35, 0.55])),
@@ -170,16 +171,7 @@ def sample_person(seed: int, key: int) -> Person:
         skirt_hem=float(rng.uniform(0.2, 0.34)),
         side_stripe=top.second if rng.random() < 0.12 else None,
         shoes=_clothes(rng),
-        bag=_pick(
-            rng,
-            (
-                ('none', 8),
-                ('backpack', 5),
-                ('shoulder', 4),
-                ('hand', 3),
-                ('trolley', 1),
-            ),
-        ),
+        bag=_pick(rng, BAGS),
         bag_colour=_clothes(rng, apart=top.colour),
         bag_side=int(rng.choice([-1, 1])),
         scarf=_clothes(rng, apart=top.colour) if rng.random() < 0.12 else None,

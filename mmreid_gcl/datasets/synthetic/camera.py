@@ -53,14 +53,7 @@ class Difficulty:
                 )
 
     def scaled(self, factor: float) -> Difficulty:
-        """All nuisances times a factor; shares stop at 1.
-
-        Args:
-            factor (float): 0 takes everything away, 1 changes nothing.
-
-        Returns:
-            Difficulty: A new one.
-        """
+        """All nuisances times a factor, 0 takes them away; shares stop at 1."""
         values = {f.name: getattr(self, f.name) * factor for f in fields(self)}
         for name in ('saturation', 'passers_by', 'occlusion'):
             values[name] = min(1.0, values[name])
@@ -121,14 +114,9 @@ def sample_camera(seed: int, number: int, difficulty: Difficulty) -> Camera:
 
 
 def tone_curve(camera: Camera, gain: float) -> np.ndarray:
-    """Grey levels to grey levels: exposure, gamma and a soft shoulder.
+    """Grey levels to grey levels, (256,) uint8: exposure, gamma, a soft shoulder.
 
-    Args:
-        camera (Camera): Which camera.
-        gain (float): Light where the person stands.
-
-    Returns:
-        np.ndarray: (256,) uint8.
+    ``gain`` is the light where the person stands.
     """
     level = np.arange(256) / 255.0
     level = (level * camera.exposure * gain) ** camera.gamma
@@ -144,26 +132,17 @@ def expose(
     blur: float,
     noise: np.ndarray,
 ) -> np.ndarray:
-    """What the camera makes of a view.
+    """What the camera makes of a view (h, w, 3) uint8 in true colours.
 
-    Args:
-        image (np.ndarray): (h, w, 3) uint8 view in true colours.
-        camera (Camera): Which camera.
-        gain (float): Light where the person stands.
-        blur (float): Standard deviation of the blur, pixels.
-        noise (np.ndarray): (h, w, 3) int16, added at the end.
-
-    Returns:
-        np.ndarray: (h, w, 3) uint8.
+    ``gain`` is the light where the person stands, ``blur`` a standard deviation in
+    pixels, ``noise`` (h, w, 3) int16 and added at the end.
     """
     image = cv2.transform(image, camera.mix)
     image = cv2.LUT(image, tone_curve(camera, gain))
     height, width = image.shape[:2]
     if camera.detail < 0.95:
-        size = (
-            max(4, round(width * camera.detail)),
-            max(8, round(height * camera.detail)),
-        )
+        wide, high = round(width * camera.detail), round(height * camera.detail)
+        size = (max(4, wide), max(8, high))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         image = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
     if blur > 0.25:

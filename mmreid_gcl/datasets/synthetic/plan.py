@@ -39,16 +39,8 @@ class Layout:
     junk: float = 0.05  #: Likewise for pid -1
 
     def __post_init__(self) -> None:
-        least = {
-            'num_train_ids': 1,
-            'num_test_ids': 1,
-            'num_cameras': 2,
-            'visit_rate': 0,
-            'tracklets_per_camera': 1,
-            'tracklet_length': 2,
-            'distractors': 0,
-            'junk': 0,
-        }
+        least = dict(num_train_ids=1, num_test_ids=1, num_cameras=2, visit_rate=0)
+        least |= dict(tracklets_per_camera=1, tracklet_length=2, distractors=0, junk=0)
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ValueError(
@@ -63,13 +55,9 @@ class Layout:
         return mean * self.tracklets_per_camera * self.tracklet_length
 
     def with_num_images(self, num_images: int) -> Layout:
-        """The layout with as many identities as make about ``num_images``.
+        """The layout with as many identities as make about ``num_images`` in all.
 
-        Args:
-            num_images (int): Images in all three folders.
-
-        Returns:
-            Layout: Training and test identities in their old proportion.
+        Training and test identities keep their proportion.
         """
         extra = 1 + self.distractors + self.junk
         share = self.num_train_ids / (self.num_train_ids + self.num_test_ids * extra)
@@ -97,10 +85,8 @@ class Tracklet:
         pid = f'{self.pid:04d}' if self.pid >= 0 else str(self.pid)
         for frame, folder in zip(self.frames, self.folders):
             box = 0 if folder == QUERY else self.box
-            yield (
-                folder,
-                f'{pid}_c{self.camera}s{self.sequence}_{frame:06d}_{box:02d}.jpg',
-            )
+            where = f'c{self.camera}s{self.sequence}'
+            yield folder, f'{pid}_{where}_{frame:06d}_{box:02d}.jpg'
 
 
 @dataclass

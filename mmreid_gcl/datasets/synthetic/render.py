@@ -61,14 +61,7 @@ class World:
         return np.rint(rng.normal(0, camera.noise, shape)).astype(np.int16)
 
     def render(self, tracklet: Tracklet) -> list[np.ndarray]:
-        """All images of a tracklet.
-
-        Args:
-            tracklet (Tracklet): Who, where and how long.
-
-        Returns:
-            list[np.ndarray]: (height, width, 3) uint8, blue green red.
-        """
+        """All images of a tracklet: (height, width, 3) uint8, blue green red."""
         walk = _walk(self, tracklet)
         return [self._image(tracklet, walk, i) for i in range(len(tracklet.frames))]
 
@@ -85,16 +78,8 @@ class World:
             if not other.front:
                 self._other(canvas, camera, other, foot, unit, i)
         _shadow(canvas, foot, unit)
-        person = _person(self.seed, tracklet.person)
-        draw_person(
-            canvas,
-            person,
-            unit,
-            foot,
-            walk.phase[i],
-            walk.yaw[i],
-            camera.pitch,
-            camera.light,
+        self._draw(
+            canvas, camera, tracklet.person, unit, foot, walk.phase[i], walk.yaw[i]
         )
         for other in walk.others:
             if other.front:
@@ -108,13 +93,8 @@ class World:
         )
         y, x = walk.noise_at[i]
         noise = self.noise[tracklet.camera - 1]
-        return expose(
-            image,
-            camera,
-            walk.gain[i],
-            walk.blur[i] * self.height,
-            noise[y : y + self.height, x : x + self.width],
-        )
+        noise = noise[y : y + self.height, x : x + self.width]
+        return expose(image, camera, walk.gain[i], walk.blur[i] * self.height, noise)
 
     def _background(self, camera, walk, i, rows, columns) -> np.ndarray:
         scene = self.scenes[camera - 1]
@@ -132,16 +112,13 @@ class World:
         x = foot[0] + (other.start + other.speed * i) * unit
         if not -0.3 * unit < x < canvas.shape[1] + 0.3 * unit:
             return
-        draw_person(
-            canvas,
-            _person(self.seed, other.key),
-            unit * other.size,
-            (x, foot[1] + other.lower * unit),
-            i * _CYCLE + other.start,
-            other.yaw,
-            camera.pitch,
-            camera.light,
-        )
+        foot, phase = (x, foot[1] + other.lower * unit), i * _CYCLE + other.start
+        unit = unit * other.size
+        self._draw(canvas, camera, other.key, unit, foot, phase, other.yaw)
+
+    def _draw(self, canvas, camera, key, unit, foot, phase, yaw) -> None:
+        view = (camera.pitch, camera.light)
+        draw_person(canvas, _person(self.seed, key), unit, foot, phase, yaw, *view)
 
 
 @dataclass
