@@ -14,28 +14,13 @@ from mmengine.config import Config
 
 #: What of a config decides the result; the rest is where and how fast it runs.
 _SETTINGS = (
-    'model',
-    'train_dataloader',
-    'val_dataloader',
-    'val_evaluator',
-    'optim_wrapper',
-    'param_scheduler',
-    'train_cfg',
-    'auto_scale_lr',
-    'custom_hooks',
-    'load_from',
-)
+    'model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper',
+    'param_scheduler', 'train_cfg', 'auto_scale_lr', 'custom_hooks', 'load_from',
+)  # fmt: skip
 _INCIDENTAL = (
-    'channels_last',
-    'compare_unrefined',
-    'compile',
-    'data_root',
-    'num_workers',
-    'persistent_workers',
-    'pin_memory',
-    'prefetch_factor',
-    'val_interval',
-)
+    'channels_last', 'compare_unrefined', 'compile', 'data_root', 'num_workers',
+    'persistent_workers', 'pin_memory', 'prefetch_factor', 'val_interval',
+)  # fmt: skip
 _HOOK = 'PseudoLabelHook'
 
 
@@ -142,10 +127,8 @@ def describe_graphs(cfg: Mapping) -> str:
     if graphs['type'].endswith('NeighbourGraphs'):
         return 'mutual neighbours' if graphs.get('mutual') else 'neighbours'
     order = graphs.get('order', graphs['type'])
-    return {
-        'filename': 'file name (leaks)',
-        'camera_time': 'camera, time',
-    }.get(order, order)
+    words = {'filename': 'file name (leaks)', 'camera_time': 'camera, time'}
+    return words.get(order, order)
 
 
 def _hook(cfg: Mapping) -> int | None:

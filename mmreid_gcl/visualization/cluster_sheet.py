@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,27 +63,22 @@ def describe_clusters(
         for label, members in zip(found, parts)
         if label >= 0
     ]
-    return sorted(
-        clusters,
-        key=lambda c: (
-            2.0 if c.purity is None else c.purity,
-            -len(c.members),
-            c.label,
-        ),
-    )
+
+    def order_of(cluster: Cluster) -> tuple:
+        purity = 2.0 if cluster.purity is None else cluster.purity
+        return purity, -len(cluster.members), cluster.label
+
+    return sorted(clusters, key=order_of)
 
 
 def _describe(label: int, members: np.ndarray, pids: np.ndarray | None) -> Cluster:
-    if pids is None or not (pids[members] >= 0).any():
+    counts = Counter([] if pids is None else pids[members[pids[members] >= 0]].tolist())
+    if pids is None or not counts:
         return Cluster(label, members)
-    mine = pids[members]
-    known, counts = np.unique(mine[mine >= 0], return_counts=True)
-    best = counts.argmax()
-    frequency = dict(zip(known.tolist(), counts.tolist()))
-    members = members[
-        np.lexsort((members, mine, [-frequency.get(pid, 0) for pid in mine.tolist()]))
-    ]
-    return Cluster(label, members, int(known[best]), float(counts[best] / len(members)))
+    # unknown people are nobody's: their count is 0
+    order = sorted(members.tolist(), key=lambda i: (-counts[pids[i]], pids[i], i))
+    pid = int(pids[order[0]])
+    return Cluster(label, np.array(order), pid, counts[pid] / len(members))
 
 
 def spread(count: int, places: int) -> np.ndarray:
@@ -91,9 +87,7 @@ def spread(count: int, places: int) -> np.ndarray:
     (min(count, places),), rising; the first and the last are among them if there
     are two places.
     """
-    if count <= places:
-        return np.arange(count)
-    return np.round(np.linspace(0, count - 1, places)).astype(np.int64)
+    return np.linspace(0, count - 1, min(count, places)).round().astype(np.int64)
 
 
 def cluster_sheet(
