@@ -11,7 +11,7 @@ from mmreid_gcl.clustering import OrderedGraphs
 from mmreid_gcl.registry import TASK_UTILS
 from mmreid_gcl.visualization import attention_map
 
-from .source import DatasetImages, ModelSource
+from .source import ModelSource, images_of
 
 _RECORDS = ('img_path', 'camid', 'sequence', 'frame')
 
@@ -88,7 +88,7 @@ def attention_figure(
     with torch.inference_mode():
         x = source.embed(data, nodes).to(device)
         attention = neck.attention(x[None])[0].float().cpu().numpy()
-    images = DatasetImages(data)
+    images = images_of(data)
     builder = source.hook['graphs']
     order = builder.get('order') or builder['type']
     return attention_map(

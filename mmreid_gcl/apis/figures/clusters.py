@@ -12,7 +12,7 @@ from mmreid_gcl.visualization import cluster_sheet
 
 from ..loading import load_checkpoint_file
 from .attention import build_graphs
-from .source import DatasetImages, ModelSource
+from .source import ModelSource, images_of
 
 
 def cluster_figure(
@@ -47,7 +47,7 @@ def cluster_figure(
         words = 'clustered with its weights'
     pids = data.column('pid')
     return cluster_sheet(
-        DatasetImages(data),
+        images_of(data),
         labels,
         pids if (pids >= 0).any() else None,
         data.column('camid'),

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from mmreid_gcl.visualization import read_scalars, training_curves
 from mmreid_gcl.visualization.html_report import HtmlReport
 from mmreid_gcl.visualization.scalars import Scalars
 
+from ..transforms import find_pseudo_label_hook
 from .attention import attention_figure
 from .clusters import cluster_figure
 from .embedding import embedding_figure
@@ -145,18 +146,17 @@ def run_report(
     return report.render(), missing
 
 
-def leak_of(cfg: Mapping) -> str | None:
+def leak_of(cfg: Config) -> str | None:
     """A notice where the config builds graphs by file name; else None."""
-    for hook in cfg.get('custom_hooks', None) or ():
-        graphs = hook.get('graphs') or {}
-        if graphs.get('order') == 'filename':
-            return (
-                'The graphs of cluster refinement follow the file names '
-                "(order='filename', as in the paper). Where a name begins with the "
-                'identity, as in Market-1501, DukeMTMC-reID and MSMT17, this leaks '
-                'labels into the clustering: these results are not unsupervised.'
-            )
-    return None
+    graphs = find_pseudo_label_hook(cfg).get('graphs') or {}
+    if graphs.get('order') != 'filename':
+        return None
+    return (
+        "The graphs of cluster refinement follow the file names (order='filename', as "
+        'in the paper). Where a name begins with the identity, as in Market-1501, '
+        'DukeMTMC-reID and MSMT17, this leaks labels into the clustering: these '
+        'results are not unsupervised.'
+    )
 
 
 def _name(work_dir: Path) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -18,32 +17,14 @@ from torch.utils.data import Dataset, Subset
 from mmreid_gcl.engine import extract_features
 from mmreid_gcl.registry import DATASETS
 
+from ..command_line import Thumbnails
 from ..loading import load_model
+from ..transforms import find_pseudo_label_hook
 
 
-class DatasetImages(Sequence):
-    """The images of a data set as arrays, read when they are asked for.
-
-    Args:
-        dataset (Dataset): A :class:`~mmreid_gcl.datasets.ReIDDataset`.
-    """
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.paths = dataset.column('img_path').tolist()
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    # no slices
-    def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
-        """An image, (H, W, 3) uint8, red green blue."""
-        path = self.paths[index]
-        # read apart from decoding: some systems' names are too much for imread
-        data = np.frombuffer(Path(path).read_bytes(), np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-        if image is None:
-            raise ValueError(f'{path}: this file is no image. Replace or remove it.')
-        return np.ascontiguousarray(image[..., ::-1])
+def images_of(dataset: Dataset) -> Thumbnails:
+    """The images of a :class:`~mmreid_gcl.datasets.ReIDDataset`, read when needed."""
+    return Thumbnails(dataset.column('img_path').tolist())
 
 
 class ModelSource:
@@ -86,10 +67,7 @@ class ModelSource:
     @property
     def hook(self) -> dict:
         """The settings of ``PseudoLabelHook``; empty if there is none."""
-        for hook in self.cfg.get('custom_hooks', None) or ():
-            if str(hook.get('type')).rpartition('.')[2] == 'PseudoLabelHook':
-                return hook
-        return {}
+        return find_pseudo_label_hook(self.cfg)
 
     @cached_property
     def test_set(self) -> Dataset:
