@@ -12,8 +12,8 @@ import torch
 
 from mmreid_gcl.apis import load_config
 
+from .config.test_load import no_gpu, write  # noqa: F401  (fixtures)
 from .engine import tiny_training
-from .test_config import no_gpu, write  # noqa: F401  (fixtures)
 
 ROOT = Path(__file__).resolve().parents[1]
 SLURM = dict(

@@ -141,14 +141,14 @@ def test_without_clusters_later_on_the_labels_stay(people, tmp_path):
     cfg = small_config(people, tmp_path)
     runner = Runner.from_cfg(cfg)
     hook = next(h for h in runner.hooks if type(h).__name__ == 'PseudoLabelHook')
-    clusterer, calls = hook.clusterer, []
+    clusterer, calls = hook.labeller.clusterer, []
 
     def once(features):
         calls.append(len(features))
         labels = clusterer(features)
         return labels if len(calls) <= 2 else np.full_like(labels, -1)
 
-    hook.clusterer = once
+    hook.labeller.clusterer = once
     runner.train_loop._max_epochs = 2
     runner.train_loop.dataloader.sampler.num_batches = 2
     runner.train()

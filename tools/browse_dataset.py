@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor
@@ -24,9 +25,9 @@ from mmreid_gcl.datasets.image_folder import printable
 from mmreid_gcl.datasets.seeding import derive_seed
 from mmreid_gcl.registry import DATASETS
 from mmreid_gcl.visualization import save_figure
-from mmreid_gcl.visualization.sheet import FAINT, Sheet, thumbnail_width
+from mmreid_gcl.visualization.sheet import Cell, thumbnail_rows
 
-GAP, MARGIN, CAPTION, HEIGHT = 0.1, 0.2, 0.42, 1.4
+HEIGHT = 1.4  # of a thumbnail, inches
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -133,31 +134,17 @@ def _picture(data: dict) -> np.ndarray:
     return np.ascontiguousarray(values[::-1].transpose(1, 2, 0))
 
 
-def sheet(samples: Sequence[tuple[dict, list[np.ndarray]]], title: str) -> Sheet:
+def sheet(samples: Sequence[tuple[dict, list[np.ndarray]]], title: str) -> Figure:
     """One row an image: first as on disk, then its draws."""
-    rows = [
-        [read_image(sample['img_path'])[..., ::-1], *versions]
-        for sample, versions in samples
-    ]
-    width = max(thumbnail_width([row[1] for row in rows], HEIGHT), 0.7)
-    columns = len(rows[0])
-    total = max(2 * MARGIN + columns * (width + GAP), 5.0)
-    figure = Sheet(total, 0.7 + len(rows) * (HEIGHT + CAPTION) + MARGIN)
-    figure.text(MARGIN, 0.22, title, 10, align='left', weight='bold')
-    heads = ['on disk', *(f'draw {i}' for i in range(1, columns))]
-    for column, head in enumerate(heads):
-        x = MARGIN + column * (width + GAP) + width / 2
-        figure.text(x, 0.53, head, 8, FAINT)
-    for n, (row, (sample, _)) in enumerate(zip(rows, samples)):
-        y = 0.68 + n * (HEIGHT + CAPTION)
-        for column, image in enumerate(row):
-            figure.thumbnail(image, MARGIN + column * (width + GAP), y, width, HEIGHT)
-        size = f'{row[0].shape[1]} x {row[0].shape[0]}'
+    rows, words = [], []
+    for sample, versions in samples:
+        image = read_image(sample['img_path'])[..., ::-1]
+        rows.append([Cell(picture) for picture in (image, *versions)])
+        before, after = (f'{i.shape[1]} x {i.shape[0]}' for i in (image, versions[0]))
         name = printable(Path(sample['img_path']).name)
-        caption = f'{name}, camid {sample["camid"]}, {size} to '
-        caption += f'{row[1].shape[1]} x {row[1].shape[0]}'
-        figure.text(MARGIN, y + HEIGHT + 0.13, caption, 7.5, align='left')
-    return figure
+        words.append(f'{name}, camid {sample["camid"]}, {before} to {after}')
+    heads = ['on disk', *(f'draw {i}' for i in range(1, len(rows[0])))]
+    return thumbnail_rows(rows, HEIGHT, title, heads=heads, words=words)
 
 
 def browse(argv: Sequence[str] | None) -> int:
@@ -171,7 +158,7 @@ def browse(argv: Sequence[str] | None) -> int:
         raise ValueError(next(iter(failed.values())))
     title = f'{type(dataset).__name__}, {args.phase}: {len(samples)} of '
     title += f'{len(dataset):,} images'
-    out = save_figure(sheet(samples, title).figure, args.out)
+    out = save_figure(sheet(samples, title), args.out)
     print(f'{out}: {title}, {args.draws} draws of each')
     return exit_code(failed)
 

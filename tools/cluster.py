@@ -18,8 +18,8 @@ import torch
 from mmengine.config import Config
 
 from mmreid_gcl.apis.folder import FolderImages, list_folder
+from mmreid_gcl.apis.images import Thumbnails
 from mmreid_gcl.cli.command_line import (
-    Thumbnails,
     add_folder_arguments,
     add_model_arguments,
     build_inferencer,
@@ -27,7 +27,7 @@ from mmreid_gcl.cli.command_line import (
     folder_options,
     run_tool,
 )
-from mmreid_gcl.config.parts import find_pseudo_label_hook
+from mmreid_gcl.config_parts import find_pseudo_label_hook
 from mmreid_gcl.datasets.image_folder import printable
 
 if TYPE_CHECKING:

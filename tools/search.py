@@ -15,9 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mmreid_gcl.apis.gallery_index import Match, is_gallery
+from mmreid_gcl.apis.images import Thumbnails
 from mmreid_gcl.apis.inputs import list_inputs
 from mmreid_gcl.cli.command_line import (
-    Thumbnails,
     add_folder_arguments,
     add_model_arguments,
     build_inferencer,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +209,22 @@ def _three_channels(image: np.ndarray) -> np.ndarray:
     if image.ndim == 2 or image.shape[2] == 1:
         return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2BGR)
     return np.ascontiguousarray(image[..., :3])
+
+
+class Thumbnails(Sequence):
+    """Images of a sheet, read when it asks for them.
+
+    Args:
+        files (Sequence[str]): Paths.
+    """
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    # no slices
+    def __getitem__(self, i: int) -> np.ndarray:  # type: ignore[override]
+        """(H, W, 3) uint8, red green blue."""
+        return read_image(self.files[i])[..., ::-1]

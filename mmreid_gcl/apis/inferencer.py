@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mmreid_gcl.config.load import read_config
-from mmreid_gcl.config.parts import find_test_pipeline
+from mmreid_gcl.config_parts import find_test_pipeline
 from mmreid_gcl.datasets.image_folder import as_path, log, one_line
 from mmreid_gcl.eval_mode import evaluating
 from mmreid_gcl.precision import exact_float32

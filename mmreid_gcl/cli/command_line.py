@@ -10,10 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.config import DictAction
 
-from mmreid_gcl.apis.images import read_image
 from mmreid_gcl.config.load import read_config
 from mmreid_gcl.config.option_names import check_options
 from mmreid_gcl.config.packaged import find_config
@@ -230,22 +228,3 @@ def exit_code(failed: dict[str, str]) -> int:
     for message in failed.values():
         print(f'left out: {message}', file=sys.stderr)
     return SKIPPED if failed else DONE
-
-
-class Thumbnails(Sequence):
-    """Images of a sheet, read when it asks for them.
-
-    Args:
-        files (Sequence[str]): Paths.
-    """
-
-    def __init__(self, files: Sequence[str]) -> None:
-        self.files = files
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    # no slices
-    def __getitem__(self, i: int) -> np.ndarray:  # type: ignore[override]
-        """(H, W, 3) uint8, red green blue."""
-        return read_image(self.files[i])[..., ::-1]

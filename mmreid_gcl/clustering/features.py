@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checking features and bringing them into the form the kernels read."""
+"""What a feature array may be, and the forms in which it is computed with.
+
+The rule everywhere: a (N, C) array or tensor of real numbers, integers as well,
+without NaN or Inf; and no zero vector where a direction is needed.
+"""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mmreid_gcl.compiled import jit
 from mmreid_gcl.parallel import map_row_ranges
@@ -12,6 +19,8 @@ from mmreid_gcl.parallel import map_row_ranges
 # Products of rows with norms in this range neither overflow nor lose digits in
 # float32, so such rows are scaled after the product instead of being copied.
 _SAFE_NORMS = (1e-6, 1e6)
+#: Rows converted at a time, so that the temporaries stay small.
+_BLOCK = 4096
 
 
 @dataclass
@@ -65,62 +74,85 @@ def _squared_norms(x, start, stop, out):
         out[i] = total
 
 
-def as_float32_matrix(features) -> np.ndarray:
-    """Features as a C-contiguous float32 matrix, without a copy where possible.
+def feature_dtype(*features: np.ndarray | Tensor) -> torch.dtype:
+    """The dtype to compute in: float64 if any input holds it, else float32.
 
     Args:
-        features (np.ndarray | np.memmap | torch.Tensor): (N, C), any real
-            floating type, any strides, any device.
+        *features (np.ndarray | Tensor): Arrays of features.
 
     Returns:
-        np.ndarray: (N, C) float32, C-contiguous; shares memory with the input
-        where that already has this form.
+        torch.dtype: ``torch.float64`` for float64, long double and integers
+        of more than 16 bits, ``torch.float32`` for everything narrower.
 
     Raises:
-        TypeError: If the values are not real floating-point numbers.
-        ValueError: If the shape is not (N, C) with N, C >= 1.
+        TypeError: If an array is complex or not numeric.
     """
-    if isinstance(features, torch.Tensor):
-        features = features.detach()
-        if features.is_floating_point() and features.dtype != torch.float32:
-            features = features.float()
-        features = features.cpu().numpy()
-    if not isinstance(features, np.ndarray):
-        raise TypeError(
-            'features must be a numpy array or a torch tensor of shape (N, C), got '
-            f'{type(features).__name__}'
-        )
+    wide = False
+    for array in features:
+        if isinstance(array, Tensor):
+            if array.dtype.is_complex:
+                raise TypeError(f'features must be real, got {array.dtype}.')
+            kind = 'f' if array.dtype.is_floating_point else 'i'
+            itemsize = array.element_size()
+        else:
+            kind, itemsize = array.dtype.kind, array.dtype.itemsize
+            if kind not in 'fiub':
+                raise TypeError(f'features must be numbers, got dtype {array.dtype}.')
+        wide = wide or itemsize > (4 if kind == 'f' else 2)
+    return torch.float64 if wide else torch.float32
+
+
+def as_matrix(
+    features: np.ndarray | Tensor, name: str = 'features'
+) -> np.ndarray | Tensor:
+    """Check that ``features`` is a non-empty (N, C) array, without copying it.
+
+    Args:
+        features (np.ndarray | Tensor | Sequence): (N, C).
+        name (str): What the messages call it. Defaults to 'features'.
+
+    Returns:
+        np.ndarray | Tensor: The input; anything but a tensor as an array.
+
+    Raises:
+        TypeError: If it holds anything but real numbers.
+        ValueError: If it does not have two dimensions or is empty.
+    """
+    if not isinstance(features, Tensor):
+        features = np.asarray(features)
     if features.ndim != 2 or 0 in features.shape:
         raise ValueError(
-            'features must have the shape (N, C) with at least one row and one '
-            f'column, got {features.shape}'
+            f'{name} must have the shape (images, channels) and not be empty, got '
+            f'{tuple(features.shape)}.'
         )
-    if features.dtype.kind != 'f':
-        raise TypeError(f'features must be floating-point, got {features.dtype}')
-    if features.dtype.itemsize > 4:
-        # beyond float32's range the cast gives inf, which is then reported
-        with np.errstate(over='ignore'):
-            return np.ascontiguousarray(features, dtype=np.float32)
-    return np.ascontiguousarray(features, dtype=np.float32)
+    feature_dtype(features)
+    return features
 
 
 def prepare_features(features, unit: bool) -> Features:
     """Check features and compute what distances need.
 
     Args:
-        features (np.ndarray | np.memmap | torch.Tensor | Features): (N, C).
+        features (np.ndarray | np.memmap | Tensor | Features): (N, C), any real
+            type, strides and device. Float32 arrays are not copied.
         unit (bool): Whether rows are to be taken as scaled to unit length.
 
     Returns:
         Features: Ready for the kernels.
 
     Raises:
-        ValueError: If a row holds NaN or Inf or, with ``unit``, only zeros;
-            the message names the first such row.
+        TypeError: If the values are no real numbers.
+        ValueError: If the shape is not (N, C) with N, C >= 1, or a row holds NaN
+            or Inf or, with ``unit``, only zeros; the message names the first.
     """
     if isinstance(features, Features):
         return features
-    x = as_float32_matrix(features)
+    x = as_matrix(features)
+    if isinstance(x, Tensor):
+        x = x.detach().float().cpu().numpy()
+    # beyond float32's range the cast gives inf, which is then reported
+    with np.errstate(over='ignore'):
+        x = np.ascontiguousarray(x, dtype=np.float32)
     squared = np.empty(len(x), np.float64)
     map_row_ranges(
         lambda start, stop: _squared_norms(x, start, stop, squared), len(x), 'Norms'
@@ -158,3 +190,82 @@ def _refuse_overflow(squared: np.ndarray) -> None:
             f'features[{large[0]}] is too long for squared distances in float32 '
             f'(norm {squared[large[0]] ** 0.5:.3g}): scale the features down'
         )
+
+
+def unit_rows(
+    features: np.ndarray | Tensor,
+    name: str = 'features',
+    keep: np.ndarray | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    out: np.ndarray | None = None,
+) -> Tensor:
+    """Copy features to unit length, checking every row.
+
+    Rows are divided by their largest magnitude first, so that neither very
+    large nor very small values overflow in the norm.
+
+    Args:
+        features (np.ndarray | Tensor): (n, C), any real dtype and strides.
+        name (str): What the messages call it. Defaults to 'features'.
+        keep (np.ndarray, optional): (n,) bool, the rows to return. All rows
+            are checked whether kept or not. Defaults to None: all.
+        dtype (torch.dtype, optional): float32 or float64. Defaults to None:
+            :func:`feature_dtype`.
+        device (torch.device | str, optional): Where the result lies. Defaults
+            to None: where the features lie.
+        out (np.ndarray, optional): (rows kept, C), where to write the result
+            on a CPU. Defaults to None.
+
+    Returns:
+        Tensor: (rows kept, C), contiguous, each row of length 1.
+
+    Raises:
+        ValueError: If a row is zero or holds NaN or Inf; the message names
+            the first such row.
+    """
+    features = as_matrix(features, name)
+    dtype = dtype or feature_dtype(features)
+    if device is None:
+        device = features.device if isinstance(features, Tensor) else 'cpu'
+    num, channels = features.shape
+    kept = num if keep is None else int(np.count_nonzero(keep))
+    if out is None:
+        result = torch.empty((kept, channels), dtype=dtype, device=device)
+    else:
+        result = torch.from_numpy(out)
+    filled = 0
+    for start in range(0, num, _BLOCK):
+        stop = min(start + _BLOCK, num)
+        if isinstance(features, Tensor):
+            block = features[start:stop].detach().to(device, dtype)
+        else:
+            # A copy: torch takes neither negative strides nor odd byte orders.
+            as_numpy = np.float64 if dtype == torch.float64 else np.float32
+            block = torch.from_numpy(np.array(features[start:stop], dtype=as_numpy))
+            block = block.to(device)
+        magnitude = block.abs().amax(dim=1, keepdim=True)
+        _check_rows(magnitude, start, name)
+        block = block / magnitude
+        block = block / torch.linalg.vector_norm(block, dim=1, keepdim=True)
+        if keep is not None:
+            block = block[torch.from_numpy(keep[start:stop]).to(device)]
+        result[filled : filled + len(block)] = block
+        filled += len(block)
+    return result
+
+
+def _check_rows(magnitude: Tensor, start: int, name: str) -> None:
+    bad = ~torch.isfinite(magnitude) | (magnitude == 0)
+    if not bool(bad.any()):
+        return
+    row = int(bad.flatten().nonzero()[0])
+    if float(magnitude[row]) == 0:
+        raise ValueError(
+            f'{name}: row {start + row} is a zero vector; its direction, and so its '
+            'cosine similarity, is undefined.'
+        )
+    raise ValueError(
+        f'{name}: row {start + row} holds NaN or Inf. The model that made it has '
+        'diverged or overflowed; look at its loss, or embed in float32.'
+    )

@@ -11,9 +11,9 @@ from typing import Any
 from mmengine.config import Config
 
 from mmreid_gcl.checkpoint import read_checkpoint
+from mmreid_gcl.config_parts import find_pseudo_label_hook, find_test_pipeline
 
 from .allowed_parts import allowed_part
-from .parts import find_pseudo_label_hook, find_test_pipeline
 
 #: Settings in which the model and the test transforms are found.
 _WANTED = {

@@ -12,11 +12,15 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict
 
+from mmreid_gcl.config_parts import (
+    find_pseudo_label_hook,
+    find_test_pipeline,
+    name_hooks,
+)
 from mmreid_gcl.datasets.samplers.pk_draw import require_count
 
 from .option_names import check_options
 from .packaged import find_config
-from .parts import find_pseudo_label_hook, find_test_pipeline, name_hooks
 
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from mmengine import dist
 from tqdm import tqdm
+
+from mmreid_gcl.parallel import num_threads
 
 from .image_folder import log
 from .inspection import read_bytes
@@ -31,7 +32,7 @@ def neutral_order(samples: list[dict], workers: int | None = None) -> list[dict]
         samples (list[dict]): With ``img_path``, ``camid``, ``sequence`` and
             ``frame``.
         workers (int, optional): Threads that read images of one camera and time.
-            Defaults to four for each processor, at most 32: reading waits.
+            Defaults to four for each core, at most 32: reading waits.
 
     Returns:
         list[dict]: The same samples in another order. Images that share camera
@@ -64,7 +65,7 @@ def _checksums(
             'order.'
         )
     if workers is None:
-        workers = min(32, 4 * (os.cpu_count() or 1))
+        workers = min(32, 4 * num_threads())
     with ThreadPoolExecutor(max(1, workers)) as pool:
         bar = tqdm(
             pool.map(_checksum, paths),

@@ -28,7 +28,7 @@ def match_ranks(
         similarity (np.ndarray | Tensor): (n, G), no NaN. Arrays and CPU
             tensors are counted by all cores, tensors elsewhere on their device.
         order (np.ndarray): (G,), of
-            :class:`~mmreid_gcl.evaluation.ground_truth.GalleryIndex`.
+            :class:`~mmreid_gcl.evaluation.ground_truth.IdentityIndex`.
         bounds (np.ndarray): (n, 4), likewise.
 
     Returns:

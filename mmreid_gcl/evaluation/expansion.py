@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .features import feature_dtype, unit_rows
+from ..clustering.features import feature_dtype, unit_rows
 from .ranking import cosine_similarity, default_chunk
 
 

@@ -40,7 +40,7 @@ def as_ids(values: np.ndarray | Tensor | Sequence[int], num: int, name: str):
     return values.astype(np.int64)
 
 
-class GalleryIndex:
+class IdentityIndex:
     """The gallery sorted by identity, then camera, then position.
 
     In this order the images that a query may match and those that it must
@@ -96,7 +96,7 @@ def _codes(known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def num_matches(bounds: np.ndarray) -> np.ndarray:
-    """Valid matches of each query, from :meth:`GalleryIndex.bounds`."""
+    """Valid matches of each query, from :meth:`IdentityIndex.bounds`."""
     return bounds[:, 1] - bounds[:, 0] + bounds[:, 3] - bounds[:, 2]
 
 
@@ -106,7 +106,7 @@ def match_positions(
     """Gallery indices of the matches (or of the ignored images), written out.
 
     Args:
-        order (np.ndarray): (G,), :attr:`GalleryIndex.order`.
+        order (np.ndarray): (G,), :attr:`IdentityIndex.order`.
         bounds (np.ndarray): (n, 4), of n queries.
         ignored (bool): Give the ignored images instead. Defaults to False.
 
@@ -123,3 +123,21 @@ def match_positions(
     starts = np.cumsum(lengths) - lengths
     within = np.arange(lengths.sum()) - np.repeat(starts, lengths)
     return rows, order[np.repeat(begins.ravel(), lengths) + within]
+
+
+def does_not_count(
+    pid: int, camid: int | None, gallery_pids: np.ndarray, gallery_camids: np.ndarray
+) -> np.ndarray:
+    """What a query's ranking leaves out: junk, and its own identity and camera.
+
+    Args:
+        pid (int): Identity of the query.
+        camid (int | None): Its camera; None: no image is of its camera.
+        gallery_pids (np.ndarray): (G,), identities.
+        gallery_camids (np.ndarray): (G,), cameras.
+
+    Returns:
+        np.ndarray: (G,), bool.
+    """
+    own = (gallery_pids == pid) & (gallery_camids == camid)
+    return own | (gallery_pids == JUNK_PID)

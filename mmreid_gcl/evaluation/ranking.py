@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -15,9 +16,15 @@ from torch import Tensor
 from mmreid_gcl.parallel import all_cores
 from mmreid_gcl.precision import float32_products
 
+from ..clustering.features import as_matrix, feature_dtype, unit_rows
 from .counting import match_ranks
-from .features import as_matrix, feature_dtype, unit_rows
-from .ground_truth import JUNK_PID, GalleryIndex, as_ids, num_matches
+from .ground_truth import (
+    JUNK_PID,
+    IdentityIndex,
+    as_ids,
+    does_not_count,
+    num_matches,
+)
 
 Array: TypeAlias = np.ndarray | Tensor
 Ids: TypeAlias = np.ndarray | Tensor | Sequence[int]
@@ -201,6 +208,63 @@ def cosine_similarity(query: Tensor, gallery: Tensor) -> Callable[[np.ndarray], 
     return rows_of
 
 
+@dataclass(frozen=True)
+class Retrieved:
+    """The beginning of a query's ranking."""
+
+    indices: np.ndarray  #: (k,) gallery images, the best first
+    scores: np.ndarray  #: (k,) their similarities
+    #: (k,) bool, which have the query's identity; None if identities are not known
+    matches: np.ndarray | None = None
+    #: Average precision of the *whole* ranking, 0 to 1; None without a valid match
+    ap: float | None = None
+
+
+def top_gallery(
+    similarity: np.ndarray,
+    pid: int | None = None,
+    camid: int | None = None,
+    gallery_pids: np.ndarray | None = None,
+    gallery_camids: np.ndarray | None = None,
+    topk: int = 10,
+) -> Retrieved:
+    """What one query finds first, by the rules of :func:`evaluate_ranking`.
+
+    Args:
+        similarity (np.ndarray): (G,), larger is more similar.
+        pid (int, optional): Identity of the query. None or -1: not known, and
+            nothing is ignored.
+        camid (int, optional): Its camera.
+        gallery_pids (np.ndarray, optional): (G,) identities.
+        gallery_camids (np.ndarray, optional): (G,) cameras.
+        topk (int): How many to name. Defaults to 10.
+
+    Returns:
+        Retrieved: At most ``topk`` images.
+
+    Raises:
+        ValueError: If shapes differ, or a similarity is NaN.
+    """
+    similarity = np.asarray(similarity)
+    if similarity.ndim != 1 or np.isnan(similarity).any():
+        raise ValueError(
+            'top_gallery: expected the similarities of one query, (G,), without NaN; '
+            f'got the shape {similarity.shape}.'
+        )
+    order = np.argsort(-similarity, kind='stable')
+    if pid is None or pid == JUNK_PID or gallery_pids is None:
+        return Retrieved(order[:topk], similarity[order[:topk]])
+    pids = as_ids(gallery_pids, len(similarity), 'gallery_pids')
+    cams = np.full(len(pids), -1) if gallery_camids is None else gallery_camids
+    cams = as_ids(cams, len(pids), 'gallery_camids')
+    order = order[~does_not_count(pid, camid, pids, cams)[order]]
+    matches = pids[order] == pid
+    ranks = np.flatnonzero(matches) + 1
+    ap = float(_scores(ranks, np.array([len(ranks)]))[0][0]) if len(ranks) else None
+    first = order[:topk]
+    return Retrieved(first, similarity[first], matches[:topk], ap)
+
+
 def _rank(
     similarity: Callable[[np.ndarray], Array],
     query_pids: np.ndarray,
@@ -216,7 +280,7 @@ def _rank(
         raise ValueError(f'topk must hold positive integers, got {topk}.')
     if chunk_size < 1:
         raise ValueError(f'chunk_size must be positive, got {chunk_size}.')
-    index = GalleryIndex(gallery_pids, gallery_camids)
+    index = IdentityIndex(gallery_pids, gallery_camids)
     bounds = index.bounds(query_pids, query_camids)
     matches = num_matches(bounds)
     matches[query_pids == JUNK_PID] = 0

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from mmreid_gcl.parallel import num_threads
 
-from ..clustering.features import prepare_features
+from ..clustering.features import as_matrix, prepare_features, unit_rows
 from ..clustering.k_reciprocal import check_parameters, encode
 from ..clustering.knn import squared_knn
-from .features import as_matrix, unit_rows
 from .ranking import default_chunk
 
 

@@ -14,6 +14,8 @@ from .experiment import Resolved
 from .results import Result
 from .tables import Table
 
+_METRICS = ('mAP', 'R1')
+
 
 def draw_table(
     table: Table,
@@ -42,38 +44,36 @@ def draw_table(
             f'{table.name}: nothing to draw, for nothing of it has run. Give the '
             'work dir or the results, and the --cfg-options of the runs.'
         )
-    if not table.parameter:
-        runs = {
-            experiment.label: {
-                metric: [r.metrics[metric] for r in results if metric in r.metrics]
-                for metric in ('mAP', 'R1')
-            }
-            for experiment, (_, results) in zip(table.rows, rows)
-            if results
-        }
-        counts = sorted({len(results) for _, results in rows if results})
-        seeds = (
-            f'{counts[0]} to {counts[-1]} seeds'
-            if len(counts) > 1
-            else (f'{counts[0]} seed' + ('s' if counts[0] > 1 else ''))
+    if table.parameter:
+        return sweep(
+            [row.value for row in table.rows if row.value is not None],  # all
+            {f'{metric} (%)': _by_seed(rows, metric) for metric in _METRICS},
+            table.parameter,
+            chosen=default,
+            title=table.title,
+            note=note,
         )
-        words = 'mean' if counts[-1] == 1 else 'mean ± sample standard deviation'
-        words = f'{words} of {seeds}, after the last epoch.'
-        missing = sum(not results for _, results in rows)
-        if missing:
-            words += f' Not run: {missing} of {len(rows)} rows.'
-        words = words[0].upper() + words[1:]
-        return comparison(runs, title=table.title, note=f'{words} {note}'.strip())
+    runs = {
+        experiment.label: {
+            metric: [r.metrics[metric] for r in results if metric in r.metrics]
+            for metric in _METRICS
+        }
+        for experiment, (_, results) in zip(table.rows, rows)
+        if results
+    }
+    counts = sorted({len(results) for _, results in rows if results})
+    words = 'Mean' if counts[-1] == 1 else 'Mean ± sample standard deviation'
+    words += ' of ' + ' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    words += ' seed' if counts[-1] == 1 else ' seeds'
+    words += ', after the last epoch.'
+    missing = sum(not results for _, results in rows)
+    if missing:
+        words += f' Not run: {missing} of {len(rows)} rows.'
+    return comparison(runs, title=table.title, note=f'{words} {note}'.strip())
+
+
+def _by_seed(rows: Sequence[tuple[Resolved, Sequence[Result]]], metric: str):
+    """(rows, seeds) numbers of a metric, NaN where there is none."""
     seeds = sorted({r.seed for _, results in rows for r in results})
-    scores = {}
-    for metric in ('mAP', 'R1'):
-        scores[f'{metric} (%)'] = np.full((len(rows), len(seeds)), np.nan)
-        for i, (_, results) in enumerate(rows):
-            for result in results:
-                if metric in result.metrics:
-                    column = seeds.index(result.seed)
-                    scores[f'{metric} (%)'][i, column] = result.metrics[metric]
-    values = [row.value for row in table.rows if row.value is not None]  # all
-    return sweep(
-        values, scores, table.parameter, chosen=default, title=table.title, note=note
-    )
+    found = [{r.seed: r.metrics.get(metric) for r in results} for _, results in rows]
+    return np.array([[row.get(seed) for seed in seeds] for row in found], np.float64)

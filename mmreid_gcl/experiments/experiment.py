@@ -12,76 +12,46 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmreid_gcl.config.parts import find_pseudo_label_hook
+from mmreid_gcl.config_parts import find_pseudo_label_hook
 
 #: What of a config decides the result; the rest is where and how fast it runs.
 _SETTINGS = (
-    'model',
-    'train_dataloader',
-    'val_dataloader',
-    'val_evaluator',
-    'optim_wrapper',
-    'param_scheduler',
-    'train_cfg',
-    'auto_scale_lr',
-    'custom_hooks',
-    'load_from',
-)
+    'model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper',
+    'param_scheduler', 'train_cfg', 'auto_scale_lr', 'custom_hooks', 'load_from',
+)  # fmt: skip
 _INCIDENTAL = (
-    'channels_last',
-    'compare_unrefined',
-    'compile',
-    'data_root',
-    'num_workers',
-    'persistent_workers',
-    'pin_memory',
-    'prefetch_factor',
-    'val_interval',
-)
+    'channels_last', 'compare_unrefined', 'compile', 'data_root', 'num_workers',
+    'persistent_workers', 'pin_memory', 'prefetch_factor', 'val_interval',
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A row of a table.
+    """A row of a table."""
 
-    Attributes:
-        label (str): What the table calls it.
-        config (str): Path of the config, from the root of the repository or
-            absolute.
-        options (Mapping[str, Any]): Overrides. A key that begins with 'hook.'
-            stands for ``default_hooks.pseudo_labels.``.
-        paper (Mapping[str, float]): The paper's ``mAP``, ``R1``, ... in percent.
-        value (float | None): Of the hyper-parameter that a sweep varies.
-    """
-
-    label: str
-    config: str
+    label: str  #: What the table calls it
+    config: str  #: Path of the config, from the root of the repository or absolute
+    #: Overrides. A key that begins with 'hook.' stands for
+    #: ``default_hooks.pseudo_labels.``
     options: Mapping[str, Any] = field(default_factory=dict)
+    #: The paper's ``mAP``, ``R1``, ... in percent
     paper: Mapping[str, float] = field(default_factory=dict)
-    value: float | None = None
+    value: float | None = None  #: Of the hyper-parameter that a sweep varies
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """An experiment whose config has been read.
+    """An experiment whose config has been read."""
 
-    Attributes:
-        name (str): For the folder: the config's path below ``configs/``, with
-            the overrides.
-        config (Path): The config file.
-        options (dict[str, Any]): For ``--cfg-options``.
-        fingerprint (str): Ten hexadecimal digits of the settings that decide
-            the result: equal ones need one run.
-        epochs (int): Epochs of training.
-        graphs (str): How the graphs are built, in words.
-    """
-
+    #: For the folder: the config's path below ``configs/``, with the overrides
     name: str
-    config: Path
-    options: dict[str, Any]
+    config: Path  #: The config file
+    options: dict[str, Any]  #: For ``--cfg-options``
+    #: Ten hexadecimal digits of the settings that decide the result: equal ones need
+    #: one run
     fingerprint: str
-    epochs: int
-    graphs: str
+    epochs: int  #: Epochs of training
+    graphs: str  #: How the graphs are built, in words
 
     @property
     def folder(self) -> str:
@@ -138,11 +108,7 @@ def resolve(
 def settings_of(cfg: Mapping) -> dict:
     """What of a config decides the result, as plain JSON values.
 
-    Args:
-        cfg (Mapping): A config.
-
-    Returns:
-        dict: Without folders, numbers of workers, logging and the seed.
+    Without folders, numbers of workers, logging and the seed.
     """
     settings = {key: _plain(cfg[key]) for key in _SETTINGS if cfg.get(key) is not None}
     settings['pseudo_labels'] = _plain(find_pseudo_label_hook(cfg))
@@ -152,13 +118,9 @@ def settings_of(cfg: Mapping) -> dict:
 
 
 def describe_graphs(cfg: Mapping) -> str:
-    """How a config builds the graphs of the clustering, in words.
+    """The graphs of a config's clustering, such as 'file name (leaks)'.
 
-    Args:
-        cfg (Mapping): A config.
-
-    Returns:
-        str: Such as 'file name (leaks)'; '–' where there is no relation neck.
+    '–' where there is no relation neck to need them.
     """
     graphs = find_pseudo_label_hook(cfg).get('graphs')
     if not graphs or not cfg['model'].get('relation_neck'):
@@ -166,10 +128,8 @@ def describe_graphs(cfg: Mapping) -> str:
     if graphs['type'].endswith('NeighbourGraphs'):
         return 'mutual neighbours' if graphs.get('mutual') else 'neighbours'
     order = graphs.get('order', graphs['type'])
-    return {
-        'filename': 'file name (leaks)',
-        'camera_time': 'camera, time',
-    }.get(order, order)
+    words = {'filename': 'file name (leaks)', 'camera_time': 'camera, time'}
+    return words.get(order, order)
 
 
 def _expand(key: str, cfg: Mapping, path: Path) -> str:

@@ -6,9 +6,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any
 
 from .experiment import Resolved
-from .results import Result, mean_std
+from .results import Result
 from .tables import Table
 
 NOT_RUN = 'not run'
@@ -24,24 +26,10 @@ _CLUSTERS = (
 def rows_of(
     table: Table, resolved: Sequence[Resolved], results: Sequence[Result]
 ) -> list[tuple[Resolved, list[Result]]]:
-    """The results of each row of a table, sorted by seed.
-
-    Args:
-        table (Table): Its rows.
-        resolved (Sequence[Resolved]): The same rows.
-        results (Sequence[Result]): Of any experiments.
-
-    Returns:
-        list[tuple[Resolved, list[Result]]]: Empty lists where nothing has run.
-    """
+    """Each row with its results, sorted by seed; none where nothing has run."""
+    ordered = sorted(results, key=lambda r: r.seed)
     return [
-        (
-            row,
-            sorted(
-                (r for r in results if r.fingerprint == row.fingerprint),
-                key=lambda r: r.seed,
-            ),
-        )
+        (row, [r for r in ordered if r.fingerprint == row.fingerprint])
         for row in resolved
     ]
 
@@ -50,9 +38,8 @@ def spread(values: Sequence[float], places: int = 1) -> str:
     """Such as '77.0 ± 0.4'; without a deviation where there is one value."""
     if not values:
         return '–'
-    middle, deviation = mean_std(values)
-    text = f'{middle:.{places}f}'
-    return text if deviation is None else f'{text} ± {deviation:.{places}f}'
+    text = f'{mean(values):.{places}f}'
+    return text if len(values) == 1 else f'{text} ± {stdev(values):.{places}f}'
 
 
 def to_markdown(
@@ -111,18 +98,10 @@ def to_markdown(
 def to_records(
     table: Table, rows: Sequence[tuple[Resolved, Sequence[Result]]]
 ) -> list[dict]:
-    """One flat record for each run, and one for each row that has none.
-
-    Args:
-        table (Table): The table.
-        rows (Sequence): Of :func:`rows_of`.
-
-    Returns:
-        list[dict]: Fit for JSON and CSV.
-    """
+    """One flat record for each run, and one for each row that has none."""
     records = []
     for experiment, (resolved, results) in zip(table.rows, rows):
-        common = dict(
+        common: dict[str, Any] = dict(
             table=table.name,
             row=experiment.label,
             value=experiment.value,
@@ -131,15 +110,15 @@ def to_records(
             graphs=resolved.graphs,
             **{f'paper_{k}': experiment.paper.get(k) for k in table.metrics},
         )
-        for result in results or (None,):
-            record = dict(common, seed=result and result.seed)
-            for metric in table.metrics:
-                record[metric] = result and result.metrics.get(metric)
-            for key, _, _ in _CLUSTERS:
-                record[key] = result and result.pseudo_labels.get(key)
-            record['seconds'] = result and result.seconds
-            record['device'] = result and result.device
-            records.append(record)
+        for run in results or (None,):
+            own: dict[str, Any] = dict(
+                seed=run and run.seed,
+                **{k: run and run.metrics.get(k) for k in table.metrics},
+                **{k: run and run.pseudo_labels.get(k) for k, _, _ in _CLUSTERS},
+                seconds=run and run.seconds,
+                device=run and run.device,
+            )
+            records.append(common | own)
     return records
 
 

@@ -5,73 +5,36 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import mean, stdev
 
 from mmreid_gcl.files import write_atomically
-from mmreid_gcl.visualization.scalars import Scalars, read_scalars
+from mmreid_gcl.visualization.scalars import read_scalars
 
 RESULT_FILE = 'result.json'
-_METRICS = 'reid/'
-_LABELS = 'pseudo_labels/'
 _CURVES = ('reid/mAP', 'reid/R1', 'pseudo_labels/ari', 'pseudo_labels/unrefined_ari',
            'pseudo_labels/clusters', 'pseudo_labels/outliers')  # fmt: skip
 
 
 @dataclass
 class Result:
-    """One finished run.
+    """One finished run."""
 
-    Attributes:
-        name (str): Of the experiment.
-        fingerprint (str): Of its settings.
-        seed (int): Of the run.
-        epochs (int): Trained.
-        metrics (dict[str, float]): ``mAP``, ``R1``, ... in percent, of the last
-            epoch.
-        pseudo_labels (dict[str, float]): ``ari``, ``clusters``, ``outliers``,
-            ... of the last clustering.
-        curves (dict): Name to ``[epochs, values]``.
-        graphs (str): How the graphs are built, in words.
-        options (dict): Overrides of the config.
-        data_root (str): As it was given; '' is the config's own.
-        device (str): What it ran on.
-        seconds (float): From start to end, of all its starts together.
-    """
-
-    name: str
-    fingerprint: str
-    seed: int
-    epochs: int
-    metrics: dict[str, float]
+    name: str  #: Of the experiment
+    fingerprint: str  #: Of its settings
+    seed: int  #: Of the run
+    epochs: int  #: Trained
+    metrics: dict[str, float]  #: ``mAP``, ``R1``, ... in percent, of the last epoch
+    #: ``ari``, ``clusters``, ``outliers``, ... of the last clustering
     pseudo_labels: dict[str, float] = field(default_factory=dict)
+    #: Name to ``[epochs, values]``
     curves: dict[str, list] = field(default_factory=dict)
-    graphs: str = ''
-    options: dict = field(default_factory=dict)
-    data_root: str = ''
-    device: str = ''
-    seconds: float = 0.0
-
-
-def last_values(scalars: Scalars, prefix: str, step: float) -> dict[str, float]:
-    """The values of a step.
-
-    Args:
-        scalars (Scalars): Of a run.
-        prefix (str): Such as 'reid/'; is cut off.
-        step (float): The epoch; a series without it is left out.
-
-    Returns:
-        dict[str, float]: Name to value, finite ones alone.
-    """
-    values = {}
-    for name, (steps, numbers) in scalars.series.items():
-        there = name.startswith(prefix) and len(steps) and steps[-1] == step
-        if there and math.isfinite(numbers[-1]):
-            values[name.removeprefix(prefix)] = float(numbers[-1])
-    return values
+    graphs: str = ''  #: How the graphs are built, in words
+    options: dict = field(default_factory=dict)  #: Overrides of the config
+    data_root: str = ''  #: As it was given; '' is the config's own
+    device: str = ''  #: What it ran on
+    seconds: float = 0.0  #: From start to end, of all its starts together
 
 
 def read_run(work_dir: Path, epochs: int) -> tuple[dict, dict, dict]:
@@ -84,25 +47,21 @@ def read_run(work_dir: Path, epochs: int) -> tuple[dict, dict, dict]:
     Returns:
         tuple[dict, dict, dict]: Metrics after the last epoch; empty if there
         are none, as in a run killed before its last validation. What the last
-        clustering reports. Curves.
+        clustering reports. Curves. Values that are not finite are left out of
+        the first two.
 
     Raises:
         FileNotFoundError: If it never began.
     """
-    scalars = read_scalars(work_dir)
+    last: dict[str, dict] = {'reid': {}, 'pseudo_labels': {}}
     curves = {}
-    for name in _CURVES:
-        if name in scalars.series:
-            steps, values = scalars.series[name]
-            curves[name] = [
-                [int(step) for step in steps],
-                [round(float(value), 4) for value in values],
-            ]
-    return (
-        last_values(scalars, _METRICS, epochs),
-        last_values(scalars, _LABELS, epochs),
-        curves,
-    )
+    for name, (steps, values) in read_scalars(work_dir).series.items():
+        if name in _CURVES:
+            curves[name] = [steps.astype(int).tolist(), values.round(4).tolist()]
+        kind, _, key = name.partition('/')
+        if kind in last and steps[-1] == epochs and math.isfinite(values[-1]):
+            last[kind][key] = float(values[-1])
+    return last['reid'], last['pseudo_labels'], curves
 
 
 def epochs_begun(work_dir: Path) -> int:
@@ -111,8 +70,8 @@ def epochs_begun(work_dir: Path) -> int:
         series = read_scalars(work_dir).series
     except (FileNotFoundError, ValueError):
         return 0
-    steps: Sequence[float] = series.get(f'{_LABELS}clusters', ([],))[0]
-    return int(steps[-1]) if len(steps) else 0
+    steps, _ = series.get('pseudo_labels/clusters', ([0], [0]))
+    return int(steps[-1])
 
 
 def write_json(path: Path, value) -> None:
@@ -177,15 +136,3 @@ def gather_results(work_dir: Path) -> list[Result]:
 def merge(results: Iterable[Result]) -> list[Result]:
     """One result for each fingerprint and seed, the last one given."""
     return list({(r.fingerprint, r.seed): r for r in results}.values())
-
-
-def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean, and sample standard deviation where there are two values or more.
-
-    Args:
-        values (Sequence[float]): At least one.
-
-    Returns:
-        tuple[float, float | None]: Mean and deviation (divided by n - 1).
-    """
-    return mean(values), stdev(values) if len(values) > 1 else None

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from mmreid_gcl.parallel import num_threads
 from mmreid_gcl.work_dir import POINTER, holder, last_checkpoint
 
 from .experiment import Resolved
@@ -283,7 +284,7 @@ class _Run:
 
     def _launch(self, command: Sequence[str]) -> None:
         env = dict(os.environ)
-        threads = max(1, cores() // self.settings.jobs)
+        threads = max(1, num_threads() // self.settings.jobs)
         env.update({name: str(threads) for name in _THREADS})
         gpus = self.settings.gpus
         if gpus:
@@ -459,14 +460,6 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f'{seconds:.0f} s'
     return f'{seconds / 60:.0f} min' if seconds < 5400 else f'{seconds / 3600:.1f} h'
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        return os.cpu_count() or 1
 
 
 def _lock(folder: Path):

@@ -6,17 +6,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
-from .canvas import FONT
+from .canvas import FAINT, FONT, INK, MARGIN, wrap
 from .palette import colors_of
-from .sheet import FAINT, INK, Sheet, check_image, thumbnail_width, wrap
+from .sheet import Box, Sheet, check_image, thumbnail_width
 
-_MARGIN = 0.25
-_STRIP = 0.24
-_GAP = 0.05
-_NUMBERS = 0.26
+_GAP = 0.05  # above the map
+_NUMBERS = 0.26  # of the ticks, on its left
 
 
 def attention_map(
@@ -62,92 +60,84 @@ def attention_map(
     if images is not None:
         images = [check_image(a, f'images[{i}]') for i, a in enumerate(images)]
 
-    wide = 0.94 * cell  # thumbnails on top
-    tall, narrow, row = 0.0, 0.0, cell
+    # bands from the map outwards: identities, cameras, images
+    row, tall, narrow = cell, 0.0, 0.0
     if images is not None:
         ratio = thumbnail_width(images, 1.0)
-        tall = wide / ratio
+        tall = cell / ratio
         row = float(np.clip(1.4 * cell, cell, tall))  # else those on the left are tiny
-        narrow = min(0.96 * row * ratio, 1.5 * row)
-    strip = 0.0 if pids is None else _STRIP
+        narrow = min(row * ratio, 1.5 * row)
+    strip = 0.0 if pids is None else 0.24
     words = 0.0 if camids is None else 0.22
-    left = _MARGIN + 0.25 + narrow + words + strip + _NUMBERS
-    map_width, map_height = size * cell, size * row
-    width = max(left + map_width + 1.05 + _MARGIN, 4.4)
-    heading = wrap(title or '', width - 2 * _MARGIN, 12)
-    top = _MARGIN + 0.22 * len(heading) + 0.15 + tall + words + strip + _GAP
+    left = MARGIN + 0.25 + narrow + words + strip + _NUMBERS
+    width = max(left + size * cell + 1.05 + MARGIN, 4.4)
+    heading = wrap(title, width - 2 * MARGIN, 12)
+    top = MARGIN + 0.22 * len(heading) + 0.15 + tall + words + strip + _GAP
     top = max(top, 0.6)  # room for the words above the colour bar
-    height = top + map_height + 0.65
-    sheet = Sheet(width, height)
-    for n, line in enumerate(heading):
-        y = _MARGIN + 0.06 + 0.22 * n
-        sheet.text(_MARGIN, y, line, 12, align='left', weight='bold')
-
-    colors = None if pids is None else colors_of(list(pids))
+    right, bottom = left + size * cell, top + size * row
+    sheet = Sheet(width, bottom + 0.65)
+    sheet.heading(heading)
+    colors = {} if pids is None else colors_of(pids)
     for i in range(size):
-        across, down = left + (i + 0.5) * cell, top + (i + 0.5) * row
-        # from the map outwards: identity, camera, image
-        x, y = left - _NUMBERS, top - _GAP
-        if colors is not None and pids is not None:
-            x, y = x - strip, y - strip
-            # smaller cells have no room for numbers
-            color, number = colors[pids[i]], str(pids[i]) if cell >= 0.3 else ''
-            ink = _ink_on(color)
-            _strip(sheet, (x, down - row / 2, strip, row), color, f'row-{i}')
-            text = sheet.text(x + strip / 2, down, number, 7, ink, weight='bold')
-            text.set_rotation(90)
-            _strip(sheet, (across - cell / 2, y, cell, strip), color, f'column-{i}')
-            sheet.text(across, y + strip / 2, number, 7, ink, weight='bold')
-        if camids is not None:
-            x, y = x - words, y - words
-            sheet.text(x + words / 2, down, f'c{camids[i]}', 7, FAINT)
-            sheet.text(across, y + words / 2, f'c{camids[i]}', 7, FAINT)
-        if images is not None:
-            sheet.thumbnail(
-                images[i], x - narrow, down - 0.48 * row, narrow, 0.96 * row
-            )
-            sheet.thumbnail(images[i], across - wide / 2, y - tall, wide, tall)
-    middle = left + map_width / 2
-    sheet.text(middle, top + map_height + 0.38, 'node attended to, j', 9)
-    row_label = sheet.text(_MARGIN, top + map_height / 2, 'attending node, i', 9)
-    row_label.set_rotation(90)
+        for side, near, thick in (('column', _GAP, tall), ('row', _NUMBERS, narrow)):
 
-    axes = sheet.figure.add_axes(
-        (
-            left / width,
-            1 - (top + map_height) / height,
-            map_width / width,
-            map_height / height,
-        )
-    )
+            def box(inside: float, band: float, i=i, side=side) -> Box:
+                """Of a band as wide as ``band``, ``inside`` inches off the map."""
+                if side == 'column':
+                    return left + i * cell, top - inside - band, cell, band
+                return left - inside - band, top + i * row, band, row
+
+            if pids is not None:
+                color = colors[pids[i]]
+                sheet.rectangle(
+                    box(near, strip),
+                    f'{side}-{i}',
+                    facecolor=color,
+                    edgecolor='white',
+                )
+                # smaller cells have no room for numbers
+                number = str(pids[i]) if cell >= 0.3 else ''
+                ink, turn = _ink_on(color), 90 if side == 'row' else 0
+                middle = _middle(box(near, strip))
+                sheet.text(*middle, number, 7, ink, weight='bold', rotation=turn)
+            if camids is not None:
+                middle = _middle(box(near + strip, words))
+                sheet.text(*middle, f'c{camids[i]}', 7, FAINT)
+            if images is not None:
+                outer = box(near + strip + words, thick)
+                sheet.thumbnail(images[i], *_shrunk(outer))
+
+    axes = sheet.place(left, top, right - left, bottom - top)
     limit = float(attention.max()) if vmax is None else float(vmax)
     shown = axes.imshow(attention, cmap='viridis', vmin=0, vmax=limit, aspect='auto')
     ticks = range(0, size, max(1, size // 16))
     axes.set_xticks(ticks, [str(t + 1) for t in ticks], fontsize=7, family=FONT)
     axes.set_yticks(ticks, [str(t + 1) for t in ticks], fontsize=7, family=FONT)
     axes.tick_params(length=2, color=FAINT)
-    bar_axes = sheet.figure.add_axes(
-        (
-            (left + map_width + 0.2) / width,
-            1 - (top + map_height) / height,
-            0.16 / width,
-            map_height / height,
-        )
-    )
-    bar = sheet.figure.colorbar(shown, cax=bar_axes)
-    bar.ax.tick_params(labelsize=8)
-    uniform = 1 / size
-    if uniform <= limit:
-        bar.ax.axhline(uniform, color='white', linewidth=1.5)
-        bar.ax.axhline(uniform, color=INK, linewidth=1.5, linestyle=(0, (2, 2)))
-    note = f'dashed: uniform, 1/{size}' if uniform <= limit else ''
-    sheet.text(
-        width - _MARGIN, top + map_height + 0.38, note, 7.5, FAINT, align='right'
-    )
-    sheet.text(
-        left + map_width + 0.2, top - 0.12, 'attention m', 8, FAINT, align='left'
-    )
+    bar = sheet.place(right + 0.2, top, 0.16, bottom - top)
+    sheet.figure.colorbar(shown, cax=bar)
+    bar.tick_params(labelsize=8)
+    if 1 / size <= limit:
+        bar.axhline(1 / size, color='white', linewidth=1.5)
+        bar.axhline(1 / size, color=INK, linewidth=1.5, linestyle=(0, (2, 2)))
+        note = f'dashed: uniform, 1/{size}'
+        sheet.text(width - MARGIN, bottom + 0.38, note, 7.5, FAINT, 'right')
+    sheet.text(right + 0.2, top - 0.12, 'attention m', 8, FAINT, 'left')
+    sheet.text((left + right) / 2, bottom + 0.38, 'node attended to, j', 9)
+    middle = (MARGIN, (top + bottom) / 2)
+    sheet.text(*middle, 'attending node, i', 9, rotation=90)
     return sheet.figure
+
+
+def _shrunk(box: Box) -> Box:
+    """A little, so that thumbnails beside each other do not touch."""
+    x, y, width, height = box
+    return x + 0.03 * width, y + 0.02 * height, 0.94 * width, 0.96 * height
+
+
+def _middle(box: Box) -> tuple[float, float]:
+    x, y, width, height = box
+    return x + width / 2, y + height / 2
 
 
 def _check(attention: np.ndarray) -> np.ndarray:
@@ -167,13 +157,6 @@ def _check(attention: np.ndarray) -> np.ndarray:
     return attention
 
 
-def _strip(sheet: Sheet, box: tuple, color: str, gid: str) -> None:
-    x, y, width, height = box
-    patch = Rectangle((x, y), width, height, facecolor=color, edgecolor='white')
-    patch.set_gid(gid)
-    sheet.axes.add_patch(patch)
-
-
 def _ink_on(color: str) -> str:
-    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-    return 'white' if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else INK
+    brightness = np.dot(to_rgb(color), (0.299, 0.587, 0.114))
+    return 'white' if brightness < 0.55 else INK

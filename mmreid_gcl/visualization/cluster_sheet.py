@@ -3,36 +3,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from .ranking_sheet import LOOKS
-from .sheet import FAINT, Sheet, box_of, check_image, thumbnail_width, wrap
+from .canvas import FAINT
+from .sheet import LOOKS, Cell, check_image, thumbnail_rows
 
-_GAP = 0.12
-_MARGIN = 0.2
+_LEGEND = ((LOOKS[True], 'most frequent identity'), (LOOKS[False], 'another identity'))
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What there is to say of a cluster.
+    """What there is to say of a cluster."""
 
-    Attributes:
-        label (int): Its pseudo-label.
-        members (np.ndarray): (n,) images; those of the most frequent identity
-            first where identities are known.
-        pid (int | None): The most frequent identity, the smaller one of equals;
-            None if none is known.
-        purity (float | None): Its share of the cluster, images of unknown
-            identity counted as others; None if none is known.
-    """
-
-    label: int
+    label: int  #: Its pseudo-label
+    #: (n,) images; those of the most frequent identity first where identities are
+    #: known
     members: np.ndarray
+    #: The most frequent identity, the smaller one of equals; None if none is known
     pid: int | None = None
+    #: Its share of the cluster, images of unknown identity counted as others; None if
+    #: none is known
     purity: float | None = None
 
 
@@ -68,43 +63,31 @@ def describe_clusters(
         for label, members in zip(found, parts)
         if label >= 0
     ]
-    return sorted(
-        clusters,
-        key=lambda c: (
-            2.0 if c.purity is None else c.purity,
-            -len(c.members),
-            c.label,
-        ),
-    )
+
+    def order_of(cluster: Cluster) -> tuple:
+        purity = 2.0 if cluster.purity is None else cluster.purity
+        return purity, -len(cluster.members), cluster.label
+
+    return sorted(clusters, key=order_of)
 
 
 def _describe(label: int, members: np.ndarray, pids: np.ndarray | None) -> Cluster:
-    if pids is None or not (pids[members] >= 0).any():
+    counts = Counter([] if pids is None else pids[members[pids[members] >= 0]].tolist())
+    if pids is None or not counts:
         return Cluster(label, members)
-    mine = pids[members]
-    known, counts = np.unique(mine[mine >= 0], return_counts=True)
-    best = counts.argmax()
-    frequency = dict(zip(known.tolist(), counts.tolist()))
-    members = members[
-        np.lexsort((members, mine, [-frequency.get(pid, 0) for pid in mine.tolist()]))
-    ]
-    return Cluster(label, members, int(known[best]), float(counts[best] / len(members)))
+    # unknown people are nobody's: their count is 0
+    order = sorted(members.tolist(), key=lambda i: (-counts[pids[i]], pids[i], i))
+    pid = int(pids[order[0]])
+    return Cluster(label, np.array(order), pid, counts[pid] / len(members))
 
 
 def spread(count: int, places: int) -> np.ndarray:
-    """Positions of evenly spaced members, when not all have room.
+    """Evenly spaced positions of members of which not all have room.
 
-    Args:
-        count (int): Members.
-        places (int): Room.
-
-    Returns:
-        np.ndarray: (min(count, places),) rising positions; the first and the
-        last are among them if there are two places.
+    (min(count, places),), rising; the first and the last are among them if there
+    are two places.
     """
-    if count <= places:
-        return np.arange(count)
-    return np.round(np.linspace(0, count - 1, places)).astype(np.int64)
+    return np.linspace(0, count - 1, min(count, places)).round().astype(np.int64)
 
 
 def cluster_sheet(
@@ -155,67 +138,43 @@ def cluster_sheet(
             'is no cluster to show.'
         )
     shown = clusters[:num_clusters]
-    rows = [c.members[spread(len(c.members), per_cluster)] for c in shown]
-    loaded = {
-        int(i): check_image(images[int(i)], f'images[{i}]') for row in rows for i in row
-    }
-    width = max(thumbnail_width(list(loaded.values()), thumb_height), 0.62)
-    caption = (0.15 if camids is not None else 0) + (0.15 if pids is not None else 0)
-    row_height = 0.28 + thumb_height + caption + 0.2
-    total_width = 2 * _MARGIN + max(map(len, rows)) * (width + _GAP) - _GAP
-    total_width = max(total_width, 6.0)
-    heading = wrap(title or '', total_width - 2 * _MARGIN, 12)
-    top = _MARGIN + 0.22 * len(heading) + 0.3
-    height = top + len(shown) * row_height + (0.4 if pids is not None else 0.05)
-    sheet = Sheet(total_width, height)
-    for n, line in enumerate(heading):
-        y = _MARGIN + 0.06 + 0.22 * n
-        sheet.text(_MARGIN, y, line, 12, align='left', weight='bold')
     outliers = int((labels < 0).sum())
     order = 'least pure first' if clusters[0].purity is not None else 'largest first'
-    sheet.text(
-        _MARGIN,
-        top - 0.18,
+    return thumbnail_rows(
+        [
+            [
+                _cell(images, i, cluster, pids, camids)
+                for i in cluster.members[spread(len(cluster.members), per_cluster)]
+            ]
+            for cluster in shown
+        ],
+        thumb_height,
+        title,
         f'{len(shown)} of {len(clusters)} clusters, {order}; {outliers} of '
         f'{len(labels)} images are outliers',
-        9,
-        FAINT,
-        align='left',
+        words=[_words(cluster, pids, camids, per_cluster) for cluster in shown],
+        legend=_LEGEND if pids is not None else (),
     )
-    for n, (cluster, row) in enumerate(zip(shown, rows)):
-        y = top + n * row_height
-        words = _words(cluster, pids, camids, len(row))
-        sheet.text(_MARGIN, y + 0.14, words, 9, align='left')
-        for j, i in enumerate(row.tolist()):
-            x = _MARGIN + j * (width + _GAP)
-            flag = None
-            if pids is not None and cluster.pid is not None and pids[i] >= 0:
-                flag = bool(pids[i] == cluster.pid)
-            color, style, mark, _ = LOOKS[flag]
-            above = y + 0.28
-            shot = sheet.thumbnail(loaded[i], x, above, width, thumb_height)
-            if pids is not None:
-                gid = f'frame-{cluster.label}-{i}'
-                sheet.frame(*box_of(shot), color, style, label=gid)
-            below = above + thumb_height + 0.05
-            if pids is not None:
-                name = f'pid {pids[i]}' if pids[i] >= 0 else 'pid ?'
-                text = ' '.join(filter(None, (mark, name)))
-                sheet.text(x + width / 2, below, text, 7, color, vertical='top')
-                below += 0.14
-            if camids is not None:
-                text = f'cam {camids[i]}'
-                sheet.text(x + width / 2, below, text, 7, FAINT, vertical='top')
+
+
+def _cell(images, i: int, cluster: Cluster, pids, camids) -> Cell:
+    image = check_image(images[int(i)], f'images[{i}]')
+    captions, look = [], None
     if pids is not None:
-        _legend(sheet, height - 0.25)
-    return sheet.figure
+        known = cluster.pid is not None and pids[i] >= 0
+        look = LOOKS[bool(pids[i] == cluster.pid) if known else None]
+        name = f'pid {pids[i]}' if pids[i] >= 0 else 'pid ?'
+        captions.append((f'{look.mark} {name}'.strip(), look.color))
+    if camids is not None:
+        captions.append((f'cam {camids[i]}', FAINT))
+    return Cell(image, captions, look, f'frame-{cluster.label}-{i}')
 
 
-def _words(cluster: Cluster, pids, camids, shown: int) -> str:
+def _words(cluster: Cluster, pids, camids, places: int) -> str:
     members = cluster.members
     words = f'Cluster {cluster.label}: {_number(len(members), "image")}'
-    if shown < len(members):
-        words += f' ({shown} shown)'
+    if places < len(members):
+        words += f' ({places} shown)'
     if cluster.purity is not None:
         mine = np.asarray(pids)[members]
         people = len(np.unique(mine[mine >= 0]))
@@ -229,12 +188,3 @@ def _words(cluster: Cluster, pids, camids, shown: int) -> str:
 
 def _number(count: int, noun: str) -> str:
     return f'{count} {noun}' + ('' if count == 1 else 's')
-
-
-def _legend(sheet: Sheet, y: float) -> None:
-    x = _MARGIN
-    for flag, words in ((True, 'most frequent identity'), (False, 'another identity')):
-        color, style, mark, _ = LOOKS[flag]
-        sheet.frame(x, y - 0.09, 0.26, 0.18, color, style, 2.5, 'legend')
-        sheet.text(x + 0.36, y, f'{mark} {words}', 9, color, align='left')
-        x += 2.5

@@ -9,10 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from .canvas import FONT, new_figure
-from .heading import draw_heading, draw_notes
+from .canvas import FONT, INK, WORDS, chart, plain, wrap
 from .palette import color_at
-from .sheet import INK, wrap
 from .sweep import mean_and_std
 
 _HATCHES = ('', '///', '...', 'xxx')
@@ -43,51 +41,32 @@ def comparison(
     """
     table = _check(runs, metrics)
     names = [wrap(name, 1.9, 8) or [name] for name in runs]
-    bar, between = 0.21, 0.2
-    rows = [max(len(metrics) * bar, 0.16 * len(lines)) for lines in names]
-    width = 7.2
-    heading = wrap(title or '', width - 0.4, 12)
-    top = 0.2 + 0.24 * len(heading) + 0.35
-    inside = sum(rows) + between * (len(rows) + 1)
-    notes = wrap(note or '', width - 0.4, 7)
-    bottom = 0.55 + 0.15 * len(notes)
-    height = top + inside + bottom
-    figure = new_figure(width, height)
-    draw_heading(figure, heading)
-    draw_notes(figure, notes, 0.12, 0.15)
-    axes = figure.add_axes(
-        (2.1 / width, bottom / height, (width - 2.8) / width, inside / height)
-    )
-    ticks, y = [], between
-    for row, numbers in zip(rows, table):
-        ticks.append(y + row / 2)
-        begin = y + (row - len(metrics) * bar) / 2
+    inches = max(0.21 * len(metrics), *(0.16 * len(lines) for lines in names)) + 0.2
+    figure = chart(7.2, inches * len(runs) + 0.9, title, note)
+    axes = figure.subplots()
+    bar = 0.21 / inches
+    for row, numbers in enumerate(table):
         for n, (mean, std) in enumerate(numbers):
-            if np.isfinite(mean):
-                _bar(axes, begin + (n + 0.5) * bar, mean, std, n, bar)
-        y += row + between
-    axes.set_ylim(inside, 0)
-    axes.set_xlim(0, 100)
-    axes.set_yticks(ticks, ['\n'.join(lines) for lines in names])
-    for label in axes.get_yticklabels():
-        label.set(fontsize=9, family=FONT, parse_math=False)
-    axes.tick_params(axis='x', labelsize=8.5)
-    axes.tick_params(axis='y', length=0)
+            if not np.isfinite(mean):
+                continue
+            drawn = axes.barh(
+                row + (n - (len(metrics) - 1) / 2) * bar,
+                mean,
+                xerr=std if np.isfinite(std) else None,
+                height=0.88 * bar,
+                **_look(n),
+                error_kw=dict(ecolor=INK, capsize=2.5, elinewidth=1.2),
+            )
+            words = f'{mean:.1f} ± {std:.1f}' if np.isfinite(std) else f'{mean:.1f}'
+            style = dict(fontsize=8, family=FONT, color=INK, annotation_clip=False)
+            axes.bar_label(drawn, [words], padding=4, **style)
+    axes.set(xlim=(0, 100), ylim=(len(runs) - 0.5, -0.5))
+    plain(axes, 'x')
+    axes.set_yticks(range(len(runs)), ['\n'.join(lines) for lines in names], **WORDS)
+    axes.tick_params(axis='y', length=0, labelsize=9)
     axes.set_xlabel('percent', fontsize=9, family=FONT)
-    axes.grid(axis='x', color='#e4e4e4', linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[['top', 'right']].set_visible(False)
-    handles = [
-        Patch(
-            facecolor=color_at(n),
-            edgecolor='white',
-            hatch=_HATCHES[n % len(_HATCHES)],
-            label=metric,
-        )
-        for n, metric in enumerate(metrics)
-    ]
     axes.legend(
-        handles=handles,
+        handles=[Patch(label=metric, **_look(n)) for n, metric in enumerate(metrics)],
         loc='lower left',
         bbox_to_anchor=(0, 1),
         ncols=len(metrics),
@@ -98,31 +77,9 @@ def comparison(
     return figure
 
 
-def _bar(axes, y: float, mean: float, std: float, n: int, thickness: float) -> None:
-    axes.barh(
-        y,
-        mean,
-        height=thickness * 0.88,
-        color=color_at(n),
-        hatch=_HATCHES[n % len(_HATCHES)],
-        edgecolor='white',
-        linewidth=0,
-    )
-    words, end = f'{mean:.1f}', mean
-    if np.isfinite(std):
-        axes.errorbar(mean, y, xerr=std, color=INK, capsize=2.5, linewidth=1.2)
-        words, end = f'{mean:.1f} ± {std:.1f}', mean + std
-    axes.annotate(
-        words,
-        (end, y),
-        xytext=(4, 0),
-        textcoords='offset points',
-        fontsize=8,
-        family=FONT,
-        va='center',
-        color=INK,
-        annotation_clip=False,
-    )
+def _look(n: int) -> dict:
+    hatch = _HATCHES[n % len(_HATCHES)]
+    return dict(facecolor=color_at(n), edgecolor='white', hatch=hatch, linewidth=0)
 
 
 def _check(runs, metrics) -> list[list[tuple[float, float]]]:
@@ -134,16 +91,14 @@ def _check(runs, metrics) -> list[list[tuple[float, float]]]:
         row = []
         for metric in metrics:
             seeds = np.atleast_1d(np.asarray(numbers.get(metric, np.nan), np.float64))
-            known = seeds[np.isfinite(seeds)]
-            if ((known < 0) | (known > 100)).any():
+            if ((seeds < 0) | (seeds > 100)).any():  # NaN is neither
                 raise ValueError(
                     f'comparison: {metric} of {run!r} is {numbers[metric]}; expected '
                     'percent, 0 to 100.'
                 )
-            mean, std = mean_and_std(seeds[None])
-            row.append((float(mean[0]), float(std[0])))
+            row.append(tuple(part.item() for part in mean_and_std(seeds[None])))
         table.append(row)
-    if not np.isfinite([mean for row in table for mean, _ in row]).any():
+    if not np.isfinite(table).any():
         raise ValueError(
             f'comparison: none of the runs {list(runs)} has one of {list(metrics)}.'
         )

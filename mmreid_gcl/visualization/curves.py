@@ -5,41 +5,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from .canvas import FONT, new_figure
-from .heading import draw_heading
+from .canvas import FONT, INK, chart, plain
 from .palette import LINES, MARKERS, color_at
-from .sheet import FAINT, INK, wrap
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One axes of :func:`training_curves`.
+    """One axes of :func:`training_curves`."""
 
-    Attributes:
-        title (str): Of the axes.
-        lines (tuple): (name in the scalars, name in the legend).
-        limits (tuple): Of y: the axis reaches at least so far; None is free.
-        by_iter (bool): Steps are iterations, not epochs.
-        log (bool): Logarithmic y, without limits.
-        counts (bool): Values are whole numbers.
-        lead (int): How many of the lines are shown when there are many runs.
-    """
-
-    title: str
-    lines: tuple[tuple[str, str], ...]
+    title: str  #: Of the axes
+    lines: tuple[tuple[str, str], ...]  #: (name in the scalars, name in the legend)
+    #: Of y: the axis reaches at least so far; None is free
     limits: tuple[float | None, float | None] = (0, None)
-    by_iter: bool = False
-    log: bool = False
-    counts: bool = False
-    lead: int = 1
+    by_iter: bool = False  #: Steps are iterations, not epochs
+    log: bool = False  #: Logarithmic y, without limits
+    counts: bool = False  #: Values are whole numbers
+    lead: int = 1  #: How many of the lines are shown when there are many runs
+
+    def present(self, runs: Mapping[str, Series]) -> list[tuple[str, str]]:
+        """Its lines that any run has."""
+        return [line for line in self.lines if any(line[0] in s for s in runs.values())]
 
 
 PANELS = (
@@ -93,9 +87,9 @@ PANELS = (
     ),
 )
 
-
 #: Of more runs than that, every quantity would be a tangle.
 _MANY = 4
+_WIDTH, _HEIGHT = 5.2, 3.05  # of a panel, inches
 
 
 def training_curves(
@@ -137,36 +131,20 @@ def training_curves(
         _check(run, series, panels)
     if len(runs) > _MANY:
         panels = [replace(panel, lines=panel.lines[: panel.lead]) for panel in panels]
-    shown = [
-        panel
-        for panel in panels
-        if any(name in series for series in runs.values() for name, _ in panel.lines)
-    ]
+    shown = [panel for panel in panels if panel.present(runs)]
     lengths = dict(iters_per_epoch or {})
-    as_epochs = all(lengths.get(run) for run in runs)
-
+    if not all(lengths.get(run) for run in runs):
+        lengths = {}
     columns = min(columns, len(shown))
     rows = -(-len(shown) // columns)
-    legend_lines = len(runs) if len(runs) > 1 else 0
-    width = 5.2 * columns + 0.1
-    heading = wrap(title or '', width - 0.4, 12)
-    top = 0.15 + 0.24 * len(heading) + 0.21 * legend_lines
-    height = top + 3.05 * rows
-    figure = new_figure(width, height)
-    draw_heading(figure, heading, top=0.22)
-    for n, panel in enumerate(shown):
-        row, column = divmod(n, columns)
-        axes = figure.add_axes(
-            (
-                (5.2 * column + 0.75) / width,
-                1 - (top + 3.05 * row + 2.5) / height,
-                4.35 / width,
-                1.95 / height,
-            )
-        )
-        _draw(axes, panel, runs, lengths if as_epochs else {})
-    if legend_lines:
-        _run_legend(figure, list(runs), 0.2 / width, 1 - (top - 0.1) / height)
+    keys = [
+        Line2D([], [], color=color_at(n), linewidth=2.5, label=run)
+        for n, run in enumerate(runs)
+        if len(runs) > 1
+    ]
+    figure = chart(_WIDTH * columns, _HEIGHT * rows, title, keys=keys)
+    for n, panel in enumerate(shown, 1):
+        _draw(figure.add_subplot(rows, columns, n), panel, runs, lengths)
     return figure
 
 
@@ -177,19 +155,18 @@ def _check(run: str, series: Series, panels: Sequence[Panel]) -> None:
             f'training_curves: run {run!r} has none of {", ".join(known)}; it has '
             f'{", ".join(series) or "no scalar at all"}.'
         )
-    for name in known:
-        if name in series:
-            steps, values = series[name]
-            if len(steps) != len(values):
-                raise ValueError(
-                    f'training_curves: run {run!r}, {name}: {len(steps)} steps, but '
-                    f'{len(values)} values.'
-                )
+    for name in set(known) & set(series):
+        steps, values = series[name]
+        if len(steps) != len(values):
+            raise ValueError(
+                f'training_curves: run {run!r}, {name}: {len(steps)} steps, but '
+                f'{len(values)} values.'
+            )
 
 
 def _draw(axes, panel: Panel, runs: Mapping[str, Series], lengths: Mapping) -> None:
     several = len(runs) > 1
-    present = [line for line in panel.lines if any(line[0] in s for s in runs.values())]
+    present = panel.present(runs)
     for r, (run, series) in enumerate(runs.items()):
         for n, (name, words) in enumerate(present):
             if name not in series:
@@ -197,67 +174,48 @@ def _draw(axes, panel: Panel, runs: Mapping[str, Series], lengths: Mapping) -> N
             steps, values = (np.asarray(v, dtype=np.float64) for v in series[name])
             if panel.by_iter and lengths:
                 steps = steps / lengths[run]
+            values = np.where(np.isfinite(values), values, np.nan)
             few = np.isfinite(values).sum() <= 30
+            look = _look(n, color_at(r if several else n), few)
             axes.plot(
-                steps,
-                np.where(np.isfinite(values), values, np.nan),
-                LINES[n % len(LINES)],
-                color=color_at(r if several else n),
-                marker=MARKERS[n] if few else None,
-                markersize=4,
-                linewidth=1.6,
-                label=f'{run}: {words}' if several else words,
+                steps, values, **look, label=f'{run}: {words}' if several else words
             )
-    axes.set_title(
-        panel.title,
-        fontsize=10,
-        family=FONT,
-        loc='left',
-        color=INK,
-        pad=20,
-    )
+    axes.set_title(panel.title, fontsize=10, family=FONT, loc='left', color=INK, pad=20)
     epochs = not panel.by_iter or bool(lengths)
     axes.set_xlabel('epoch' if epochs else 'iteration', fontsize=9, family=FONT)
     if epochs:
-        axes.xaxis.set_major_locator(
-            MaxNLocator(integer=True, nbins=10, steps=[1, 2, 5, 10])
-        )
+        ticks = MaxNLocator(integer=True, nbins=10, steps=[1, 2, 5, 10])
+        axes.xaxis.set_major_locator(ticks)
         axes.set_xlim(left=0)
-    axes.tick_params(which='both', labelsize=8.5)
-    axes.grid(color='#e4e4e4', linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[['top', 'right']].set_visible(False)
+    plain(axes, 'both')
+    drawn = np.concatenate([line.get_ydata() for line in axes.lines])
+    drawn = drawn[np.isfinite(drawn)]
     if panel.log:
-        _log_scale(axes)
-    elif panel.counts:
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        _limit(axes, panel.limits)
+        _log_scale(axes, drawn)
     else:
-        _limit(axes, panel.limits)
+        if panel.counts:
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        _limit(axes, drawn, *panel.limits)
+    said = all(words in panel.title.lower() for _, words in present)
     # of many runs one quantity may be left: the legend says which
-    if len(present) > 1 or (len(runs) > _MANY and not _said(panel, present)):
+    if len(present) > 1 or (len(runs) > _MANY and not said):
         # the colour of a run stands in the legend above all panels
         marked = any(line.get_marker() in MARKERS for line in axes.lines)
-        handles = [
-            Line2D(
-                [],
-                [],
-                color=INK if several else color_at(n),
-                linestyle=LINES[n % len(LINES)],
-                marker=MARKERS[n] if marked else None,
-                markersize=4,
-                linewidth=1.6,
-                label=words,
-            )
-            for n, (_, words) in enumerate(present)
-        ]
         axes.legend(
-            handles=handles,
+            handles=[
+                Line2D(
+                    [],
+                    [],
+                    **_look(n, INK if several else color_at(n), marked),
+                    label=words,
+                )
+                for n, (_, words) in enumerate(present)
+            ],
             fontsize=7.5,
             frameon=False,
             loc='lower left',
             bbox_to_anchor=(-0.01, 1.0),
-            ncols=len(handles),
+            ncols=len(present),
             columnspacing=1.2,
             handlelength=2.4,
             handletextpad=0.5,
@@ -265,11 +223,19 @@ def _draw(axes, panel: Panel, runs: Mapping[str, Series], lengths: Mapping) -> N
         )
 
 
-def _log_scale(axes) -> None:
+def _look(n: int, color: str, marked: bool) -> dict[str, Any]:
+    """Of the n-th quantity of a panel."""
+    style = LINES[n % len(LINES)]
+    marker = MARKERS[n] if marked else None
+    return dict(
+        color=color, linestyle=style, marker=marker, markersize=4, linewidth=1.6
+    )
+
+
+def _log_scale(axes, values: np.ndarray) -> None:
     """Logarithmic y; matplotlib's own words would reach into the panel beside."""
     axes.set_yscale('log')
-    drawn = np.concatenate([line.get_ydata() for line in axes.lines])
-    levels = np.unique(drawn[np.isfinite(drawn) & (drawn > 0)].round(12))
+    levels = np.unique(values[values > 0].round(12))
     if 0 < len(levels) <= 4:  # a learning rate in steps: name the steps
         axes.set_yticks(levels, [_short(level) for level in levels])
         axes.yaxis.set_minor_locator(NullLocator())
@@ -284,47 +250,17 @@ def _short(value: float) -> str:
     return f'{digits.rstrip("0").rstrip(".")}e{int(exponent)}'
 
 
-def _said(panel: Panel, present: list) -> bool:
-    """Whether the title says what the only line is."""
-    words = panel.title.lower()
-    return all(name in words for _, name in present)
-
-
 def _decade(value: float, position: int) -> str:
     """1, 2 and 5 times a power of ten; the other ticks have no words."""
-    digit, exponent = f'{value:.0e}'.split('e')
-    return f'{digit}e{int(exponent)}' if digit in '125' else ''
+    words = _short(value)
+    return words if words[:2] in ('1e', '2e', '5e') else ''
 
 
-def _limit(axes, limits: tuple[float | None, float | None]) -> None:
-    drawn = [line.get_ydata() for line in axes.lines]
-    values = np.concatenate(drawn)
-    values = values[np.isfinite(values)]
+def _limit(axes, values: np.ndarray, low: float | None, high: float | None) -> None:
     if not len(values):
         return
-    low, high = limits
     top = values.max() * 1.05 if high is None else max(high, values.max())
     bottom = min(low or 0, values.min())
-    if top <= bottom:
-        top = bottom + 1
-    span = top - bottom
+    span = max(top - bottom, 0) or 1
     # lines and marks at a bound are not cut in half
-    axes.set_ylim(bottom - 0.02 * span, top + 0.02 * span)
-
-
-def _run_legend(figure: Figure, names: list[str], x: float, bottom: float) -> None:
-    handles = [
-        Line2D([], [], color=color_at(n), linewidth=2.5, label=name)
-        for n, name in enumerate(names)
-    ]
-    legend = figure.legend(
-        handles=handles,
-        loc='lower left',
-        bbox_to_anchor=(x, bottom),
-        fontsize=9,
-        frameon=False,
-        borderaxespad=0,
-        borderpad=0,
-    )
-    for text in legend.get_texts():
-        text.set(color=FAINT, parse_math=False)
+    axes.set_ylim(bottom - 0.02 * span, bottom + 1.02 * span)

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
-from .canvas import FONT, new_figure
+from .canvas import INK, WORDS, chart
 from .palette import colors_of, markers_of
-from .sheet import FAINT, INK
 
 _MOST_IN_LEGEND = 24
 
@@ -54,51 +54,49 @@ def embedding_map(
         raise ValueError(
             f'embedding_map: camids has {len(camids)} entries, pids {len(pids)}.'
         )
-    colors = {
-        pid: color if pid >= 0 else '#aaaaaa'
-        for pid, color in _with_unknown(pids).items()
-    }
+    colors = {-1: '#aaaaaa'} if (pids < 0).any() else {}
+    colors |= colors_of(pids[pids >= 0].tolist())
     markers = {0: 'o'} if camids is None else markers_of(camids.tolist())
-
-    legend_width, margin, gap = 1.75, 0.2, 0.2
-    below = 0.5 if note else 0.25
-    above = (0.4 if title else 0.1) + (0.3 if any(panels) else 0.0)
-    entries = (min(len(colors), _MOST_IN_LEGEND) + len(markers)) * 0.18 + 1.0
-    side = max(panel, entries - above - below + 0.2)
-    width = margin + len(panels) * (panel + gap) + legend_width
-    height = above + side + below
-    figure = new_figure(width, height)
-    if title:
-        figure.text(
-            margin / width,
-            1 - 0.24 / height,
-            title,
-            fontsize=12,
-            family=FONT,
-            weight='bold',
-            color=INK,
-            va='center',
-            parse_math=False,
-        )
-    for n, (name, where) in enumerate(panels.items()):
-        left = margin + n * (panel + gap)
-        axes = figure.add_axes(
-            (left / width, below / height, panel / width, side / height)
-        )
+    entries = 0.18 * (min(len(colors), _MOST_IN_LEGEND) + len(markers)) + 1.0
+    width = len(panels) * (panel + 0.2) + 1.75
+    figure = chart(width, max(panel + 0.3, entries), title, note)
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (name, where) in zip(row, panels.items()):
         _scatter(axes, where, pids, camids, colors, markers)
-        axes.set_title(name, fontsize=10, family=FONT, parse_math=False)
-    _legends(figure, axes, colors, markers, camids is not None)
-    if note:
-        figure.text(
-            margin / width,
-            0.22 / height,
-            note,
-            fontsize=8,
-            family=FONT,
-            color=FAINT,
-            parse_math=False,
-        )
+        axes.set_title(name, fontsize=10, **WORDS)
+    people = [
+        _key('not known' if pid < 0 else str(pid), 'o', color)
+        for pid, color in list(colors.items())[:_MOST_IN_LEGEND]
+    ]
+    if len(colors) > len(people):
+        more = f'and {len(colors) - len(people)} more'
+        people.append(Line2D([], [], linestyle='', label=more))
+    if camids is not None:
+        cameras = [_key(str(camera), marker) for camera, marker in markers.items()]
+        axes.add_artist(_legend(axes, cameras, 'camera', 'lower left', 0))
+    _legend(axes, people, 'identity', 'upper left', 1)
     return figure
+
+
+def _key(label: str, marker: str, color: str = INK) -> Line2D:
+    return Line2D([], [], color=color, marker=marker, linestyle='', label=label)
+
+
+def _legend(axes, handles: list[Line2D], title: str, corner: str, y: float) -> Legend:
+    """To the right of the axes."""
+    return axes.legend(
+        handles=handles,
+        title=title,
+        loc=corner,
+        bbox_to_anchor=(1.04, y),
+        frameon=False,
+        fontsize=8,
+        title_fontsize=9,
+        alignment='left',
+        handletextpad=0.4,
+        borderaxespad=0.0,
+        labelspacing=0.35,
+    )
 
 
 def _check(name: str, points: np.ndarray, pids: np.ndarray) -> np.ndarray:
@@ -112,11 +110,6 @@ def _check(name: str, points: np.ndarray, pids: np.ndarray) -> np.ndarray:
     if not np.isfinite(points).all():
         raise ValueError(f'embedding_map: {what} hold NaN or Inf.')
     return points
-
-
-def _with_unknown(pids: np.ndarray) -> dict[int, str]:
-    known = colors_of(pids[pids >= 0].tolist())
-    return ({-1: ''} if (pids < 0).any() else {}) | known
 
 
 def _scatter(axes, points, pids, camids, colors, markers) -> None:
@@ -140,45 +133,3 @@ def _scatter(axes, points, pids, camids, colors, markers) -> None:
     axes.set_aspect('equal', adjustable='datalim')
     for spine in axes.spines.values():
         spine.set_color('#bbbbbb')
-
-
-def _legends(figure, axes, colors, markers, cameras: bool) -> None:
-    style = dict(
-        loc='upper left',
-        frameon=False,
-        fontsize=8,
-        title_fontsize=9,
-        alignment='left',
-        handletextpad=0.4,
-        borderaxespad=0.0,
-        labelspacing=0.35,
-    )
-    top = 1.0
-    if cameras:
-        handles = [
-            Line2D([], [], color=INK, marker=marker, linestyle='', label=str(camera))
-            for camera, marker in markers.items()
-        ]
-        first = axes.legend(
-            handles=handles, title='camera', bbox_to_anchor=(1.04, top), **style
-        )
-        axes.add_artist(first)
-        inches = axes.get_position().height * figure.get_figheight()
-        top -= (0.18 * len(handles) + 0.4) / inches
-    shown = list(colors.items())[:_MOST_IN_LEGEND]
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=color,
-            marker='o',
-            linestyle='',
-            label='not known' if pid < 0 else str(pid),
-        )
-        for pid, color in shown
-    ]
-    if len(colors) > len(shown):
-        handles.append(
-            Line2D([], [], linestyle='', label=f'and {len(colors) - len(shown)} more')
-        )
-    axes.legend(handles=handles, title='identity', bbox_to_anchor=(1.04, top), **style)

@@ -10,29 +10,19 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .canvas import FONT, new_figure
-from .heading import draw_heading, draw_notes
+from .canvas import FONT, INK, WORDS, chart, plain, wrap
 from .palette import color_at
-from .sheet import INK, wrap
 
 
 @dataclass(frozen=True)
 class AuditPanel:
-    """One measure of all kinds of graphs.
+    """One measure of all kinds of graphs."""
 
-    Attributes:
-        title (str): Heading.
-        values (Sequence[float]): (K,) of each kind; NaN has no bar.
-        marks (Sequence[float]): (K,) what to compare with; NaN is none.
-        limit (float): End of the axis, which begins at 0.
-        places (int): Decimal places of the numbers.
-    """
-
-    title: str
-    values: Sequence[float]
-    marks: Sequence[float]
-    limit: float
-    places: int = 1
+    title: str  #: Heading
+    values: Sequence[float]  #: (K,) of each kind; NaN has no bar
+    marks: Sequence[float]  #: (K,) what to compare with; NaN is none
+    limit: float  #: End of the axis, which begins at 0
+    places: int = 1  #: Decimal places of the numbers
 
 
 def graph_audit(
@@ -63,81 +53,48 @@ def graph_audit(
     """
     _check(names, panels, leaking)
     leaking = [False] * len(names) if leaking is None else list(leaking)
-    labels = [wrap(name, 1.7, 9) or [name] for name in names]
-    row, first, gap = 0.42, 1.9, 0.55  # the gap has room for the number of a full bar
-    each = 2.4
-    width = first + len(panels) * (each + gap) + 0.15
-    heading = wrap(title or '', width - 0.4, 12)
-    notes = wrap(note or '', width - 0.4, 7.5)
-    heads = [wrap(panel.title, each, 9) for panel in panels]
-    lines = max(map(len, heads))
-    top = 0.2 + 0.24 * len(heading) + 0.25 + 0.17 * lines + 0.1
-    inside = row * len(names) + 0.1
-    bottom = 0.45 + 0.16 * len(notes)
-    height = top + inside + bottom
-    figure = new_figure(width, height)
-    style = dict(family=FONT, va='center', parse_math=False)
-    draw_heading(figure, heading)
-    draw_notes(figure, notes, 0.13, 0.16)
-    for n, panel in enumerate(panels):
-        left = first + n * (each + gap)
-        axes = figure.add_axes(
-            (left / width, bottom / height, each / width, inside / height)
-        )
-        _draw(axes, panel, leaking)
-        for k, line in enumerate(heads[n]):
-            y = 1 - (top - 0.1 - 0.17 * (len(heads[n]) - 0.5 - k)) / height
-            figure.text(left / width, y, line, fontsize=9, color=INK, **style)
-        axes.set_yticks(range(len(names)))
-        axes.set_yticklabels(['\n'.join(label) for label in labels] if n == 0 else [])
-        for label in axes.get_yticklabels():
-            label.set(fontsize=9, family=FONT, parse_math=False)
-    handles = [_key(color_at(0), 's', 'without identities')]
-    if any(leaking):
-        handles = [_key(color_at(1), 's', 'sees identities'), *handles]
-    figure.legend(
-        handles=[*handles, _key(INK, '|', mark)],
-        loc='center right',
-        bbox_to_anchor=(1 - 0.1 / width, 1 - (0.3 + 0.24 * len(heading)) / height),
-        ncols=3,
-        frameon=False,
-        fontsize=8.5,
-    )
+    heads = ['\n'.join(wrap(panel.title, 2.4, 9)) for panel in panels]
+    lines = 1 + max(head.count('\n') for head in heads)
+    width = 2.05 + 2.95 * len(panels)
+    height = 0.42 * len(names) + 0.17 * lines + 0.5
+    looks = [('sees identities', color_at(1), 's')] if any(leaking) else []
+    looks += [('without identities', color_at(0), 's'), (mark, INK, '|')]
+    keys = [
+        Line2D([], [], color=color, marker=marker, linestyle='', label=label)
+        for label, color, marker in looks
+    ]
+    figure = chart(width, height, title, note, keys, columns=3)
+    row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, panel, head in zip(row, panels, heads):
+        _draw(axes, panel, [color_at(int(leak)) for leak in leaking])
+        axes.set_title(head, loc='left', fontsize=9, color=INK, **WORDS)
+    labels = ['\n'.join(wrap(name, 1.7, 9)) or name for name in names]
+    row[0].set_yticks(range(len(names)), labels, **WORDS)
+    row[0].set_ylim(len(names) - 0.45, -0.55)
     return figure
 
 
-def _key(color: str, marker: str, label: str) -> Line2D:
-    return Line2D([], [], color=color, marker=marker, linestyle='', label=label)
-
-
-def _draw(axes, panel: AuditPanel, leaking: Sequence[bool]) -> None:
+def _draw(axes, panel: AuditPanel, colors: Sequence[str]) -> None:
     for y, (value, mark) in enumerate(zip(panel.values, panel.marks)):
         if np.isfinite(value):
-            axes.barh(y, value, height=0.62, color=color_at(int(leaking[y])))
+            axes.barh(y, value, height=0.62, color=colors[y])
         if np.isfinite(mark):
             axes.plot([mark, mark], [y - 0.4, y + 0.4], color=INK, linewidth=1.6)
-        end = np.nanmax([value, mark, 0])
-        words = f'{value:.{panel.places}f}' if np.isfinite(value) else '–'
         # beyond bar and mark, so that no mark strikes it through
         axes.annotate(
-            words,
-            (end, y),
+            f'{value:.{panel.places}f}' if np.isfinite(value) else '–',
+            (np.nanmax([value, mark, 0]), y),
             xytext=(5, 0),
             textcoords='offset points',
-            ha='left',
             va='center',
             fontsize=8,
             family=FONT,
             color=INK,
             annotation_clip=False,
         )
-    axes.set_ylim(len(panel.values) - 0.45, -0.55)
     axes.set_xlim(0, panel.limit)
-    axes.tick_params(axis='x', labelsize=8)
-    axes.tick_params(axis='y', length=0)
-    axes.grid(axis='x', color='#e4e4e4', linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[['top', 'right']].set_visible(False)
+    plain(axes, 'x')
+    axes.tick_params(axis='y', length=0, labelsize=9)
 
 
 def _check(names, panels, leaking) -> None:
@@ -154,8 +111,7 @@ def _check(names, panels, leaking) -> None:
                 f'{len(panel.marks)} marks for {len(names)} names.'
             )
         known = np.array([*panel.values, *panel.marks], dtype=np.float64)
-        known = known[np.isfinite(known)]
-        if ((known < 0) | (known > panel.limit)).any():
+        if ((known < 0) | (known > panel.limit)).any():  # NaN is neither
             raise ValueError(
                 f'graph_audit: {panel.title!r} has values outside 0 to {panel.limit}.'
             )

@@ -7,63 +7,33 @@ import colorsys
 from collections.abc import Iterable
 from typing import Any
 
+from matplotlib.colors import to_hex
+
 #: Okabe and Ito's colours, told apart by most colour-blind people, then
 #: darker and paler ones of the same hues.
 COLORS = (
-    '#0072b2',
-    '#d55e00',
-    '#009e73',
-    '#cc79a7',
-    '#e69f00',
-    '#56b4e9',
-    '#7a4f1d',
-    '#222222',
-    '#8f7ee6',
-    '#b8b000',
-    '#8b0f2f',
-    '#7fcfae',
-)
+    '#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9',
+    '#7a4f1d', '#222222', '#8f7ee6', '#b8b000', '#8b0f2f', '#7fcfae',
+)  # fmt: skip
 MARKERS = ('o', '^', 's', 'D', 'v', 'P', 'X', '*', '<', '>', 'p', 'h')
 LINES = ('-', '--', ':', '-.')
 
 
 def color_at(position: int) -> str:
-    """The n-th colour; after :data:`COLORS` hues by the golden ratio.
-
-    Args:
-        position (int): From 0.
-
-    Returns:
-        str: ``#rrggbb``.
-    """
+    """The n-th colour, ``#rrggbb``; after :data:`COLORS` hues by the golden ratio."""
     if position < len(COLORS):
         return COLORS[position]
     extra = position - len(COLORS)
     hue = extra * 0.618034 % 1.0
     lightness = (0.35, 0.5, 0.65)[extra % 3]
-    rgb = colorsys.hls_to_rgb(hue, lightness, 0.75)
-    return '#' + ''.join(f'{round(255 * part):02x}' for part in rgb)
+    return to_hex(colorsys.hls_to_rgb(hue, lightness, 0.75))
 
 
 def colors_of(keys: Iterable[Any]) -> dict[Any, str]:
-    """A colour for each different key, by sorted keys.
-
-    Args:
-        keys (Iterable): Identities, for example; may repeat.
-
-    Returns:
-        dict: Key to ``#rrggbb``, sorted.
-    """
+    """A colour for each different key, sorted."""
     return {key: color_at(n) for n, key in enumerate(sorted(set(keys)))}
 
 
 def markers_of(keys: Iterable[Any]) -> dict[Any, str]:
-    """A marker for each different key, by sorted keys.
-
-    Args:
-        keys (Iterable): Cameras, for example; may repeat.
-
-    Returns:
-        dict: Key to marker, sorted; they repeat after twelve.
-    """
+    """A marker for each different key, sorted; they repeat after twelve."""
     return {k: MARKERS[n % len(MARKERS)] for n, k in enumerate(sorted(set(keys)))}

@@ -34,9 +34,10 @@ def project(
         ValueError: If the method is unknown, or the features are no (N, C)
             matrix of finite numbers.
     """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
     features = np.asarray(features, dtype=np.float32)
-    if method not in METHODS:
-        raise ValueError(f'project: method must be one of {METHODS}, got {method!r}.')
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(
             'project: expected features of shape (N, C) with N at least 2, got '
@@ -44,24 +45,35 @@ def project(
         )
     if not np.isfinite(features).all():
         raise ValueError('project: the features hold NaN or Inf.')
+    if method == 'umap' and len(features) < 5:
+        raise ValueError(
+            f"project(method='umap') needs at least 5 images, got {len(features)}."
+        )
+    check_method(method)
     if method == 'umap':
-        if len(features) < 5:
-            raise ValueError(
-                f"project(method='umap') needs at least 5 images, got {len(features)}."
-            )
-        points = _umap(features, seed, neighbours)
-    elif method == 'tsne':
-        points = _tsne(features, seed, neighbours)
-    else:
-        points = _pca(features)
+        reducer = _load_umap().UMAP(
+            n_neighbors=max(2, min(round(neighbours), len(features) - 1)),
+            random_state=seed,
+            n_jobs=1,  # what a seed makes of it anyway, with a warning
+            # the spectral start needs more points than dimensions
+            init='spectral' if len(features) > 10 else 'random',
+        )
+        return np.asarray(reducer.fit_transform(features), dtype=np.float32)
+    # two more columns: a component of nothing for features of one
+    padded = np.pad(features - features.mean(axis=0), ((0, 0), (0, 2)))
+    with np.errstate(invalid='ignore'):  # equal features have no variance
+        points = PCA(2, svd_solver='full').fit_transform(padded)
+    if method == 'tsne':
+        # scikit-learn refuses a perplexity of N or more, and wants a small start
+        perplexity = max(1.0, min(neighbours, (len(features) - 1) / 3))
+        start = points / (points[:, 0].std() or 1) * 1e-4
+        tsne = TSNE(perplexity=perplexity, init=start, random_state=seed)
+        points = tsne.fit_transform(features)
     return np.asarray(points, dtype=np.float32)
 
 
 def check_method(method: str) -> None:
     """Make sure, before images are embedded, that a method can be had.
-
-    Args:
-        method (str): As of :func:`project`.
 
     Raises:
         ImportError: If its package is not installed.
@@ -71,44 +83,6 @@ def check_method(method: str) -> None:
         raise ValueError(f'project: method must be one of {METHODS}, got {method!r}.')
     if method == 'umap':
         _load_umap()
-
-
-def _tsne(features: np.ndarray, seed: int, perplexity: float) -> np.ndarray:
-    from sklearn.manifold import TSNE
-
-    # scikit-learn refuses a perplexity of N or more
-    perplexity = max(1.0, min(perplexity, (len(features) - 1) / 3))
-    tsne = TSNE(perplexity=perplexity, init=_start(features), random_state=seed)
-    return tsne.fit_transform(features)
-
-
-def _start(features: np.ndarray) -> np.ndarray:
-    """Principal components as small as t-SNE wants its beginning."""
-    points = _pca(features)
-    scale = points[:, 0].std()
-    return points / scale * 1e-4 if scale > 0 else points
-
-
-def _pca(features: np.ndarray) -> np.ndarray:
-    centred = features - features.mean(axis=0)
-    left, values, _ = np.linalg.svd(centred, full_matrices=False)
-    points = np.zeros((len(features), 2), dtype=np.float32)
-    known = min(2, len(values))
-    points[:, :known] = left[:, :known] * values[:known]
-    # the sign of a component is arbitrary; fix it, so that runs agree
-    peaks = points[np.abs(points).argmax(axis=0), [0, 1]]
-    return points * np.where(peaks < 0, -1, 1)
-
-
-def _umap(features: np.ndarray, seed: int, neighbours: float) -> np.ndarray:
-    reducer = _load_umap().UMAP(
-        n_neighbors=max(2, min(round(neighbours), len(features) - 1)),
-        random_state=seed,
-        n_jobs=1,  # what a seed makes of it anyway, with a warning
-        # the spectral start needs more points than dimensions
-        init='spectral' if len(features) > 10 else 'random',
-    )
-    return reducer.fit_transform(features)
 
 
 def _load_umap():

@@ -15,7 +15,6 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 
 from mmreid_gcl.apis.figures import (
-    DatasetImages,
     ModelSource,
     attention_figure,
     cluster_figure,
@@ -23,6 +22,7 @@ from mmreid_gcl.apis.figures import (
     ranking_figure,
 )
 from mmreid_gcl.apis.figures.embedding import choose_images
+from mmreid_gcl.apis.figures.source import images_of
 from mmreid_gcl.evaluation import evaluate_ranking
 from mmreid_gcl.registry import MODELS
 
@@ -158,7 +158,7 @@ def words(figure):
 
 
 def test_images_are_read_red_first(source):
-    images = DatasetImages(source.test_set)
+    images = images_of(source.test_set)
     path = source.test_set.column('img_path')[3]
     assert len(images) == len(source.test_set) == 8 + 16 + 4
     np.testing.assert_array_equal(images[3], cv2.imread(path)[..., ::-1])

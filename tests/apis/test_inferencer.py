@@ -250,12 +250,17 @@ def test_untrained_is_said(log_lines):
     assert [line for level, line in log_lines if 'untrained' in line]
 
 
+HOOK = dict(type='PseudoLabelHook')
+
+
 def test_pipeline_of_every_place(model):
     steps = TEST_PIPELINE
     for extra in (
         dict(test_dataloader=dict(dataset=dict(pipeline=steps))),
         dict(val_dataloader=dict(dataset=dict(pipeline=steps)), test_dataloader=None),
-        dict(custom_hooks=[dict(type='X'), dict(extract=dict(pipeline=steps))]),
+        dict(
+            default_hooks=dict(pseudo_labels=dict(HOOK, extract=dict(pipeline=steps)))
+        ),
         dict(test_pipeline=steps),
     ):
         cfg = Config(dict(model=tiny_cfg().model, **extra))

@@ -4,11 +4,11 @@ import argparse
 import numpy as np
 import pytest
 
+from mmreid_gcl.apis.images import Thumbnails
 from mmreid_gcl.cli.command_line import (
     DONE,
     REFUSED,
     SKIPPED,
-    Thumbnails,
     add_config_options,
     checkpoint_argument,
     exit_code,

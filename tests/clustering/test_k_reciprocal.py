@@ -207,8 +207,8 @@ def test_k_out_of_range(name, value):
         (np.ones(5, np.float32), ValueError),
         (np.ones((0, 5), np.float32), ValueError),
         (np.ones((5, 0), np.float32), ValueError),
-        (np.ones((5, 5), int), TypeError),
-        ([[1.0, 2.0]], TypeError),
+        (np.full((5, 5), 'a'), TypeError),
+        (np.ones((5, 5), complex), TypeError),
     ],
 )
 def test_wrong_shape_or_type(bad, error):

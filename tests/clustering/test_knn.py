@@ -229,6 +229,18 @@ def test_bad_arguments():
         knn_search(gaussian(4, 3) * np.float32(1e25), 3)
 
 
+def test_integers_are_features_and_what_is_no_number_is_not():
+    x = np.random.default_rng(0).integers(-9, 10, (30, 4))
+    expected = reference.sorted_neighbours(x.astype(np.float32))[1]
+    for features in (x, torch.from_numpy(x), x.tolist()):
+        np.testing.assert_array_equal(knn_search(features, 30)[1], expected)
+    for features in (x.astype(complex), torch.from_numpy(x.astype(complex))):
+        with pytest.raises(TypeError, match='features must be'):
+            knn_search(features, 3)
+    with pytest.raises(ValueError, match=r'features must have the shape.*\(30,\)'):
+        knn_search(x[:, 0], 3)
+
+
 def test_zero_rows_are_fine_for_a_plain_search():
     x = gaussian(10, 3)
     x[4] = 0

@@ -19,7 +19,6 @@ from mmreid_gcl.datasets.synthetic import (
     Difficulty,
     Layout,
     World,
-    contact_sheet,
     finished_manifest,
     plan_tracklets,
     sample_camera,
@@ -30,7 +29,8 @@ from mmreid_gcl.datasets.synthetic.appearance import PATTERNS, Cloth
 from mmreid_gcl.datasets.synthetic.body import project, walking_joints
 from mmreid_gcl.datasets.synthetic.figure import draw_person
 from mmreid_gcl.datasets.synthetic.textures import pattern_mask
-from tools.data.make_synthetic import difficulty_of, main
+from mmreid_gcl.visualization import figure_to_image
+from tools.data.make_synthetic import contact_sheet, difficulty_of, main
 
 TINY = Layout(
     num_train_ids=4,
@@ -401,9 +401,9 @@ def test_unknown_pattern_is_named():
 
 
 def test_contact_sheet(root, tmp_path):
-    sheet = contact_sheet(root, identities=3)
+    sheet = figure_to_image(contact_sheet(root, identities=3))
     assert sheet.dtype == np.uint8
-    assert sheet.shape[0] > 3 * 96  # images of 48 rows are doubled
+    assert sheet.shape[0] > 3 * 96
     assert sheet.shape[1] > 3 * 2 * 48
     with pytest.raises(FileNotFoundError, match='no training images'):
         contact_sheet(tmp_path)

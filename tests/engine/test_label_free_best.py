@@ -122,14 +122,15 @@ class Recorder(Hook):
 
     def before_train_epoch(self, runner):
         (hook,) = (hook for hook in runner.hooks if isinstance(hook, PseudoLabelHook))
-        self.seen.append((hook.labels, hook.signals, hook.clusterer.distances_))
+        self.seen.append(
+            (hook.labels, hook.signals, hook.labeller.clusterer.distances_)
+        )
 
 
 def test_signals_are_of_the_labels_in_use(images, tmp_path):
     config = config_of(images, tmp_path)
-    config.default_hooks.pseudo_labels.compare_unrefined = (
-        False  # then the graph is the labels'
-    )
+    # then the graph is the labels'
+    config.default_hooks.pseudo_labels.compare_unrefined = False
     runner, recorder = build(config), Recorder()
     runner.register_hook(recorder, priority='LOWEST')
     runner.train()
@@ -148,8 +149,8 @@ def test_signals_of_labels_that_are_kept(images, tmp_path, monkeypatch):
     config.default_hooks.pseudo_labels.compare_unrefined = False
     dbscan = DBSCANClusterer.__call__
 
-    def nothing(self, features):
-        labels = dbscan(self, features)
+    def nothing(self, features, records):
+        labels = dbscan(self, features, records)
         return labels if runner.epoch != 1 else np.full_like(labels, -1)
 
     monkeypatch.setattr(DBSCANClusterer, '__call__', nothing)

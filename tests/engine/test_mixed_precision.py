@@ -42,7 +42,7 @@ def losses(device, dtype):
     for head in model.memory_heads:
         inner = head.loss
 
-        def keep(features, labels, inner=inner):
+        def keep(features, labels, images, inner=inner):
             queries.append(F.normalize(features.detach().float()))
             return inner(features, labels)
 

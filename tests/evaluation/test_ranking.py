@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mmreid_gcl.evaluation import evaluate_ranking, rank_from_similarity
 from mmreid_gcl.evaluation.counting import _count_by_torch, match_ranks
-from mmreid_gcl.evaluation.ground_truth import GalleryIndex
+from mmreid_gcl.evaluation.ground_truth import IdentityIndex
 
 from .reference import (
     exact_units,
@@ -217,7 +217,7 @@ def test_property_of_the_kernels(seed, levels, queries, gallery, dtype):
         rng, queries, gallery, pids=3, cams=3, junk=0
     )
     similarity = rng.integers(0, levels, (queries, gallery)).astype(dtype)
-    index = GalleryIndex(gallery_pids, gallery_camids)
+    index = IdentityIndex(gallery_pids, gallery_camids)
     bounds = index.bounds(query_pids, query_camids)
     by_numba = match_ranks(similarity, index.order, bounds)
     by_torch = _count_by_torch(torch.from_numpy(similarity), index.order, bounds)

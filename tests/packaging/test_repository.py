@@ -99,11 +99,13 @@ ROOMS = {
     'evaluation': {'clustering'},
     'engine': {'datasets', 'models', 'clustering', 'evaluation'},
     'visualization': set(),
-    'experiments': {'visualization'},
+    'config': {'datasets', 'models', 'clustering', 'engine'},
+    'experiments': {'config', 'visualization'},
     'apis': {
         *('datasets', 'models', 'clustering', 'evaluation', 'engine'),
-        'visualization',
+        *('config', 'visualization'),
     },
+    'cli': {'config', 'apis'},
 }
 
 

@@ -27,6 +27,7 @@ def write_small_config(path):
         'default_hooks = dict(pseudo_labels=dict(refine_begin=0,\n'
         '    clusterer=dict(eps=0.7, min_samples=2, k1=8, k2=3),\n'
         '    graphs=dict(_delete_=True, type="OrderedGraphs", order="camera_time",\n'
-        '    size=8), extract=dict(batch_size=16, num_workers=0)))\n'
+        '    size=8), extract=dict(batch_size=16, num_workers=0)),\n'
+        '    label_free_best=None)\n'
     )
     return path

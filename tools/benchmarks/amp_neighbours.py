@@ -23,7 +23,7 @@ from torch import nn
 
 from mmreid_gcl.apis import load_config, load_model
 from mmreid_gcl.clustering import adjusted_rand_index, knn_search
-from mmreid_gcl.config.parts import find_pseudo_label_hook, find_test_pipeline
+from mmreid_gcl.config_parts import find_pseudo_label_hook, find_test_pipeline
 from mmreid_gcl.engine import extract_features
 from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import DATASETS, TASK_UTILS

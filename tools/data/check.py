@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +24,7 @@ from mmreid_gcl.apis import load_config
 from mmreid_gcl.datasets import UNKNOWN, ReIDDataset
 from mmreid_gcl.datasets.inspection import ImageReport, inspect_image
 from mmreid_gcl.datasets.person_folder import NoImagesError
+from mmreid_gcl.parallel import num_threads
 from mmreid_gcl.registry import DATASETS
 
 PARTS = ('train', 'query', 'gallery')
@@ -74,7 +74,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('data_root', nargs='?', help='folder of the data set')
     parser.add_argument('--out', help='CSV file to write, one line an image')
-    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='threads')
+    parser.add_argument('--workers', type=int, default=num_threads(), help='threads')
     parser.add_argument(
         '--min-size',
         nargs=2,

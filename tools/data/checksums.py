@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from mmreid_gcl.datasets.checksums import (
     write_checksums,
 )
 from mmreid_gcl.datasets.image_folder import require_folder
+from mmreid_gcl.parallel import num_threads
 
 #: How many names of each kind are shown.
 SHOWN = 10
@@ -38,7 +38,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('action', choices=['write', 'check'])
     parser.add_argument('folder', help='folder of the data set')
     parser.add_argument('--sums', help=f'file of checksums; default: FOLDER/{SUMS}')
-    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='threads')
+    parser.add_argument('--workers', type=int, default=num_threads(), help='threads')
     return parser.parse_args(argv)
 
 

@@ -7,19 +7,21 @@ Example: ``python tools/data/make_synthetic.py data/synthetic --preview sheet.pn
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 import time
+from collections import defaultdict
 from dataclasses import fields, replace
 from pathlib import Path
 
-import cv2
+import numpy as np
+from matplotlib.figure import Figure
 
-from mmreid_gcl.datasets.synthetic import (
-    Difficulty,
-    Layout,
-    contact_sheet,
-    write_synthetic,
-)
+from mmreid_gcl.apis.images import read_image
+from mmreid_gcl.datasets.synthetic import Difficulty, Layout, write_synthetic
+from mmreid_gcl.visualization import save_figure
+from mmreid_gcl.visualization.canvas import check_figure_path
+from mmreid_gcl.visualization.sheet import Cell, thumbnail_rows
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -119,11 +121,54 @@ def difficulty_of(factor: float, settings: list[str]) -> Difficulty:
     return replace(Difficulty().scaled(factor), **values)
 
 
+def contact_sheet(
+    root: Path, identities: int = 10, per_camera: int = 2, seed: int = 0
+) -> Figure:
+    """Several people of the training set as all cameras see them.
+
+    Args:
+        root (Path): A data set in Market-1501's layout.
+        identities (int): Rows. Defaults to 10.
+        per_camera (int): Images of a person and camera. Defaults to 2.
+        seed (int): Which people. Defaults to 0.
+
+    Returns:
+        Figure: A row a person, a column a camera.
+
+    Raises:
+        FileNotFoundError: If there is no training image.
+    """
+    folder = root / 'bounding_box_train'
+    shots: dict = defaultdict(lambda: defaultdict(list))
+    for path in sorted(folder.glob('[0-9]*_c*s*.jpg')):
+        pid, place = path.name.split('_')[:2]
+        shots[pid][int(place[1:].partition('s')[0])].append(path)
+    if not shots:
+        raise FileNotFoundError(f'There are no training images in {folder}.')
+    cameras = sorted({camera for seen in shots.values() for camera in seen})
+    people = random.Random(seed).sample(sorted(shots), min(identities, len(shots)))
+    nothing = np.full((2, 1, 3), 255, np.uint8)
+    rows = []
+    for person in people:
+        row = []
+        for camera in cameras:
+            paths = shots[person][camera]
+            chosen = paths[:: max(1, len(paths) // per_camera)][:per_camera]
+            images = [read_image(path)[..., ::-1] for path in chosen]
+            row.append(Cell(np.hstack(images) if images else nothing))
+        rows.append(row)
+    heads = [f'camera {camera}' for camera in cameras]
+    words = [f'person {person}' for person in people]
+    return thumbnail_rows(rows, 1.28, heads=heads, words=words)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Render; 0 when the set is there, 2 with a message when it cannot be."""
     args = parse_args(argv)
     begin = time.perf_counter()
     try:
+        if args.preview is not None:
+            check_figure_path(args.preview)
         layout = Layout(
             num_train_ids=args.num_train_ids,
             num_test_ids=args.num_test_ids,
@@ -160,7 +205,7 @@ def main(argv: list[str] | None = None) -> int:
         people = counts['identities'][folder]
         print(f'  {folder}: {number} images, {people} identities')
     if args.preview is not None:
-        cv2.imwrite(str(args.preview), contact_sheet(args.out))
+        save_figure(contact_sheet(args.out), args.preview, dpi=100)
         print(f'  contact sheet: {args.preview}')
     return 0
 

@@ -5,10 +5,9 @@ from .attention import attention_figure
 from .clusters import cluster_figure
 from .embedding import embedding_figure
 from .ranking import ranking_figure
-from .source import DatasetImages, ModelSource
+from .source import ModelSource
 
 __all__ = [
-    'DatasetImages',
     'ModelSource',
     'attention_figure',
     'cluster_figure',

@@ -11,7 +11,7 @@ from mmreid_gcl.clustering import OrderedGraphs
 from mmreid_gcl.eval_mode import evaluating
 from mmreid_gcl.visualization import attention_map
 
-from .source import DatasetImages, ModelSource
+from .source import ModelSource, images_of
 
 
 def attention_figure(
@@ -61,7 +61,7 @@ def attention_figure(
     with torch.inference_mode(), evaluating(neck):
         x = source.embed(data, nodes).to(device)
         attention = neck.attention(x[None])[0].float().cpu().numpy()
-    images = DatasetImages(data)
+    images = images_of(data)
     order = getattr(source.labeller.graphs, 'order', 'NeighbourGraphs')
     return attention_map(
         attention,

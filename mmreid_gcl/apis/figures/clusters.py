@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from mmreid_gcl.visualization import cluster_sheet
 
 from ..loading import load_checkpoint_file
-from .source import DatasetImages, ModelSource
+from .source import ModelSource, images_of
 
 
 def cluster_figure(
@@ -44,7 +44,7 @@ def cluster_figure(
         words = 'clustered with its weights'
     pids = data.column('pid')
     return cluster_sheet(
-        DatasetImages(data),
+        images_of(data),
         labels,
         pids if (pids >= 0).any() else None,
         data.column('camid'),

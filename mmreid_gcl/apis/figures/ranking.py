@@ -8,10 +8,10 @@ from itertools import islice
 import numpy as np
 from matplotlib.figure import Figure
 
+from mmreid_gcl.evaluation.ranking import top_gallery
 from mmreid_gcl.visualization import ranking_sheet
-from mmreid_gcl.visualization.top_gallery import top_gallery
 
-from .source import DatasetImages, ModelSource
+from .source import ModelSource, images_of
 
 PICKS = ('random', 'worst', 'best')
 
@@ -70,7 +70,7 @@ def ranking_figure(
             f'None of the {len(queries)} query images has a match among the '
             f'{len(gallery)} gallery images of another camera: nothing to show.'
         )
-    images = DatasetImages(data)
+    images = images_of(data)
     which = {'random': f'random queries (seed {seed})'}.get(pick, f'{pick} queries')
     return ranking_sheet(
         [images[query] for query, _ in found],

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import numpy as np
+from matplotlib.figure import Figure
 from mmengine.config import Config
 
-from mmreid_gcl.config.parts import find_pseudo_label_hook
+from mmreid_gcl.config_parts import find_pseudo_label_hook
 from mmreid_gcl.visualization import read_scalars, training_curves
 from mmreid_gcl.visualization.html_report import HtmlReport
 from mmreid_gcl.visualization.scalars import Scalars
@@ -22,17 +23,17 @@ from .ranking import ranking_figure
 from .source import ModelSource
 
 _METRICS = ('mAP', 'mINP', 'R1', 'R5', 'R10')
-_LABELS = (
-    'clusters',
-    'outliers',
-    'stability',
-    'ari',
-    'unrefined_ari',
-    'nmi',
-    'unrefined_nmi',
-    'precision',
-    'recall',
-)
+_LABELS = {
+    'clusters': 'clusters',
+    'outliers': 'outliers',
+    'stability': 'stability',
+    'ari': 'ARI',
+    'unrefined_ari': 'unrefined ARI',
+    'nmi': 'NMI',
+    'unrefined_nmi': 'unrefined NMI',
+    'precision': 'precision',
+    'recall': 'recall',
+}
 _SHEETS: tuple[tuple[str, Callable, str], ...] = (
     (
         'Retrieval',
@@ -61,12 +62,6 @@ _SHEETS: tuple[tuple[str, Callable, str], ...] = (
 
 def find_config(work_dir: Path) -> Path:
     """The config that a run keeps in its work dir, the newest of several.
-
-    Args:
-        work_dir (Path): Of a run.
-
-    Returns:
-        Path: The file.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -104,35 +99,51 @@ def run_report(
     scalars = read_scalars(work_dir)
     name = _name(work_dir)
     report = HtmlReport(f'Run {name}')
+    missing: list[str] = []
+
+    def show(section: str, make: Callable[[], Figure], words: str) -> None:
+        report.section(section)
+        try:
+            report.figure(make(), words, dpi=125)
+        except (FileNotFoundError, ValueError, RuntimeError) as error:
+            missing.append(f'{section}: {error}')
+            report.paragraph(f'This cannot be shown: {error}', notice=True)
+
     _summary(report, work_dir, cfg, scalars)
     _results(report, work_dir, scalars)
-    missing = []
-    report.section('Curves')
-    try:
-        figure = training_curves(
-            {name: scalars.series}, {name: scalars.iters_per_epoch}
-        )
-        report.figure(figure, 'The run over its epochs.')
-    except ValueError as error:
-        missing.append(f'Curves: {error}')
-        report.paragraph(str(error), notice=True)
+    curves = partial(
+        training_curves, {name: scalars.series}, {name: scalars.iters_per_epoch}
+    )
+    show('Curves', curves, 'The run over its epochs.')
     _labels(report, scalars)
-    missing += _sheets(report, source, without)
+    model = None
+    if source is not None:
+        try:
+            model = source()
+        except (FileNotFoundError, ValueError, RuntimeError) as error:
+            without = str(error)
+    if model is None:
+        missing.append(f'Sheets: {without}')
+        report.section('Sheets')
+        report.paragraph(f'There are no sheets of images: {without}', notice=True)
+    else:
+        for section, make, words in _SHEETS:
+            show(section, partial(make, model), words)
     report.section('Config')
     report.code(cfg.pretty_text, 'All settings')
     return report.render(), missing
 
 
-def leak_of(cfg: Mapping) -> str | None:
+def leak_of(cfg: Config) -> str | None:
     """A notice where the config builds graphs by file name; else None."""
     graphs = find_pseudo_label_hook(cfg).get('graphs') or {}
     if graphs.get('order') != 'filename':
         return None
     return (
-        'The graphs of cluster refinement follow the file names '
-        "(order='filename', as in the paper). Where a name begins with the "
-        'identity, as in Market-1501, DukeMTMC-reID and MSMT17, this leaks '
-        'labels into the clustering: these results are not unsupervised.'
+        "The graphs of cluster refinement follow the file names (order='filename', as "
+        'in the paper). Where a name begins with the identity, as in Market-1501, '
+        'DukeMTMC-reID and MSMT17, this leaks labels into the clustering: these '
+        'results are not unsupervised.'
     )
 
 
@@ -178,15 +189,12 @@ def _results(report: HtmlReport, work_dir: Path, scalars: Scalars) -> None:
         report.paragraph('The run has not been evaluated while training.')
     tests = _tests(work_dir)
     if tests:
-        report.table(
-            ('start', *_METRICS),
-            [(start, *(values.get(n) for n in _METRICS)) for start, values in tests],
-            'Separate tests in this work dir (tools/test.py), in percent',
-        )
+        words = 'Separate tests in this work dir (tools/test.py), in percent'
+        report.table(('start', *_METRICS), tests, words)
 
 
-def _tests(work_dir: Path) -> list[tuple[str, dict[str, float | None]]]:
-    """Metrics that runs of the test have left, by their start."""
+def _tests(work_dir: Path) -> list[list]:
+    """Start and metrics of the runs of the test."""
     found = []
     for path in sorted(work_dir.glob('*/*.json')):
         if path.stem != path.parent.name:
@@ -196,8 +204,7 @@ def _tests(work_dir: Path) -> list[tuple[str, dict[str, float | None]]]:
         except ValueError:  # several lines: a log, not a test
             continue
         if isinstance(values, dict) and 'reid/mAP' in values:
-            mine = {n: values.get(f'reid/{n}') for n in _METRICS}
-            found.append((path.stem, mine))
+            found.append([path.stem, *(values.get(f'reid/{n}') for n in _METRICS)])
     return found
 
 
@@ -207,64 +214,31 @@ def _labels(report: HtmlReport, scalars: Scalars) -> None:
     if not rows:
         return
     report.section('Pseudo-labels')
-    whole = {n for n in names if n in ('clusters', 'outliers')}
-    rows = [
-        (
-            row[0],
-            *(
-                int(v) if v is not None and n in whole else v
-                for n, v in zip(names, row[1:])
-            ),
-        )
-        for row in rows
-    ]
-    words = [
-        n.replace('_', ' ').replace('ari', 'ARI').replace('nmi', 'NMI') for n in names
-    ]
     report.paragraph(
         'Stability is the ARI with the epoch before. ARI, NMI, precision and recall '
         'compare with the identities, which only this report uses; unrefined is before '
         'GCL.'
     )
+    header = ['epoch', *(_LABELS[n] for n in names)]
     ends = rows if len(rows) <= 6 else [rows[0], rows[-1]]
-    report.table(('epoch', *words), ends, digits=3)
+    report.table(header, ends, digits=3)
     if ends is not rows:
-        report.table(('epoch', *words), rows, 'All epochs', folded=True, digits=3)
+        report.table(header, rows, 'All epochs', folded=True, digits=3)
 
 
-def _sheets(
-    report: HtmlReport, source: Callable[[], ModelSource] | None, without: str
-) -> list[str]:
-    problem, model = without, None
-    if source is not None:
-        try:
-            model = source()
-        except (FileNotFoundError, ValueError, RuntimeError) as error:
-            problem = str(error)
-    if model is None:
-        report.section('Sheets')
-        report.paragraph(f'There are no sheets of images: {problem}', notice=True)
-        return [f'Sheets: {problem}']
-    missing = []
-    for name, make, words in _SHEETS:
-        report.section(name)
-        try:
-            report.figure(make(model), words, dpi=125)
-        except (FileNotFoundError, ValueError, RuntimeError) as error:
-            missing.append(f'{name}: {error}')
-            report.paragraph(f'This cannot be shown: {error}', notice=True)
-    return missing
-
-
-def _by_epoch(scalars: Scalars, names: list[str]) -> list[tuple]:
-    """(epoch, a value or None for each name), by epoch."""
-    tables = [dict(zip(*map(np.ndarray.tolist, scalars.series[n]))) for n in names]
-    steps = sorted({step for table in tables for step in table})
-    return [(int(s), *(table.get(s) for table in tables)) for s in steps]
+def _by_epoch(scalars: Scalars, names: list[str]) -> list[list]:
+    """[epoch, a value or None for each name], by epoch; counts are whole numbers."""
+    tables = []
+    for name in names:
+        steps, values = scalars.series[name]
+        counts = name in ('pseudo_labels/clusters', 'pseudo_labels/outliers')
+        tables.append(
+            dict(zip(steps, values.astype(int if counts else float).tolist()))
+        )
+    epochs = sorted({step for table in tables for step in table})
+    return [[int(e), *(table.get(e) for table in tables)] for e in epochs]
 
 
 def _last(scalars: Scalars, name: str) -> tuple[float, float] | None:
-    if name not in scalars.series:
-        return None
-    steps, values = scalars.series[name]
-    return float(steps[-1]), float(values[-1])
+    steps, values = scalars.series.get(name, ((), ()))
+    return (float(steps[-1]), float(values[-1])) if len(steps) else None

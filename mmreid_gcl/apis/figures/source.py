@@ -15,32 +15,18 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
 from mmreid_gcl.clustering import Labeller, labeller_of
-from mmreid_gcl.config.parts import find_pseudo_label_hook, find_test_pipeline
+from mmreid_gcl.config_parts import find_pseudo_label_hook, find_test_pipeline
 from mmreid_gcl.datasets.reid_dataset import image_records
 from mmreid_gcl.engine import extract_features
 from mmreid_gcl.registry import DATASETS
 
-from ..images import read_image
+from ..images import Thumbnails
 from ..loading import load_model, trained_epochs
 
 
-class DatasetImages(Sequence):
-    """The images of a data set as arrays, read when they are asked for.
-
-    Args:
-        dataset (Dataset): A :class:`~mmreid_gcl.datasets.ReIDDataset`.
-    """
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.paths = dataset.column('img_path').tolist()
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    # no slices
-    def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
-        """An image, (H, W, 3) uint8, red green blue."""
-        return np.ascontiguousarray(read_image(self.paths[index])[..., ::-1])
+def images_of(dataset: Dataset) -> Thumbnails:
+    """The images of a :class:`~mmreid_gcl.datasets.ReIDDataset`, read when needed."""
+    return Thumbnails(dataset.column('img_path').tolist())
 
 
 class ModelSource:

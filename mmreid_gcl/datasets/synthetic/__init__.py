@@ -10,7 +10,6 @@ own (``camera``); ``render`` puts this together and ``writer`` does it for all.
 from .appearance import Person, sample_person
 from .camera import Camera, Difficulty, sample_camera
 from .plan import Layout, Tracklet, plan_tracklets
-from .preview import contact_sheet
 from .render import World
 from .writer import MANIFEST, VERSION, finished_manifest, write_synthetic
 
@@ -23,7 +22,6 @@ __all__ = [
     'Person',
     'Tracklet',
     'World',
-    'contact_sheet',
     'finished_manifest',
     'plan_tracklets',
     'sample_camera',

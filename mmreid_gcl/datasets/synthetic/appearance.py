@@ -49,24 +49,20 @@ PATTERNS = (
     ('diagonal', 3),
     ('patches', 4),
 )
+BAGS = (('none', 8), ('backpack', 5), ('shoulder', 4), ('hand', 3), ('trolley', 1))
+HAIR_STYLES = (('short', 9), ('bob', 4), ('long', 5), ('tail', 3), ('bald', 1))
+HATS = (('none', 15), ('cap', 3), ('beanie', 2), ('hood', 2))
 LEG_PATTERNS = (('plain', 12), ('stripes', 1), ('checks', 2), ('patches', 1))
 
 
 @dataclass(frozen=True)
 class Cloth:
-    """A fabric: two colours (blue, green, red; 0..255) and a pattern.
+    """A fabric: two colours (blue, green, red; 0..255) and a pattern."""
 
-    Args:
-        colour (Colour): Main colour.
-        second (Colour): Colour of the pattern.
-        pattern (str): One of :data:`PATTERNS`.
-        scale (float): Size of the pattern; 1 is usual.
-    """
-
-    colour: Colour
-    second: Colour
-    pattern: str = 'plain'
-    scale: float = 1.0
+    colour: Colour  #: Main colour
+    second: Colour  #: Colour of the pattern
+    pattern: str = 'plain'  #: One of :data:`PATTERNS`
+    scale: float = 1.0  #: Size of the pattern; 1 is usual
 
 
 @dataclass(frozen=True)
@@ -74,64 +70,35 @@ class Person:
     """Everything that stays with a person from camera to camera.
 
     Lengths are fractions of the body's height, colours blue, green, red.
-
-    Args:
-        key (int): Seeds what is irregular about the clothes.
-        girth (float): Width relative to the usual one.
-        shoulders (float): Shoulder width relative to the usual one.
-        legs (float): Length of the legs relative to the usual one.
-        skin (Colour): Skin.
-        hair (Colour): Hair.
-        hair_style (str): 'short', 'bob', 'long', 'tail' or 'bald'.
-        hat (str): 'none', 'cap', 'beanie' or 'hood'.
-        hat_colour (Colour): Colour of the hat.
-        top (Cloth): Upper garment.
-        sleeve (float): Share of the arm under cloth, 0..1.
-        sleeve_cloth (Cloth): What the sleeves are made of.
-        hem (float): Height of the upper garment's lower end.
-        open_front (Colour | None): Shirt seen in an open jacket.
-        logo (str): 'none', 'disc', 'square' or 'bars' on the chest.
-        back_print (bool): A print on the back.
-        print_colour (Colour): Colour of logo and print.
-        bottom (str): 'trousers', 'shorts' or 'skirt'.
-        bottom_cloth (Cloth): Lower garment.
-        skirt_hem (float): Height of the skirt's lower end.
-        side_stripe (Colour | None): Stripe along the trousers.
-        shoes (Colour): Shoes.
-        bag (str): 'none', 'backpack', 'shoulder', 'hand' or 'trolley'.
-        bag_colour (Colour): Bag.
-        bag_side (int): +1 for the person's left, -1 for the right.
-        scarf (Colour | None): Scarf.
-        stride (float): Swing of the legs while walking, radians.
     """
 
-    key: int
-    girth: float
-    shoulders: float
-    legs: float
+    key: int  #: Seeds what is irregular about the clothes
+    girth: float  #: Width relative to the usual one
+    shoulders: float  #: Shoulder width relative to the usual one
+    legs: float  #: Length of the legs relative to the usual one
     skin: Colour
     hair: Colour
-    hair_style: str
-    hat: str
+    hair_style: str  #: 'short', 'bob', 'long', 'tail' or 'bald'
+    hat: str  #: 'none', 'cap', 'beanie' or 'hood'
     hat_colour: Colour
-    top: Cloth
-    sleeve: float
-    sleeve_cloth: Cloth
-    hem: float
-    open_front: Colour | None
-    logo: str
-    back_print: bool
-    print_colour: Colour
-    bottom: str
-    bottom_cloth: Cloth
-    skirt_hem: float
-    side_stripe: Colour | None
+    top: Cloth  #: Upper garment
+    sleeve: float  #: Share of the arm under cloth, 0..1
+    sleeve_cloth: Cloth  #: What the sleeves are made of
+    hem: float  #: Height of the upper garment's lower end
+    open_front: Colour | None  #: Shirt seen in an open jacket
+    logo: str  #: 'none', 'disc', 'square' or 'bars' on the chest
+    back_print: bool  #: A print on the back
+    print_colour: Colour  #: Colour of logo and print
+    bottom: str  #: 'trousers', 'shorts' or 'skirt'
+    bottom_cloth: Cloth  #: Lower garment
+    skirt_hem: float  #: Height of the skirt's lower end
+    side_stripe: Colour | None  #: Stripe along the trousers
     shoes: Colour
-    bag: str
+    bag: str  #: 'none', 'backpack', 'shoulder', 'hand' or 'trolley'
     bag_colour: Colour
-    bag_side: int
+    bag_side: int  #: +1 for the person's left, -1 for the right
     scarf: Colour | None
-    stride: float
+    stride: float  #: Swing of the legs while walking, radians
 
 
 def _pick(rng: np.random.Generator, choices: tuple) -> Any:
@@ -188,10 +155,8 @@ def sample_person(seed: int, key: int) -> Person:
         legs=float(rng.uniform(0.94, 1.06)),
         skin=_bgr(rng, SKIN[rng.integers(len(SKIN))], 0.05),
         hair=_bgr(rng, HAIR[rng.integers(len(HAIR))], 0.1),
-        hair_style=_pick(
-            rng, (('short', 9), ('bob', 4), ('long', 5), ('tail', 3), ('bald', 1))
-        ),
-        hat=_pick(rng, (('none', 15), ('cap', 3), ('beanie', 2), ('hood', 2))),
+        hair_style=_pick(rng, HAIR_STYLES),
+        hat=_pick(rng, HATS),
         hat_colour=_clothes(rng),
         top=top,
         sleeve=float(rng.choice([0.0, 0.42, 1.0], p=[0.1, 0.35, 0.55])),
@@ -206,16 +171,7 @@ def sample_person(seed: int, key: int) -> Person:
         skirt_hem=float(rng.uniform(0.2, 0.34)),
         side_stripe=top.second if rng.random() < 0.12 else None,
         shoes=_clothes(rng),
-        bag=_pick(
-            rng,
-            (
-                ('none', 8),
-                ('backpack', 5),
-                ('shoulder', 4),
-                ('hand', 3),
-                ('trolley', 1),
-            ),
-        ),
+        bag=_pick(rng, BAGS),
         bag_colour=_clothes(rng, apart=top.colour),
         bag_side=int(rng.choice([-1, 1])),
         scarf=_clothes(rng, apart=top.colour) if rng.random() < 0.12 else None,

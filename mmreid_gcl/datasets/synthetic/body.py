@@ -17,15 +17,10 @@ JOINTS = 17
 
 
 def walking_joints(person: Person, phase: float) -> np.ndarray:
-    """Joints of a person at one moment of the walking cycle.
+    """Joints of a person at one moment of the walking cycle, ``phase`` in radians.
 
-    Args:
-        person (Person): Who walks.
-        phase (float): Position in the cycle, radians.
-
-    Returns:
-        np.ndarray: (17, 3): to the person's left, up, forward; in body
-        heights, the lower foot on the ground.
+    (17, 3): to the person's left, up, forward; in body heights, the lower foot on
+    the ground.
     """
     joints = np.zeros((JOINTS, 3))
     hip = 0.5 * person.legs
@@ -39,33 +34,22 @@ def walking_joints(person: Person, phase: float) -> np.ndarray:
         shin = thigh - 0.12 - 1.5 * swing * max(0.0, math.cos(cycle))
         knee_y, ankle_y = 0.235 * person.legs, 0.225 * person.legs
         joints[HIP + i] = (side * 0.052 * person.girth, hip, 0)
-        joints[KNEE + i] = joints[HIP + i] + (
-            0,
-            -knee_y * math.cos(thigh),
-            knee_y * math.sin(thigh),
-        )
-        joints[ANKLE + i] = joints[KNEE + i] + (
-            0,
-            -ankle_y * math.cos(shin),
-            ankle_y * math.sin(shin),
-        )
+        joints[KNEE + i] = joints[HIP + i] + _bone(knee_y, thigh)
+        joints[ANKLE + i] = joints[KNEE + i] + _bone(ankle_y, shin)
         joints[TOE + i] = joints[ANKLE + i] + (side * 0.012, -0.018, 0.085)
         arm = -0.9 * swing * math.sin(cycle)
         fore = arm + 0.2 + 0.35 * max(0.0, -math.sin(cycle))
         joints[SHOULDER + i] = (side * 0.108 * person.shoulders, 0.8, 0)
-        joints[ELBOW + i] = joints[SHOULDER + i] + (
-            side * 0.026,
-            -0.165 * math.cos(arm),
-            0.165 * math.sin(arm),
-        )
-        joints[WRIST + i] = joints[ELBOW + i] + (
-            side * 0.004,
-            -0.15 * math.cos(fore),
-            0.15 * math.sin(fore),
-        )
+        joints[ELBOW + i] = joints[SHOULDER + i] + _bone(0.165, arm, side * 0.026)
+        joints[WRIST + i] = joints[ELBOW + i] + _bone(0.15, fore, side * 0.004)
     lowest = joints[ANKLE : ANKLE + 2, 1].min()
     joints[:, 1] += 0.045 - lowest
     return joints
+
+
+def _bone(length: float, swing: float, out: float = 0.0) -> np.ndarray:
+    """From joint to joint: hanging down, swung forward."""
+    return np.array((out, -length * math.cos(swing), length * math.sin(swing)))
 
 
 def project(points: np.ndarray, yaw: float, pitch: float) -> np.ndarray:

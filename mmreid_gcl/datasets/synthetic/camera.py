@@ -18,44 +18,24 @@ class Difficulty:
 
     Every value is 0 where its nuisance is off; :meth:`scaled` turns all of
     them up or down together.
-
-    Args:
-        cast (float): Colour cast of a camera: standard deviation of the
-            logarithm of a channel's gain. Defaults to 0.03.
-        exposure (float): Brightness of a camera, likewise. Defaults to 0.05.
-        gamma (float): Gamma of a camera, likewise. Defaults to 0.05.
-        saturation (float): Largest loss of colour in a camera, 0..1.
-            Defaults to 0.15.
-        lighting (float): Light and shade within a camera, as exposure.
-            Defaults to 0.05.
-        clutter (float): Objects in the scenery, relative to the usual number.
-            Defaults to 1.
-        passers_by (float): Probability of another person behind. Defaults to
-            0.12.
-        occlusion (float): Probability that something gets in front in a
-            tracklet. Defaults to 0.12.
-        jitter (float): Standard deviation of the box's place and size, in
-            heights of the box. Defaults to 0.025.
-        viewpoint (float): Spread of the walking direction around the
-            camera's path, radians. Defaults to 0.45.
-        blur (float): Largest blur, in heights of the image (0.01 is 1.3
-            pixels of 128). Defaults to 0.005.
-        noise (float): Largest standard deviation of the sensor's noise, grey
-            levels. Defaults to 5.
     """
 
+    #: Colour cast of a camera: standard deviation of the logarithm of a channel's gain
     cast: float = 0.03
-    exposure: float = 0.05
-    gamma: float = 0.05
-    saturation: float = 0.15
-    lighting: float = 0.05
-    clutter: float = 1.0
-    passers_by: float = 0.12
-    occlusion: float = 0.12
+    exposure: float = 0.05  #: Brightness of a camera, likewise
+    gamma: float = 0.05  #: Gamma of a camera, likewise
+    saturation: float = 0.15  #: Largest loss of colour in a camera, 0..1
+    lighting: float = 0.05  #: Light and shade within a camera, as exposure
+    clutter: float = 1.0  #: Objects in the scenery, relative to the usual number
+    passers_by: float = 0.12  #: Probability of another person behind
+    occlusion: float = 0.12  #: Probability that something gets in front in a tracklet
+    #: Standard deviation of the box's place and size, in heights of the box
     jitter: float = 0.025
+    #: Spread of the walking direction around the camera's path, radians
     viewpoint: float = 0.45
+    #: Largest blur, in heights of the image (0.01 is 1.3 pixels of 128)
     blur: float = 0.005
-    noise: float = 5.0
+    noise: float = 5.0  #: Largest standard deviation of the sensor's noise, grey levels
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -73,14 +53,7 @@ class Difficulty:
                 )
 
     def scaled(self, factor: float) -> Difficulty:
-        """All nuisances times a factor; shares stop at 1.
-
-        Args:
-            factor (float): 0 takes everything away, 1 changes nothing.
-
-        Returns:
-            Difficulty: A new one.
-        """
+        """All nuisances times a factor, 0 takes them away; shares stop at 1."""
         values = {f.name: getattr(self, f.name) * factor for f in fields(self)}
         for name in ('saturation', 'passers_by', 'occlusion'):
             values[name] = min(1.0, values[name])
@@ -89,37 +62,22 @@ class Difficulty:
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera.
+    """One camera."""
 
-    Args:
-        number (int): From 1 on, as in the file names.
-        mix (np.ndarray): (3, 3) colour matrix: cast and loss of colour.
-        gamma (float): Exponent of the grey levels.
-        exposure (float): Gain.
-        path (float): Direction in which people walk here, radians, see
-            :func:`~.body.project`; half of them walk the other way.
-        pitch (float): How far it looks down, radians.
-        zoom (float): Height of a person in the box, relative to the usual.
-        detail (float): Resolution of its crops relative to the output, up to
-            1.
-        blur (float): Standard deviation of its blur, in image heights.
-        noise (float): Standard deviation of its noise, grey levels.
-        quality (int): JPEG quality.
-        light (float): Direction of the light, radians.
-    """
-
-    number: int
-    mix: np.ndarray
-    gamma: float
-    exposure: float
+    number: int  #: From 1 on, as in the file names
+    mix: np.ndarray  #: (3, 3) colour matrix: cast and loss of colour
+    gamma: float  #: Exponent of the grey levels
+    exposure: float  #: Gain
+    #: Direction in which people walk here, radians, see :func:`~.body.project`;
+    #: half of them walk the other way
     path: float
-    pitch: float
-    zoom: float
-    detail: float
-    blur: float
-    noise: float
-    quality: int
-    light: float
+    pitch: float  #: How far it looks down, radians
+    zoom: float  #: Height of a person in the box, relative to the usual
+    detail: float  #: Resolution of its crops relative to the output, up to 1
+    blur: float  #: Standard deviation of its blur, in image heights
+    noise: float  #: Standard deviation of its noise, grey levels
+    quality: int  #: JPEG quality
+    light: float  #: Direction of the light, radians
 
 
 def sample_camera(seed: int, number: int, difficulty: Difficulty) -> Camera:
@@ -156,14 +114,9 @@ def sample_camera(seed: int, number: int, difficulty: Difficulty) -> Camera:
 
 
 def tone_curve(camera: Camera, gain: float) -> np.ndarray:
-    """Grey levels to grey levels: exposure, gamma and a soft shoulder.
+    """Grey levels to grey levels, (256,) uint8: exposure, gamma, a soft shoulder.
 
-    Args:
-        camera (Camera): Which camera.
-        gain (float): Light where the person stands.
-
-    Returns:
-        np.ndarray: (256,) uint8.
+    ``gain`` is the light where the person stands.
     """
     level = np.arange(256) / 255.0
     level = (level * camera.exposure * gain) ** camera.gamma
@@ -179,26 +132,17 @@ def expose(
     blur: float,
     noise: np.ndarray,
 ) -> np.ndarray:
-    """What the camera makes of a view.
+    """What the camera makes of a view (h, w, 3) uint8 in true colours.
 
-    Args:
-        image (np.ndarray): (h, w, 3) uint8 view in true colours.
-        camera (Camera): Which camera.
-        gain (float): Light where the person stands.
-        blur (float): Standard deviation of the blur, pixels.
-        noise (np.ndarray): (h, w, 3) int16, added at the end.
-
-    Returns:
-        np.ndarray: (h, w, 3) uint8.
+    ``gain`` is the light where the person stands, ``blur`` a standard deviation in
+    pixels, ``noise`` (h, w, 3) int16 and added at the end.
     """
     image = cv2.transform(image, camera.mix)
     image = cv2.LUT(image, tone_curve(camera, gain))
     height, width = image.shape[:2]
     if camera.detail < 0.95:
-        size = (
-            max(4, round(width * camera.detail)),
-            max(8, round(height * camera.detail)),
-        )
+        wide, high = round(width * camera.detail), round(height * camera.detail)
+        size = (max(4, wide), max(8, high))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         image = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
     if blur > 0.25:

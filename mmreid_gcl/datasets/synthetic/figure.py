@@ -90,16 +90,10 @@ class _Drawing:
         self._arms()
         self._head()
         self._bag()
-        starts, ends, r0, r1, keys, paints, shades = zip(*self.limbs)
-        outlines = capsules(
-            np.array(starts),
-            np.array(ends),
-            1.15 * np.array(r0) * self.unit,
-            1.15 * np.array(r1) * self.unit,
-        )
-        for key, outline, start, paint, shade in zip(
-            keys, outlines, starts, paints, shades
-        ):
+        starts, ends, r0, r1, *looks = (list(column) for column in zip(*self.limbs))
+        radii = (1.15 * np.array(r) * self.unit for r in (r0, r1))
+        outlines = capsules(np.array(starts), np.array(ends), *radii)
+        for outline, start, key, paint, shade in zip(outlines, starts, *looks):
             self.parts.append((key, self._paint, (outline, start, paint, shade)))
         for _, paint, arguments in sorted(self.parts, key=lambda part: part[0]):
             paint(*arguments)
@@ -137,18 +131,10 @@ class _Drawing:
             lower = tile if person.bottom == 'trousers' else person.skin
             wide = 1.0 if person.bottom == 'trousers' else 0.8
             self._limb(ankle, toe, 0.026, 0.018, key, person.shoes, shade)
-            self._limb(
-                knee,
-                ankle,
-                0.04 * girth * wide,
-                0.029 * girth * wide,
-                key + 1e-5,
-                lower,
-                shade,
-            )
-            self._limb(
-                hip, knee, 0.056 * girth, 0.043 * girth, key + 2e-5, upper, shade
-            )
+            radii = (0.04 * girth * wide, 0.029 * girth * wide)
+            self._limb(knee, ankle, *radii, key + 1e-5, lower, shade)
+            radii = (0.056 * girth, 0.043 * girth)
+            self._limb(hip, knee, *radii, key + 2e-5, upper, shade)
             if person.side_stripe and person.bottom == 'trousers':
                 stripe = person.side_stripe
                 self._limb(hip, knee, 0.015, 0.015, key + 3e-5, stripe, shade)
@@ -160,22 +146,10 @@ class _Drawing:
         height = array[:, 0] + self.body[body.PELVIS, 1] - 0.5
         widths = np.hypot(array[:, 1] * self.cos, array[:, 2] * self.sin)
         rows = self.foot[1] - height * self.unit
-        self.parts.append(
-            (
-                key,
-                fill_tube,
-                (
-                    self.canvas,
-                    self.foot[0],
-                    rows,
-                    STRETCH * widths * self.unit,
-                    atlas,
-                    self.yaw,
-                    ROWS_PER_HEIGHT / self.unit,
-                    self.light,
-                ),
-            )
-        )
+        widths = STRETCH * widths * self.unit
+        fabric = (atlas, self.yaw, ROWS_PER_HEIGHT / self.unit, self.light)
+        arguments = (self.canvas, self.foot[0], rows, widths, *fabric)
+        self.parts.append((key, fill_tube, arguments))
 
     def _trunk(self) -> None:
         person = self.person
@@ -183,12 +157,10 @@ class _Drawing:
         top, bottom = self.fabrics[:2]
         waist = (0.6, 0.088 * g, 0.066 * g)
         hips = (0.5, 0.1 * g, 0.074 * g)
+        end = (0.455, 0.095 * g, 0.066 * g)
         if person.bottom == 'skirt':
-            hem = (person.skirt_hem, 0.135 * g, 0.115 * g)
-            self._tube(0.0, (waist, hips, hem), bottom)
-        else:
-            crotch = (0.455, 0.095 * g, 0.066 * g)
-            self._tube(0.0, (waist, hips, crotch), bottom)
+            end = (person.skirt_hem, 0.135 * g, 0.115 * g)
+        self._tube(0.0, (waist, hips, end), bottom)
         if person.hem < 0.45:
             hem = (person.hem, 0.12 * g, 0.095 * g)
         else:
@@ -245,10 +217,8 @@ class _Drawing:
             behind = 0.045 if cos < 0.2 else 0.003
             self._limb(points[0], points[1], width, 0.8 * width, behind, hair)
             if person.hair_style == 'bob' and cos >= 0.2:
-                for side in (-1, 1):
-                    points, _ = self._place(
-                        (side * 0.047, 0.94, 0), (side * 0.05, 0.87, 0)
-                    )
+                for i in (-1, 1):
+                    points, _ = self._place((i * 0.047, 0.94, 0), (i * 0.05, 0.87, 0))
                     self._limb(points[0], points[1], 0.014, 0.016, 0.042, hair)
         if person.hat != 'none':
             lift = np.array([-0.006 * sin, -0.036]) * unit
@@ -277,9 +247,8 @@ class _Drawing:
             self._limb(points[0], points[1], 0.6 * width, 0.6 * width, key + 1e-3, dark)
             if self.cos > -0.3:
                 for i in (-1, 1):
-                    points, _ = self._place(
-                        (i * 0.072, 0.83, 0.03), (i * 0.078, 0.65, 0.06)
-                    )
+                    ends = ((i * 0.072, 0.83, 0.03), (i * 0.078, 0.65, 0.06))
+                    points, _ = self._place(*ends)
                     self._limb(points[0], points[1], 0.012, 0.012, 0.02, colour)
         elif person.bag == 'shoulder':
             front = 0.065 if self.cos > 0 else -0.065

@@ -24,44 +24,23 @@ LAST_FRAME = 999_999
 class Layout:
     """How large the data set is.
 
-    Args:
-        num_train_ids (int): Identities in the training set. Defaults to 120.
-        num_test_ids (int): Identities in query and gallery. Defaults to 100.
-        num_cameras (int): Cameras. Defaults to 5.
-        visit_rate (float): Share of the cameras that a person passes; two at
-            least. Defaults to 0.8.
-        tracklets_per_camera (int): Times a person passes a camera. Defaults
-            to 1.
-        tracklet_length (int): Images of a tracklet; a quarter more or less.
-            Defaults to 6.
-        distractors (float): Share of tracklets with pid 0, relative to
-            those of the test identities. Defaults to 0.15.
-        junk (float): Likewise for pid -1. Defaults to 0.05.
-
     Raises:
         ValueError: If a number is out of range.
     """
 
-    num_train_ids: int = 120
-    num_test_ids: int = 100
-    num_cameras: int = 5
-    visit_rate: float = 0.8
-    tracklets_per_camera: int = 1
-    tracklet_length: int = 6
+    num_train_ids: int = 120  #: Identities in the training set
+    num_test_ids: int = 100  #: Identities in query and gallery
+    num_cameras: int = 5  #: Cameras
+    visit_rate: float = 0.8  #: Share of the cameras that a person passes; two at least
+    tracklets_per_camera: int = 1  #: Times a person passes a camera
+    tracklet_length: int = 6  #: Images of a tracklet; a quarter more or less
+    #: Share of tracklets with pid 0, relative to those of the test identities
     distractors: float = 0.15
-    junk: float = 0.05
+    junk: float = 0.05  #: Likewise for pid -1
 
     def __post_init__(self) -> None:
-        least = {
-            'num_train_ids': 1,
-            'num_test_ids': 1,
-            'num_cameras': 2,
-            'visit_rate': 0,
-            'tracklets_per_camera': 1,
-            'tracklet_length': 2,
-            'distractors': 0,
-            'junk': 0,
-        }
+        least = dict(num_train_ids=1, num_test_ids=1, num_cameras=2, visit_rate=0)
+        least |= dict(tracklets_per_camera=1, tracklet_length=2, distractors=0, junk=0)
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ValueError(
@@ -76,13 +55,9 @@ class Layout:
         return mean * self.tracklets_per_camera * self.tracklet_length
 
     def with_num_images(self, num_images: int) -> Layout:
-        """The layout with as many identities as make about ``num_images``.
+        """The layout with as many identities as make about ``num_images`` in all.
 
-        Args:
-            num_images (int): Images in all three folders.
-
-        Returns:
-            Layout: Training and test identities in their old proportion.
+        Training and test identities keep their proportion.
         """
         extra = 1 + self.distractors + self.junk
         share = self.num_train_ids / (self.num_train_ids + self.num_test_ids * extra)
@@ -94,37 +69,24 @@ class Layout:
 
 @dataclass(frozen=True)
 class Tracklet:
-    """One person passing one camera once.
+    """One person passing one camera once."""
 
-    Args:
-        key (int): Number of the tracklet, seeds its images.
-        pid (int): Identity; 0 is a distractor, -1 junk.
-        person (int): Whose appearance.
-        camera (int): From 1 on.
-        sequence (int): From 1 on.
-        frames (tuple[int, ...]): On the camera's clock, within the sequence.
-        box (int): Which box of the frame, from 1 on.
-        folders (tuple[str, ...]): Where each image goes.
-    """
-
-    key: int
-    pid: int
-    person: int
-    camera: int
-    sequence: int
-    frames: tuple[int, ...]
-    box: int
-    folders: tuple[str, ...]
+    key: int  #: Number of the tracklet, seeds its images
+    pid: int  #: Identity; 0 is a distractor, -1 junk
+    person: int  #: Whose appearance
+    camera: int  #: From 1 on
+    sequence: int  #: From 1 on
+    frames: tuple[int, ...]  #: On the camera's clock, within the sequence
+    box: int  #: Which box of the frame, from 1 on
+    folders: tuple[str, ...]  #: Where each image goes
 
     def names(self) -> Iterator[tuple[str, str]]:
         """Folder and file name of each image, as Market-1501 has them."""
         pid = f'{self.pid:04d}' if self.pid >= 0 else str(self.pid)
         for frame, folder in zip(self.frames, self.folders):
             box = 0 if folder == QUERY else self.box
-            yield (
-                folder,
-                f'{pid}_c{self.camera}s{self.sequence}_{frame:06d}_{box:02d}.jpg',
-            )
+            where = f'c{self.camera}s{self.sequence}'
+            yield folder, f'{pid}_{where}_{frame:06d}_{box:02d}.jpg'
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ _PASSERS_BY = 1 << 32
 _STEP = FRAME_STEP * 0.04 * 1.3 / 1.75
 _CYCLE = FRAME_STEP * 0.04 / 1.1 * 2 * math.pi
 _NOISE_MARGIN = 64
+_person = lru_cache(256)(sample_person)
 
 
 class World:
@@ -59,14 +61,7 @@ class World:
         return np.rint(rng.normal(0, camera.noise, shape)).astype(np.int16)
 
     def render(self, tracklet: Tracklet) -> list[np.ndarray]:
-        """All images of a tracklet.
-
-        Args:
-            tracklet (Tracklet): Who, where and how long.
-
-        Returns:
-            list[np.ndarray]: (height, width, 3) uint8, blue green red.
-        """
+        """All images of a tracklet: (height, width, 3) uint8, blue green red."""
         walk = _walk(self, tracklet)
         return [self._image(tracklet, walk, i) for i in range(len(tracklet.frames))]
 
@@ -83,16 +78,8 @@ class World:
             if not other.front:
                 self._other(canvas, camera, other, foot, unit, i)
         _shadow(canvas, foot, unit)
-        person = sample_person_cached(self.seed, tracklet.person)
-        draw_person(
-            canvas,
-            person,
-            unit,
-            foot,
-            walk.phase[i],
-            walk.yaw[i],
-            camera.pitch,
-            camera.light,
+        self._draw(
+            canvas, camera, tracklet.person, unit, foot, walk.phase[i], walk.yaw[i]
         )
         for other in walk.others:
             if other.front:
@@ -106,13 +93,8 @@ class World:
         )
         y, x = walk.noise_at[i]
         noise = self.noise[tracklet.camera - 1]
-        return expose(
-            image,
-            camera,
-            walk.gain[i],
-            walk.blur[i] * self.height,
-            noise[y : y + self.height, x : x + self.width],
-        )
+        noise = noise[y : y + self.height, x : x + self.width]
+        return expose(image, camera, walk.gain[i], walk.blur[i] * self.height, noise)
 
     def _background(self, camera, walk, i, rows, columns) -> np.ndarray:
         scene = self.scenes[camera - 1]
@@ -130,16 +112,13 @@ class World:
         x = foot[0] + (other.start + other.speed * i) * unit
         if not -0.3 * unit < x < canvas.shape[1] + 0.3 * unit:
             return
-        draw_person(
-            canvas,
-            sample_person_cached(self.seed, other.key),
-            unit * other.size,
-            (x, foot[1] + other.lower * unit),
-            i * _CYCLE + other.start,
-            other.yaw,
-            camera.pitch,
-            camera.light,
-        )
+        foot, phase = (x, foot[1] + other.lower * unit), i * _CYCLE + other.start
+        unit = unit * other.size
+        self._draw(canvas, camera, other.key, unit, foot, phase, other.yaw)
+
+    def _draw(self, canvas, camera, key, unit, foot, phase, yaw) -> None:
+        view = (camera.pitch, camera.light)
+        draw_person(canvas, _person(self.seed, key), unit, foot, phase, yaw, *view)
 
 
 @dataclass
@@ -171,19 +150,6 @@ class _Walk:
     noise_at: np.ndarray
     others: list
     occluder: tuple | None
-
-
-_people: dict = {}
-
-
-def sample_person_cached(seed: int, key: int):
-    """:func:`~.appearance.sample_person`, remembering the last few."""
-    person = _people.get((seed, key))
-    if person is None:
-        if len(_people) > 256:
-            _people.clear()
-        person = _people[seed, key] = sample_person(seed, key)
-    return person
 
 
 def _shadow(canvas: np.ndarray, foot: tuple, unit: float) -> None:

@@ -85,9 +85,8 @@ def _sign(image, rng, x, ground, unit) -> None:
     width, height = rng.uniform(0.15, 0.4) * unit, rng.uniform(0.15, 0.35) * unit
     top = ground - 0.95 * unit
     _box(image, x - width / 2, top, width, height, _colour(rng, 1))
-    _box(
-        image, x - width / 3, top + height / 3, width / 1.5, height / 6, _colour(rng, 1)
-    )
+    stripe = (x - width / 3, top + height / 3, width / 1.5, height / 6)
+    _box(image, *stripe, _colour(rng, 1))
 
 
 def _poster(image, rng, x, ground, unit) -> None:
@@ -95,14 +94,10 @@ def _poster(image, rng, x, ground, unit) -> None:
     top = ground - rng.uniform(0.75, 1.1) * unit
     _box(image, x, top, width, height, _colour(rng, 1))
     for _ in range(4):
-        _box(
-            image,
-            x + rng.uniform(0, 0.7) * width,
-            top + rng.uniform(0, 0.8) * height,
-            rng.uniform(0.1, 0.3) * width,
-            rng.uniform(0.05, 0.2) * height,
-            _colour(rng, 1),
-        )
+        left = x + rng.uniform(0, 0.7) * width
+        upper = top + rng.uniform(0, 0.8) * height
+        wide, high = rng.uniform(0.1, 0.3) * width, rng.uniform(0.05, 0.2) * height
+        _box(image, left, upper, wide, high, _colour(rng, 1))
 
 
 def _bench(image, rng, x, ground, unit) -> None:
@@ -172,16 +167,10 @@ def _ground(image, rng, horizon, unit) -> None:
 
 
 def paint_scene(seed: int, camera: int, unit: int, clutter: float) -> np.ndarray:
-    """Scenery of a camera.
+    """Scenery of a camera, (1.7 unit, 24 unit, 3) uint8, blue green red.
 
-    Args:
-        seed (int): Seed of the data set.
-        camera (int): Number of the camera.
-        unit (int): Pixels of one box height.
-        clutter (float): Objects, relative to the usual number; 0 for none.
-
-    Returns:
-        np.ndarray: (1.7 unit, 24 unit, 3) uint8, blue green red.
+    ``unit`` is a box height in pixels; ``clutter`` the objects relative to the
+    usual number, 0 for none.
     """
     rng = generator(seed, SCENE, camera)
     height, width = (int(side * unit) for side in SCENE_SIZE)
@@ -207,15 +196,10 @@ def paint_scene(seed: int, camera: int, unit: int, clutter: float) -> np.ndarray
 def draw_occluder(
     canvas: np.ndarray, kind: str, x: float, size: float, colour: tuple, seed: int
 ) -> None:
-    """Something between the camera and the person.
+    """Draw something between the camera and the person, one of :data:`OCCLUDERS`.
 
-    Args:
-        canvas (np.ndarray): (h, w, 3) uint8; drawn on.
-        kind (str): One of :data:`OCCLUDERS`.
-        x (float): Column of its middle, pixels.
-        size (float): 0.7 to 1.3; 1 is usual.
-        colour (tuple): Blue, green, red.
-        seed (int): Places what is irregular; the same in all frames.
+    Its middle is at column ``x``; ``size`` is 0.7 to 1.3, 1 is usual; ``seed``
+    places what is irregular, the same in all frames.
     """
     height, width = canvas.shape[:2]
     dark = tuple(0.7 * c for c in colour)

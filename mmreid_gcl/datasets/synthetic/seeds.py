@@ -10,15 +10,9 @@ PERSON, CAMERA, SCENE, PLAN, TRACKLET = range(5)
 
 
 def generator(*keys: int) -> np.random.Generator:
-    """A generator that depends on its keys alone.
+    """A generator that depends on its keys alone, such as ``(seed, PERSON, pid)``.
 
     Nothing is drawn from a shared stream, so an image does not depend on the
     number of workers nor on what was rendered before it.
-
-    Args:
-        *keys (int): Non-negative, for example ``(seed, PERSON, pid)``.
-
-    Returns:
-        np.random.Generator: Fresh generator.
     """
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(keys)))

@@ -25,39 +25,24 @@ def fill(canvas: np.ndarray, points: np.ndarray, colour: tuple | int) -> None:
 def capsules(
     start: np.ndarray, end: np.ndarray, r0: np.ndarray, r1: np.ndarray
 ) -> np.ndarray:
-    """Outlines of limbs: two half circles and what is between them.
+    """Outlines (n, 12, 2) of limbs: two half circles and what is between them.
 
-    Args:
-        start (np.ndarray): (n, 2) first centre.
-        end (np.ndarray): (n, 2) second centre.
-        r0 (np.ndarray): (n,) radius at the first.
-        r1 (np.ndarray): (n,) radius at the second.
-
-    Returns:
-        np.ndarray: (n, 12, 2) corners.
+    Of centres (n, 2) ``start`` and ``end`` with radii (n,) ``r0`` and ``r1``.
     """
     along = end - start
     angle = np.arctan2(along[:, 1], along[:, 0])[:, None] + _CAP
     ring = np.stack([np.cos(angle), np.sin(angle)], -1)
-    return np.concatenate(
-        [
-            start[:, None] + r0[:, None, None] * ring,
-            end[:, None] - r1[:, None, None] * ring,
-        ],
-        1,
-    )
+    first = start[:, None] + r0[:, None, None] * ring
+    second = end[:, None] - r1[:, None, None] * ring
+    return np.concatenate([first, second], 1)
 
 
 def fill_textured(
     canvas: np.ndarray, points: np.ndarray, tile: np.ndarray, origin: np.ndarray
 ) -> None:
-    """Fill a convex polygon with a flat image.
+    """Fill a convex polygon (n, 2) with a flat image whose corner is at ``origin``.
 
-    Args:
-        canvas (np.ndarray): Drawn on.
-        points (np.ndarray): (n, 2) corners.
-        tile (np.ndarray): The image; what lies outside it is not drawn.
-        origin (np.ndarray): (2,) where its corner lies on the canvas.
+    What lies outside the image is not drawn.
     """
     ox, oy = int(origin[0]), int(origin[1])
     low = points.min(0).astype(int)
@@ -89,12 +74,10 @@ def fill_tube(
         centre (float): Column of the axis.
         rows (np.ndarray): (k,) rows of the levels, from the top down.
         widths (np.ndarray): (k,) half widths there, in pixels.
-        atlas (np.ndarray): Fabric from
-            :func:`~mmreid_gcl.datasets.synthetic.textures.garment_atlas`.
+        atlas (np.ndarray): Of :func:`~.textures.garment_atlas`.
         yaw (float): Heading of the body, radians.
         texel (float): Rows of the atlas for a pixel.
-        light (float): Where the light comes from, radians from the camera to
-            the right.
+        light (float): Radians from the camera to the right.
     """
     height, width = canvas.shape[:2]
     widest = float(widths.max())

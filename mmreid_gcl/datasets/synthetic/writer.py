@@ -17,6 +17,8 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
+from mmreid_gcl.parallel import num_threads
+
 from .camera import Difficulty
 from .plan import FOLDERS, GALLERY, QUERY, TRAIN, Layout, Tracklet, plan_tracklets
 from .render import World
@@ -196,20 +198,13 @@ def write_synthetic(
             (str(partial), tracklets[i : i + _CHUNK])
             for i in range(0, len(tracklets), _CHUNK)
         ]
-        workers = min(workers or _num_cores(), len(tasks))
+        workers = min(workers or num_threads(), len(tasks))
         with tqdm(total=total, unit='image', disable=not progress) as bar:
             for written in _run(tasks, arguments, workers):
                 bar.update(written)
         manifest['counts'] = _counts(tracklets)
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
     return {**manifest, 'rendered': True}
-
-
-def _num_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _run(tasks: list, arguments: tuple, workers: int) -> Iterator[int]:

@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmreid_gcl.clustering import BaseClusterer, Labeller, PseudoLabels
-from mmreid_gcl.config.parts import find_test_pipeline
+from mmreid_gcl.config_parts import find_test_pipeline
 from mmreid_gcl.datasets.concat_dataset import require_reid_dataset
 from mmreid_gcl.datasets.fingerprint import images_fingerprint
 from mmreid_gcl.datasets.reid_dataset import image_records

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mmreid_gcl.evaluation import rank_from_similarity
-from mmreid_gcl.visualization.top_gallery import top_gallery
+from mmreid_gcl.evaluation.ranking import top_gallery
 
 
 def test_by_hand():
