@@ -3,7 +3,7 @@
 _base_ = '../gcl_synthetic.py'
 model = dict(
     head=[
-        dict(type='IdentityHead', in_channels=1280, num_classes=110),
+        dict(type='IdentityHead', in_channels=1280, num_classes=120),
         dict(type='TripletHead', margin=0.3),
     ],
     relation_neck=None,
