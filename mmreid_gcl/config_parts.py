@@ -48,15 +48,16 @@ def name_hooks(cfg: Config) -> None:
     """Move this package's hooks from ``custom_hooks`` to ``default_hooks`` by name.
 
     Configs of before hooks had names go on working. A hook in ``custom_hooks``
-    replaces the one of that name, as its writer meant. A hook that is None is left
-    out.
+    replaces the one of that name, as its writer meant. A hook that is None or empty
+    is left out.
 
     Args:
         cfg (Config): Changed in place.
     """
     named = cfg.get('default_hooks') or {}
-    for name in [n for n, h in named.items() if h is None and n in HOOK_NAMES.values()]:
-        del named[name]  # mmengine takes None for its own hooks alone
+    for name in set(HOOK_NAMES.values()) & named.keys():
+        if not type_name(named[name]):  # mmengine takes None for its own hooks alone
+            del named[name]
     listed = cfg.get('custom_hooks') or []
     moved = {HOOK_NAMES[type_name(h)]: h for h in listed if type_name(h) in HOOK_NAMES}
     if not moved:

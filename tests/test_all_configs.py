@@ -51,9 +51,10 @@ def test_config_builds(path, widths):
             TRANSFORMS.build(transform)
     assert METRICS.build(cfg.test_evaluator).prefix == 'reid'
     hooks = [HOOKS.build(hook) for hook in cfg.default_hooks.values()]
-    (hook,) = [hook for hook in hooks if hasattr(hook, 'labeller')]
-    labels = hook.labeller
-    assert any(isinstance(hook, MemoryHook) for hook in hooks)
+    labellers = [hook.labeller for hook in hooks if hasattr(hook, 'labeller')]
+    with_labels = sampler.get('labels') == 'pid'
+    assert len(labellers) == 1 - with_labels
+    assert any(isinstance(hook, MemoryHook) for hook in hooks) != with_labels
 
     cfg.model.backbone.pop('init_cfg', None)
     (resize,) = [t for t in cfg.test_pipeline if t['type'] == 'Resize']
@@ -61,12 +62,16 @@ def test_config_builds(path, widths):
     if key not in widths:
         widths[key] = width_of(MODELS.build(cfg.model.backbone), *resize['scale'])
     model = cfg.model
-    assert (labels.graphs is None) == (model.relation_neck is None)
     width = model.neck.in_channels
-    assert model.head.in_channels == width
     assert widths[key] == width
     MODELS.build(model.neck)
-    MODELS.build(model.head)
+    for head in model.head if with_labels else [model.head]:
+        assert MODELS.build(head) and head.get('in_channels', width) == width
+    if with_labels:
+        assert model.relation_neck is None and model.relation_head is None
+        return
+    (labels,) = labellers
+    assert (labels.graphs is None) == (model.relation_neck is None)
     if model.relation_neck is None:
         assert model.relation_head is None and not labels.refine
     else:

@@ -10,8 +10,9 @@ model = dict(
     relation_head=None)
 train_dataloader = dict(sampler=dict(labels='pid'))
 default_hooks = dict(
-    pseudo_labels=None,
-    memory=None,
+    # An empty hook is left out.
+    pseudo_labels=dict(_delete_=True),
+    memory=dict(_delete_=True),
     # The hook that clusters is not there; this one makes the ranks' running
     # statistics one.
     sync_buffers=dict(type='SyncBuffersHook'))

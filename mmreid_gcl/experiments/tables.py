@@ -81,7 +81,7 @@ _SWEEPS = {
 }
 #: What there is for each data set, in configs/baselines.
 _BASELINES = (
-    ('Cluster Contrast, average', 'cluster_contrast', tuple(DATASETS)),
+    ('Cluster Contrast', 'cluster_contrast', tuple(DATASETS)),
     ('Cluster Contrast, hardest', 'cluster_contrast_hardest', ('synthetic', 'market')),
     ('Cluster Contrast, Infomap', 'cluster_contrast_infomap', ('synthetic', 'market')),
     ('the method, GeM pooling', 'gcl_gem', ('synthetic', 'market')),
@@ -272,9 +272,8 @@ def _label_free(dataset: str) -> Table:
 def _methods(dataset: str) -> Table:
     four = {'model.head.topk': 4, 'model.relation_head.topk': 4}
     # the batches of the others; as published it has four times as many images
-    same = {
-        'train_dataloader.sampler.num_instances': 4 if dataset == 'synthetic' else 8
-    }
+    count = 4 if dataset == 'synthetic' else 8
+    same = {'train_dataloader.sampler.num_instances': count}
     rows = [
         Experiment(label, f'configs/baselines/{dataset}_{name}.py', options)
         for label, name, options in (
@@ -291,8 +290,8 @@ def _methods(dataset: str) -> Table:
         '',
         f'Methods on {DATASETS[dataset]}',
         rows,
-        note='One schedule, backbone and number of images a batch for all. Rows but the '
-        'first see no identity.',
+        note='One schedule, backbone and batch size for all. Rows but the first see no '
+        'identity.',
     )
 
 

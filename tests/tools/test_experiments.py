@@ -469,9 +469,22 @@ def test_baselines_of_each_data_set():
     def labels(dataset):
         return [row.label for row in named_table('baselines', dataset).rows]
 
-    assert labels('msmt17') == ['the method', 'Cluster Contrast, average']
+    assert labels('msmt17') == ['the method', 'Cluster Contrast']
     assert labels('duke') == ['model 1 of table 2', *labels('msmt17')]
     assert len(labels('synthetic')) == 6 and len(labels('market')) == 8
+
+
+def test_methods_share_images_a_batch():
+    from mmreid_gcl.apis import load_config
+
+    for dataset in ('synthetic', 'market'):
+        rows = [resolve(row, ROOT) for row in named_table('methods', dataset).rows]
+        assert len({row.fingerprint for row in rows}) == len(rows) == 6
+        sizes = set()
+        for row in rows:
+            cfg = load_config(str(row.config), row.options)
+            sizes.add((cfg.train_dataloader.batch_size, cfg.train_cfg.max_epochs))
+        assert len(sizes) == 1
 
 
 def test_paper_numbers():
