@@ -139,8 +139,11 @@ def cluster(argv: Sequence[str] | None) -> int:
     images = list_folder(args.folder, **folder_options(args))
     found = inferencer.extract(images.files())
     kept = images.select(found.rows)
-    features = torch.from_numpy(found.features)
-    labels = labeller(features, kept.records(), neck, inferencer.epoch).labels
+    labels = np.empty(len(kept), np.int64)
+    order = np.argsort(kept.place)  # that of training, which graphs may depend on
+    features = torch.from_numpy(found.features[order])
+    records = kept.select(order).records()
+    labels[order] = labeller(features, records, neck, inferencer.epoch).labels
     table = out / 'clusters.csv'
     with open(
         table, 'w', newline='', encoding='utf-8', errors='surrogateescape'

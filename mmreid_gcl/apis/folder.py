@@ -23,12 +23,15 @@ class FolderImages:
         columns (dict[str, np.ndarray]): (N,) arrays ``img_path``, ``pid`` (-1
             is not known), ``camid``, ``sequence``, ``frame``, ``is_query``; see
             :class:`~mmreid_gcl.datasets.ReIDDataset`.
+        place (np.ndarray): (N,) int64 places in the order of that data set, which
+            training clusters them in.
     """
 
     root: Path
     paths: list[str]
     cameras: list[str]
     columns: dict[str, np.ndarray]
+    place: np.ndarray
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -58,6 +61,7 @@ class FolderImages:
             [self.paths[row] for row in rows],
             [self.cameras[row] for row in rows],
             {name: values[rows] for name, values in self.columns.items()},
+            self.place[rows],
         )
 
 
@@ -99,7 +103,8 @@ def list_folder(folder: str | Path, split: str = 'auto', **kwargs) -> FolderImag
     order = sorted(range(len(relative)), key=lambda i: relative[i].split('/'))
     names = dataset.metainfo['cameras']
     cameras = [names[camid] for camid in columns['camid'].tolist()]
-    return FolderImages(root, relative, cameras, columns).select(order)
+    place = np.arange(len(relative))
+    return FolderImages(root, relative, cameras, columns, place).select(order)
 
 
 def _relative(path: str, root: Path) -> str:

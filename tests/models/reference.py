@@ -116,6 +116,14 @@ def selective_update(memory, queries, labels, momentum, topk):
     return memory
 
 
+def sequential_update(memory, queries, labels, momentum):
+    """Every query moves its centroid, in the order of the batch."""
+    memory = [list(row) for row in memory]
+    for query, label in zip(queries, labels):
+        memory[label] = move(memory[label], unit(query), momentum)
+    return memory
+
+
 def average_update(memory, queries, labels, momentum):
     queries = [unit(q) for q in queries]
     memory = [list(row) for row in memory]

@@ -20,6 +20,8 @@ def update_by_hand(memory, queries, labels, momentum, topk, policy):
     memory, queries = memory.tolist(), queries.tolist()
     if policy == 'average':
         return reference.average_update(memory, queries, labels, momentum)
+    if policy == 'sequential':
+        return reference.sequential_update(memory, queries, labels, momentum)
     return reference.selective_update(memory, queries, labels, momentum, topk)
 
 
@@ -27,7 +29,10 @@ def update_by_hand(memory, queries, labels, momentum, topk, policy):
 @pytest.mark.parametrize('momentum', [0.0, 0.1, 0.2, 0.9])
 @pytest.mark.parametrize(
     'policy,topk',
-    [('selective', 1), ('selective', 2), ('selective', 4), ('average', 2)],
+    [
+        *(('selective', 1), ('selective', 2), ('selective', 4)),
+        *(('average', 2), ('sequential', 2)),
+    ],
 )
 @pytest.mark.parametrize('name', BATCHES)
 def test_by_hand(name, policy, topk, momentum, dtype):

@@ -314,3 +314,45 @@ def test_length_is_that_of_a_whole_epoch():
     sampler.skip_batches = 4
     assert len(sampler) == len(whole) == 9 * P * K
     assert triples(sampler) == whole[4 * P * K :]
+
+
+def test_outliers_can_be_classes_of_their_own():
+    labels = np.array([0, -1, 1, 0, -1, 1, 1, 0])
+    sampler = make(labels, outliers='own_class', num_identities=4, num_batches=3)
+    for batch in batches(sampler):
+        drawn = Counter((index.label, int(index)) for index in batch)
+        own = {int(index): index.label for index in batch if labels[index] < 0}
+        assert own == {1: 2, 4: 3}
+        assert all(drawn[label, image] == K for image, label in own.items())
+        assert Counter(index.label for index in batch) == dict.fromkeys(range(4), K)
+    dropped = {int(index) for index in make(labels, num_identities=2)}
+    assert not dropped & {1, 4}
+
+
+class People(Images):
+    def __init__(self, pids):
+        super().__init__(len(pids))
+        self.pids = pids
+
+    def column(self, name):
+        assert name == 'pid'
+        return np.array(self.pids)
+
+
+def test_identities_can_be_the_labels():
+    pids = [7, -1, 3, 7, 12, 3, 12, -1, 12]
+    options = dict(num_identities=2, num_instances=2, num_batches=20, seed=1)
+    sampler = PKSampler(People(pids), labels='pid', **options)
+    drawn = list(sampler)
+    assert {index.label for index in drawn} == {0, 1, 2}
+    for index in drawn:
+        assert index.label == {3: 0, 7: 1, 12: 2}[pids[index]]
+    with pytest.raises(TypeError, match=r"labels='pid'.*identities"):
+        PKSampler(list(range(4)), labels='pid', **options)
+
+
+@pytest.mark.parametrize('wrong', [dict(outliers='keep'), dict(labels='gt')])
+def test_unknown_policies(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f'{name} must be one of'):
+        PKSampler(Images(9), num_identities=3, num_instances=3, **wrong)
