@@ -3,6 +3,7 @@
 # cluster has.
 _base_ = '../gcl_synthetic.py'
 model = dict(
+    samples_per_bn=64,  # of four GPUs, as published
     head=dict(policy='sequential', momentum=0.1),
     relation_neck=None,
     relation_head=None)

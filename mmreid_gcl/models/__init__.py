@@ -12,6 +12,7 @@ from .heads.supervised_heads import IdentityHead, TripletHead
 from .necks.embedding_neck import EmbeddingNeck
 from .necks.gcl_neck import GCLNeck
 from .reidentifiers.unsupervised_reid import UnsupervisedReID
+from .sub_batch_norm import SubBatchNorm2d
 
 __all__ = [
     'BaseMemoryHead',
@@ -23,6 +24,7 @@ __all__ = [
     'IBNResNet',
     'IdentityHead',
     'SelectiveMemoryHead',
+    'SubBatchNorm2d',
     'TripletHead',
     'UnsupervisedReID',
     'gather_batch',

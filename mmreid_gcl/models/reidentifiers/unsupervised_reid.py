@@ -14,6 +14,7 @@ from mmreid_gcl.registry import MODELS
 from ..batch import gather_batch, gather_images
 from ..functional.numerics import at_least_float32
 from ..heads.base_memory_head import BaseMemoryHead
+from ..sub_batch_norm import use_sub_batches
 
 
 @MODELS.register_module()
@@ -42,6 +43,9 @@ class UnsupervisedReID(BaseModel):
             image in evaluation. Defaults to False.
         channels_last (bool): Run the backbone in channels-last memory format,
             which is faster. Defaults to False.
+        samples_per_bn (int, optional): Images that the backbone's batch norm sees at a
+            time, to repeat on one GPU what several computed
+            (:class:`~mmreid_gcl.models.SubBatchNorm2d`). Defaults to all of a process.
         compile (bool | dict): Compile backbone and necks; a dict holds arguments of
             ``torch.compile``. Defaults to False.
         compile_heads (bool | dict): Compile losses and memory updates, likewise.
@@ -64,6 +68,7 @@ class UnsupervisedReID(BaseModel):
         relation_head: dict | None = None,
         flip_test: bool = False,
         channels_last: bool = False,
+        samples_per_bn: int | None = None,
         compile: bool | dict = False,
         compile_heads: bool | dict = False,
         data_preprocessor: dict | None = None,
@@ -82,6 +87,8 @@ class UnsupervisedReID(BaseModel):
             data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
+        if samples_per_bn is not None:
+            use_sub_batches(self.backbone, samples_per_bn)
         self.neck = MODELS.build(neck)
         self.head: nn.Module = (
             nn.ModuleList([MODELS.build(item) for item in head])
