@@ -42,8 +42,9 @@ class PKSampler(Sampler):
         labels (str): 'pseudo': those of :meth:`set_labels`. 'pid': the identities of a
             data set of this package, for training with labels. Defaults to 'pseudo'.
         outliers (str): What becomes of label -1: 'drop' never draws it, 'own_class'
-            makes each outlier a class of its own, U, U + 1, ... in their order,
-            whose one image is drawn K times. Defaults to 'drop'.
+            makes each outlier a class of its own, U, U + 1, ... in their order. A
+            batch then has as many classes as fill it: a cluster gives K images, an
+            outlier its one (the sampler of SpCL). Defaults to 'drop'.
         spread_cameras (bool): Draw the images of a cluster from as many cameras
             as it has. A cluster of fewer than K images is drawn from with
             replacement, each image as likely as another whatever its camera.
@@ -196,19 +197,20 @@ class PKSampler(Sampler):
         members = np.split(order, starts[1:])
         camids = self.dataset.column('camid') if self.spread_cameras else None
         batches = draw_clusters(len(members), self.num_identities, rng)
+
+        def draw(cluster: int) -> np.ndarray:
+            mine = members[cluster]
+            alone = len(mine) == 1 and self.outliers == 'own_class'
+            count = 1 if alone else self.num_instances
+            own_camids = None if camids is None else camids[mine]
+            return draw_instances(mine, count, rng, own_camids)
+
         plan = np.empty((self.num_batches, self.global_batch_size), np.int64)
+        waiting = np.empty(0, np.int64)
         for row in plan:
-            row[:] = np.concatenate(
-                [
-                    draw_instances(
-                        members[cluster],
-                        self.num_instances,
-                        rng,
-                        None if camids is None else camids[members[cluster]],
-                    )
-                    for cluster in next(batches)
-                ]
-            )
+            while len(waiting) < len(row):
+                waiting = np.concatenate([waiting, *map(draw, next(batches))])
+            row[:], waiting = waiting[: len(row)], waiting[len(row) :]
         return plan
 
     def __iter__(self) -> Iterator[SampleIndex]:
