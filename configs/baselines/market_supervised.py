@@ -1,6 +1,6 @@
-# With labels, on Market-1501: the upper bound that results without labels are read
-# against. Identity loss with label smoothing, and batch-hard triplets on the feature
-# before the batch norm (BNNeck).
+# With labels, on Market-1501: the upper bound for results without labels. Identity
+# loss with label smoothing, and batch-hard triplets on the feature before the batch
+# norm (BNNeck).
 _base_ = '../gcl_market.py'
 model = dict(
     head=[
@@ -13,6 +13,5 @@ train_dataloader = dict(sampler=dict(labels='pid'))
 default_hooks = dict(
     pseudo_labels=None,
     memory=None,
-    # The hook that clusters is not there; this one makes the ranks' running
-    # statistics one.
+    # In place of PseudoLabelHook, this averages the ranks' running statistics.
     sync_buffers=dict(type='SyncBuffersHook'))

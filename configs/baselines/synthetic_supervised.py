@@ -1,5 +1,4 @@
-# With labels, on the synthetic set: the upper bound that results without labels are
-# read against.
+# With labels, on the synthetic set: the upper bound for results without labels.
 _base_ = '../gcl_synthetic.py'
 model = dict(
     head=[
@@ -12,6 +11,5 @@ train_dataloader = dict(sampler=dict(labels='pid'))
 default_hooks = dict(
     pseudo_labels=None,
     memory=None,
-    # The hook that clusters is not there; this one makes the ranks' running
-    # statistics one.
+    # In place of PseudoLabelHook, this averages the ranks' running statistics.
     sync_buffers=dict(type='SyncBuffersHook'))
