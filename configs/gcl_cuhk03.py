@@ -1,5 +1,5 @@
-# The method on CUHK03 (767 people to train on, 700 to test), detected crops; for
-# those cut out by hand set crops='labeled' in both data sets. The paper has no such
+# The method on CUHK03: 767 people to train on, 700 to test, detected crops. For crops
+# that were cut out by hand set crops='labeled' in both data sets. The paper has no such
 # experiment. tools/dataset_converters/cuhk03.py makes the folders.
 _base_ = './gcl_market.py'
 data_root = 'data/cuhk03'

@@ -1,6 +1,6 @@
-# Own crops with graphs by camera and time, refined from the first epoch on. They
-# need good times, and were the worst of all graphs on the rendered set
-# (docs/results.md): a person's images of other cameras never meet in them.
+# Own crops with graphs by camera and time, refined from the first epoch on. They need
+# good times. On the synthetic set they were the worst graphs (docs/results.md): they
+# hold no images of a person from other cameras.
 _base_ = './gcl_folder.py'
 default_hooks = dict(
     pseudo_labels=dict(

@@ -1,4 +1,4 @@
-# Own crops without a GPU, or to try it out: ResNet-18, 128 x 64, short epochs.
+# Own crops without a GPU, or for a first try: ResNet-18, 128 x 64, short epochs.
 _base_ = './gcl_folder.py'
 model = dict(
     channels_last=True,
@@ -6,7 +6,7 @@ model = dict(
         depth=18,
         init_cfg=dict(
             type='Pretrained', checkpoint='torchvision://resnet18')),
-    # the width of what the backbone gives, and twice that after GCL
+    # width of the features, and twice that after GCL
     neck=dict(in_channels=512),
     head=dict(in_channels=512),
     relation_neck=dict(in_channels=512),

@@ -11,6 +11,6 @@ val_dataloader = dict(dataset=dict(type='MSMT17', data_root=data_root))
 test_dataloader = val_dataloader
 default_hooks = dict(
     pseudo_labels=dict(
-        # The paper sorts by file name, which begins with the identity: this
-        # leaks labels into the clustering. order='camera_time' does not.
+        # The paper's order. File names begin with the identity, so it leaks
+        # labels (docs/method.md). order='camera_time' does not.
         graphs=dict(type='OrderedGraphs', order='filename', size=16)))

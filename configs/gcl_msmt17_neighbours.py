@@ -1,7 +1,7 @@
-# Without labels on MSMT17: the best variant of those measured on the
-# rendered set (docs/results.md). Mutual nearest neighbours, from the third epoch on,
-# since the attention of an untrained GCL is almost uniform and smears strangers; the
-# statistics of each camera are taken out of what is clustered.
+# Without labels on MSMT17: the best label-free variant on the synthetic set
+# (docs/results.md). Graphs are mutual nearest neighbours. Refinement begins in the
+# third epoch: before, GCL is untrained and its attention almost uniform. Each
+# camera's statistics are taken out before clustering.
 _base_ = './gcl_msmt17.py'
 default_hooks = dict(
     pseudo_labels=dict(

@@ -1,4 +1,4 @@
-# The method on rendered people (tools/data/make_synthetic.py), sized for two
+# The method on the synthetic set (tools/data/make_synthetic.py), sized for two
 # CPU cores: MobileNetV2 with ImageNet weights, 96 x 48 images, 16 identities x
 # 4 images. `make demo` prepares images and weights.
 _base_ = [
@@ -27,7 +27,7 @@ train_pipeline = [
     dict(type='Resize', scale=(48, 96)),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='RandomCrop', crop_size=(96, 48), padding=4),
-    # The rendered cameras differ in colour more than real ones do.
+    # Synthetic cameras differ more in colour than real ones.
     dict(type='ColorJitter', brightness=0.3, contrast=0.3, saturation=0.3),
     dict(
         type='RandomErasing',
@@ -60,7 +60,7 @@ auto_scale_lr = dict(base_batch_size=64)
 default_hooks = dict(
     logger=dict(interval=10),
     pseudo_labels=dict(
-        # many small clusters to begin with: eps below the paper's 0.6
+        # eps is below the paper's 0.6: many small clusters to begin with
         clusterer=dict(eps=0.5),
         # camera and time: no identity in the order
         graphs=dict(type='OrderedGraphs', order='camera_time', size=16),

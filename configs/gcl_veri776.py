@@ -1,5 +1,5 @@
-# The method on vehicles: VeRi-776. The paper has no such experiment; everything but
-# the data set, the shape of the images and the graphs is as for people.
+# The method on vehicles: VeRi-776. The paper has no such experiment. Only the data
+# set, the image shape and the graphs differ from those for people.
 _base_ = './gcl_market.py'
 data_root = 'data/veri776'
 # Vehicles are as wide as tall.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unsupervised person re-identification by graph correlation learning.
 
-Public classes import from here as well as from their rooms. They are imported
-when first asked for, so that ``import mmreid_gcl`` stays quick. mmengine finds
-``type='mmreid_gcl.GCLNeck'`` from any default scope through these names.
+Import public classes from here or from their packages. Each is imported at its first
+use, so ``import mmreid_gcl`` stays quick. mmengine finds ``type='mmreid_gcl.GCLNeck'``
+from any default scope through these names.
 """
 
 from importlib import import_module

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading checkpoints without executing what is in them.
+"""Safe loading of checkpoints: no code in them is executed.
 
-A pickle can run any code. The stack's loader tries the safe way first and falls
-back to the other. Importing this package puts its own loaders before it, so that
-``load_from``, ``resume`` and ``init_cfg`` of a run of this package never do.
+A pickle can run any code, and the stack's loader falls back to running it. Importing
+this package puts safe loaders in its place for ``load_from``, ``resume`` and
+``init_cfg`` of its runs.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernels that numba compiles at their first call; nothing is built to install."""
+"""The numba decorator of compiled kernels."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where parts stand in a config: the hook that clusters, the test transforms."""
+"""Finding parts in a config: PseudoLabelHook, test transforms."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is the OpenMMLab stack there, and only once?"""
+"""Check that each package of the OpenMMLab stack is installed exactly once."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Eval mode for a while, with every module's own mode afterwards."""
+"""A context with a model in eval mode; it restores the mode of every module."""
 
 from __future__ import annotations
 

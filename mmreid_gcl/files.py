@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are whole or not there, also when several processes write them."""
+"""Atomic file writing, and locks on files."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All cores for compiled kernels that release the GIL.
+"""Threads for compiled kernels that release the GIL.
 
 Threads of Python run the kernels, each on its own range of rows. Compared with
 ``numba.prange`` this needs no threading layer (whose OpenMP flavour dies after

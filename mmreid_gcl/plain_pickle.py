@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading the pickle of a checkpoint with nothing but plain values in it.
+"""Unpickling of tensors and plain values alone.
 
-``torch.load(weights_only=True)`` takes tensors and refuses the rest. Checkpoints
-also hold harmless values of NumPy, of the standard library and of mmengine. Each
-of their names stands here for a function or class of this module, which keeps what
-the file says and calls nothing in it.
+``torch.load(weights_only=True)`` takes tensors and refuses the rest. Checkpoints also
+hold harmless values of NumPy, the standard library and mmengine. This module has a
+function or class for each of their names, which keeps what the file says and calls
+nothing in it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""float32 that is float32, whatever the training has set."""
+"""A context without TF32, whatever the training has set."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A work dir: its one training, the starts of that, and its last checkpoint."""
+"""The work dir of a training: lock, list of starts, last checkpoint."""
 
 from __future__ import annotations
 

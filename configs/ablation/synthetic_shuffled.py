@@ -1,4 +1,4 @@
-# Control: pseudo-labels dealt to the images at random.
+# Control: the pseudo-labels are shuffled among the images.
 _base_ = '../gcl_synthetic.py'
 default_hooks = dict(
     pseudo_labels=dict(

@@ -1,6 +1,6 @@
-# Cluster Contrast (Dai et al., 2021) on Market-1501: one memory of centroids, which
-# the queries of a cluster update one after the other; 16 x 16 images, from as many cameras as a
-# cluster has.
+# Cluster Contrast (Dai et al., 2021) on Market-1501: one memory of centroids. The
+# queries of a cluster update it one after the other. Batches have 16 x 16 images, from
+# as many cameras as a cluster has.
 _base_ = '../gcl_market.py'
 model = dict(
     samples_per_bn=64,  # of four GPUs, as published

@@ -1,5 +1,5 @@
-# Cluster Contrast on Market-1501 with Infomap in place of DBSCAN (needs the package
-# infomap).
+# Cluster Contrast on Market-1501 with Infomap in place of DBSCAN
+# (pip install infomap).
 _base_ = './market_cluster_contrast.py'
 default_hooks = dict(
     pseudo_labels=dict(

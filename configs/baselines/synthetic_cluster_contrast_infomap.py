@@ -1,5 +1,5 @@
-# Cluster Contrast on the synthetic set with Infomap in place of DBSCAN (needs the package
-# infomap).
+# Cluster Contrast on the synthetic set with Infomap in place of DBSCAN
+# (pip install infomap).
 _base_ = './synthetic_cluster_contrast.py'
 default_hooks = dict(
     pseudo_labels=dict(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user calls from Python. Imported when first asked for."""
+"""The Python API. Each name is imported at its first use."""
 
 from importlib import import_module
 

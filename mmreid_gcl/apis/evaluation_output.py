@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation was computed from, as a file."""
+"""Features, pids and camids of an evaluation, kept for a file."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which model made an embedding."""
+"""The fingerprint of a model, which says who made an embedding."""
 
 from __future__ import annotations
 

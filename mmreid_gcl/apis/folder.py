@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The images of a folder with what is known of them."""
+"""The images of a folder with their identity, camera and time."""
 
 from __future__ import annotations
 

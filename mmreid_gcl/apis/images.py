@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any image that people have, as what the training pipeline would read."""
+"""Image reading: files, bytes, arrays and Pillow images to (H, W, 3) arrays."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images in, embeddings and ranked galleries out."""
+"""ReIDInferencer: embeds images and searches galleries."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever a user gives as images, one after the other."""
+"""Iteration over the images that a user passes: files, folders, arrays."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a checkpoint file to a model, without executing what is in the file."""
+"""Model loading from a checkpoint, without executing code in it."""
 
 from __future__ import annotations
 

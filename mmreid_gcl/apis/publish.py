@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint to give away: weights, config, and a name that is its hash."""
+"""Publishing: a checkpoint of weights and config, with its hash in the name."""
 
 from __future__ import annotations
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user calls from a shell."""
+"""The command line: shared arguments, and the command ``mmreid``."""

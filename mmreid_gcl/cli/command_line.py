@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tools around a trained model share on their command lines."""
+"""Arguments, messages and exit codes that the tools share."""
 
 from __future__ import annotations
 

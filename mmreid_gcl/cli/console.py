@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command ``mmreid``: tools and configs of this package by name, anywhere."""
+"""The command ``mmreid``: runs tools and finds configs by name."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Features in, labels out. Knows no runner and no data set."""
+"""Clustering: features in, labels out."""
 
 from .camera_normalization import normalize_by_camera
 from .clusterers import (

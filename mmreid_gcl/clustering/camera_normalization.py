@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Take the camera out of features before they are clustered.
+"""Normalisation of features by their camera's mean and standard deviation.
 
 Backgrounds, light and colours shift all features of a camera together, so that
 two people in one camera can be nearer than one person in two. Subtracting every

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DBSCAN on a graph of distances, as a question of connected components."""
+"""DBSCAN on a sparse graph of distances, by connected components."""
 
 import numpy as np
 import scipy.sparse as sp

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Controls: clusterings that must not train a good network.
+"""Control clusterers, whose labels must not train a good network.
 
-They tell whether a gain comes from the pseudo-labels, or from anything else
-in the training.
+They show whether a gain comes from the pseudo-labels or from something else.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a feature array may be, and the forms in which it is computed with.
+"""Checks and conversion of feature arrays.
 
-The rule everywhere: a (N, C) array or tensor of real numbers, integers as well,
-without NaN or Inf; and no zero vector where a direction is needed.
+Features are (N, C) real numbers without NaN or Inf. Zero vectors are refused where a
+direction is needed.
 """
 
 from __future__ import annotations

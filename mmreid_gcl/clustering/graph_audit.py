@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What graphs know of identities: how often their nodes are one person.
+"""Audit of graphs: how many images of one person they hold.
 
 Identities are used here to audit the graphs, never to build them.
 """

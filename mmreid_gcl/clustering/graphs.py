@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small graphs for GCL: which images an image is refined with.
+"""Graph builders: which images GCL refines an image with.
 
-A builder takes the features and what is known of the images besides their
-identity, and names for every image the nodes of its graph. It never sees an
-identity; with ``order='filename'`` one may see it all the same, in the name.
+A builder takes features, paths, cameras and times, and gives the nodes of each image's
+graph. It gets no identity, but ``order='filename'`` may read one in the name.
 """
 
 from __future__ import annotations

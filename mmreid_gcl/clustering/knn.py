@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nearest neighbours of every row among all rows."""
+"""Nearest-neighbour search of every row among all rows."""
 
 from collections.abc import Callable
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far two labellings agree, and how well a labelling fits its graph.
+"""Quality of labels: agreement with others (ARI, NMI) and silhouette on a graph.
 
 An outlier (-1) of a clustering counts as a cluster of its own.
 """

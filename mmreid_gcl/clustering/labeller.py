@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipe that turns embeddings into pseudo-labels (cluster refinement, CR)."""
+"""Labeller: embeddings to pseudo-labels, with cluster refinement (CR)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of the truth an approximate neighbour search found."""
+"""Recall of an approximate neighbour search."""
 
 import numpy as np
 from mmengine.logging import print_log

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The list of what a file may build that is not code, such as a checkpoint.
+"""The list of parts that a config inside a checkpoint may build.
 
-The registries of the stack hold types that run code from their arguments. So a
-file names only the parts listed here. Their arguments are numbers, truth values and
-the texts that are listed with them; a text cannot be a path, an address or code.
+The stack's registries hold types that run code from their arguments. So only these
+parts are built. Arguments are numbers, truth values and the texts listed here; a text
+is never a path, an address or code.
 """
 
 from __future__ import annotations

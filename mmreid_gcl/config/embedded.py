@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The config inside a checkpoint, read without executing it."""
+"""Reading the config inside a checkpoint without executing it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a config file and a command line to a config that a Runner takes."""
+"""Config loading: a file and ``--cfg-options`` to a config for a Runner."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Typing errors in ``--cfg-options``, which mmengine takes without a word."""
+"""Check for misspelt keys in ``--cfg-options``, which mmengine accepts."""
 
 from __future__ import annotations
 

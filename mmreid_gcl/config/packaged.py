@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the configs and tools of this installation are.
+"""Paths of the configs and tools of this installation.
 
 An installed package has them in ``mmreid_gcl/.mim``, where ``mim`` and mmengine look
 for them as well; a checkout has them beside the package.

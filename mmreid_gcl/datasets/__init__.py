@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets of people, what a sample is, and the sampler."""
+"""Re-ID data sets and samplers."""
 
 from .concat_dataset import ConcatDataset
 from .cuhk03 import CUHK03

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the public benchmarks share: finding the folder, checking the counts."""
+"""Base class of the public benchmarks: finds folders, checks counts."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether two runs train on the same images."""
+"""The fingerprint of the training images, to compare two runs."""
 
 from __future__ import annotations
 

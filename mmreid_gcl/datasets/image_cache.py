@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decode an image once, for all workers, ranks and epochs."""
+"""A cache of decoded images for all workers, ranks and epochs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listing the images of a folder: complete, in a fixed order, never silent."""
+"""Listing of image files in a folder, in a fixed order, with warnings."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays in shared memory that every process fills and every process reads."""
+"""A store of arrays in memory that processes share."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One image file under the magnifying glass."""
+"""Checks of an image file: format, size, pixels, file name."""
 
 from __future__ import annotations
 

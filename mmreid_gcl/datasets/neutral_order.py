@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An order of the training images that no identity has a part in."""
+"""The order of the training images, which depends on no identity."""
 
 from __future__ import annotations
 

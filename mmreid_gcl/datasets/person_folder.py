@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Anybody's own crops: a folder tree of images."""
+"""PersonFolder: a data set of your own crops in a folder tree."""
 
 from __future__ import annotations
 

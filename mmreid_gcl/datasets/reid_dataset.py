@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all re-ID data sets share: the sample and the checks."""
+"""Base class of all re-ID data sets: samples and checks."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Randomness as a function of position: (seed, epoch, position in the epoch)."""
+"""Seeds that depend on (seed, epoch, position in the epoch) alone."""
 
 from __future__ import annotations
 

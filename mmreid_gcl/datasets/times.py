@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times as people write them, as integers that grow with time."""
+"""Parsing of times into integers that grow with time."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where training meets clustering."""
+"""Hooks, training loop and extraction."""
 
 from .extraction import extract_features
 from .hooks import (

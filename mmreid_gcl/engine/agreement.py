@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all processes must know of each other before they go on."""
+"""Votes and agreements among the processes of a training."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints that are whole or not there, by mmengine's backend of files."""
+"""A file backend of mmengine that writes checkpoints atomically."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Embeddings of a whole data set."""
+"""Feature extraction for a whole data set."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What pseudo-labels are worth: the report of an epoch, with identities and without."""
+"""The report on the pseudo-labels of an epoch, with and without identities."""
 
 from __future__ import annotations
 

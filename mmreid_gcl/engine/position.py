@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where in training a checkpoint was taken."""
+"""The position in training at which a checkpoint was taken."""
 
 from __future__ import annotations
 

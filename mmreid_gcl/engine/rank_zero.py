@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work that one process does for all."""
+"""Work that rank 0 does for all processes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Being asked to stop, and losing a worker, at points where training is whole."""
+"""Stop signals and dead workers, handled between the steps of a training."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Has the optimiser taken a step?"""
+"""StepWatch: detects whether the optimiser took, skipped or awaits a step."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model itself, where mmengine may have wrapped it for several processes."""
+"""Access to the model inside the wrapper for several processes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which gallery images are right answers to a query, and which do not count."""
+"""Matches, junk and ignored gallery images of a query."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A baseline that learns nothing: colour histograms of horizontal stripes.
+"""A baseline without learning: colour histograms of horizontal stripes.
 
 Descriptors of this kind were the usual baseline before learned ones; see Gray
 and Tao, "Viewpoint Invariant Pedestrian Recognition with an Ensemble of

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The paper's experiments: what they are, running them, and their tables."""
+"""The paper's experiments: definitions, runs and tables."""
 
 from .experiment import Experiment, Resolved, resolve
 from .results import Result, gather_results, read_results, read_run, write_results

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The global batch on every rank: features with gradient, and what its images are."""
+"""Gathering of the global batch: features with gradient, labels, index, camid."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of other code bases under the names of this one."""
+"""Renaming of weights from other code bases."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training run over its epochs: clusters, their quality, mAP, loss."""
+"""Curves over epochs: clusters, their quality, mAP, loss."""
 
 from __future__ import annotations
 

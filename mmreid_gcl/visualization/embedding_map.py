@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Embeddings in the plane (figure 7 of the paper)."""
+"""A 2-D map of embeddings (figure 7 of the paper)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the graphs of the clustering know of identities, as bars."""
+"""Bars of the audit of graphs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One HTML file with text, tables and figures, that needs nothing else."""
+"""A self-contained HTML file with text, tables and figures."""
 
 from __future__ import annotations
 

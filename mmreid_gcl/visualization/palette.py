@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Colours, markers and line styles that tell things apart."""
+"""Colours, markers and line styles."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From embeddings to points in the plane."""
+"""Projection of embeddings to two dimensions."""
 
 from __future__ import annotations
 

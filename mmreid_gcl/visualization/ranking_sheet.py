@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranked retrieval: queries and what they found, right and wrong framed."""
+"""Ranking sheets: queries and their nearest gallery images, right or wrong."""
 
 from __future__ import annotations
 

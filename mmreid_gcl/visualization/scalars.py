@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scalars that a run has written, over all its resumptions."""
+"""The scalars of a run, merged over all its starts."""
 
 from __future__ import annotations
 

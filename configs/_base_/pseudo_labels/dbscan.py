@@ -1,5 +1,5 @@
-# Clusters before every epoch: k-reciprocal Jaccard distance (k1, k2), then DBSCAN:
-# alpha = 0.6, beta = 4. With the runtime that all configs share.
+# Clustering before every epoch: k-reciprocal Jaccard distance (k1, k2), then DBSCAN
+# with alpha = 0.6 (eps) and beta = 4 (min_samples). Includes default_runtime.py.
 _base_ = '../default_runtime.py'
 default_hooks = dict(
     pseudo_labels=dict(

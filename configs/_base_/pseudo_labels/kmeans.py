@@ -1,4 +1,4 @@
-# k-means; the number of clusters is a guess that fits no data set exactly.
+# k-means. Set num_clusters for your data; 700 is a guess.
 _base_ = './dbscan.py'
 default_hooks = dict(
     pseudo_labels=dict(

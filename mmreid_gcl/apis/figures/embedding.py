@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Test images in the plane."""
+"""A 2-D map of the embeddings of test images."""
 
 from __future__ import annotations
 

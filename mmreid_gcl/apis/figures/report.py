@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What there is to say of a run, in one HTML file."""
+"""The HTML report of a run: curves, rankings, clusters, settings."""
 
 from __future__ import annotations
 

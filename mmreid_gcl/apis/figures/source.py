@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model, its data and its embeddings, each computed once and when needed."""
+"""The model, data and embeddings of a figure, each computed once at first use."""
 
 from __future__ import annotations
 

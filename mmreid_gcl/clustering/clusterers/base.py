@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a clusterer is, and what those on Jaccard distances share."""
+"""Base classes of clusterers, and of those on Jaccard distances."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what authors publish to folders that the data sets read."""
+"""Converters from published archives to folders that the data sets read."""
 
 from .cuhk03 import convert_cuhk03, read_protocol
 from .market_layout import convert_to_market

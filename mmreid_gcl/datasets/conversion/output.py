@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder that a converter fills."""
+"""The output folder of a converter."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samplers and the index they draw."""
+"""The PK sampler and its index."""
 
 from .pk_sampler import PKSampler
 from .sample_index import SampleIndex

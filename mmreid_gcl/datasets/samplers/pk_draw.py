@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which clusters and which of their images make a batch."""
+"""Drawing the clusters of a batch and their images."""
 
 from __future__ import annotations
 

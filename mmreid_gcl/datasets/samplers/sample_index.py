@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a sampler hands to a data set: an index that knows its draw."""
+"""SampleIndex: an index with the label and the seed of its draw."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A procedural data set of people, in Market-1501's layout.
+"""The synthetic set: drawn people in Market-1501's layout.
 
-The way of an image: a plan says who passes which camera when (``plan``); a
-person has looks (``appearance``, ``textures``) and walks (``body``); it is drawn
-(``figure``, ``shapes``) on a camera's scenery (``scene``), and the camera adds its
-own (``camera``); ``render`` puts this together and ``writer`` does it for all.
+``plan`` decides who passes which camera when. ``appearance``, ``textures`` and ``body``
+describe a person, ``scene`` and ``camera`` a camera. ``figure`` and ``shapes`` draw,
+``render`` makes the images, ``writer`` writes them.
 """
 
 from .appearance import Person, sample_person

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person looks like: body, clothes, hair, things carried."""
+"""Appearance of a person: body, clothes, hair, carried things."""
 
 from __future__ import annotations
 

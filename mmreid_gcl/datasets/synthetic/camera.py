@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What differs from camera to camera, and how much."""
+"""Differences between cameras: colours, light, blur, noise."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who passes which camera when, and what the files are called."""
+"""The plan of the set: who passes which camera when, and file names."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tracklets into images."""
+"""Rendering of tracklets as images."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenery: one wide picture a camera, and what can get in front."""
+"""Scenery: the background of each camera, and occluders."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One random generator for each thing that is drawn."""
+"""Random generators, one for each thing that is drawn."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fabrics as images: wrapped around the body, or flat along a limb."""
+"""Fabric textures, wrapped around the body or flat along a limb."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A data set onto the disk, by all cores."""
+"""Writing of the synthetic set to the disk, on all cores."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints that are whole, and a resume that says what is wrong."""
+"""AtomicCheckpointHook: atomic checkpoints, and checks before a resume."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""End training before a loss that is not finite spoils the weights."""
+"""FiniteLossHook: ends training at a loss that is not finite."""
 
 from __future__ import annotations
 

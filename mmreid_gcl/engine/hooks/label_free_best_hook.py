@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keep the best weights of a training that has no labels to measure them by."""
+"""LabelFreeBestHook: keeps the weights with the best label-free score."""
 
 from __future__ import annotations
 

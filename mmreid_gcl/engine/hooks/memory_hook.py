@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memories of the heads: built before an epoch, updated after a step."""
+"""MemoryHook: builds the memories before an epoch, updates them after a step."""
 
 from __future__ import annotations
 

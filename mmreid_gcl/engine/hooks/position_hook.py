@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The position inside training, in and out of checkpoints."""
+"""PositionHook: keeps the position inside training in checkpoints."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model's randomness as a function of the position in training."""
+"""PositionSeedHook: seeds the model's randomness before each step."""
 
 from __future__ import annotations
 

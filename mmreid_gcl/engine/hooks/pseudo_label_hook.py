@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pseudo-labels before every epoch: where data, model and clustering meet."""
+"""PseudoLabelHook: makes the pseudo-labels before every epoch."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The time left, of a training that does much between its epochs."""
+"""TimeLeftHook: time left, with clustering and validation counted."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notice that a resumed run has other training images."""
+"""TrainingImagesHook: detects that a resumed run has other training images."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Epochs that can be interrupted anywhere and continued there."""
+"""ResumableTrainLoop: a training loop that can stop and resume inside an epoch."""
 
 from __future__ import annotations
 

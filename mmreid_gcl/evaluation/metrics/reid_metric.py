@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ranking as a metric of mmengine's evaluator."""
+"""ReIDMetric: the ranking as a metric of mmengine's evaluator."""
 
 from __future__ import annotations
 

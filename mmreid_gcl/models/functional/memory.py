@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The memory of cluster centroids: how it begins and how queries update it."""
+"""The memory of cluster centroids: initialisation and update by queries."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Precision: what must not run in half, whatever autocast says; unit length."""
+"""Operations that stay float32 under autocast, and scaling to unit length."""
 
 from __future__ import annotations
 

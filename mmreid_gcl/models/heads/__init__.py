@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses and memories."""
+"""Heads: losses and memories."""

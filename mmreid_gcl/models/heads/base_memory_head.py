@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a head with a memory must offer to the model and the hooks."""
+"""BaseMemoryHead: the contract of heads with a memory."""
 
 from __future__ import annotations
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Between backbone and head."""
+"""Necks: embedding and graph correlation."""

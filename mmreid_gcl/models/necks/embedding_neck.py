@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From feature maps to the embedding."""
+"""EmbeddingNeck: feature maps to the embedding."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batch norm that already sees the global batch."""
+"""Base class of necks whose batch norm already sees the global batch."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The algorithm: backbone, embedding, GCL, and the losses of its heads."""
+"""UnsupervisedReID: backbone, embedding neck, GCL neck and heads."""
 
 from __future__ import annotations
 
