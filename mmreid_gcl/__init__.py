@@ -8,10 +8,11 @@ from any default scope through these names.
 
 from importlib import import_module
 
-from .environment import check_stack
+from .environment import check_stack, ignore_useless_warnings
 from .version import __version__
 
 check_stack()
+ignore_useless_warnings()
 
 from . import registry  # noqa: E402  (needs the stack)
 from .checkpoint import use_safe_loaders  # noqa: E402

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check that each package of the OpenMMLab stack is installed exactly once."""
+"""The OpenMMLab stack: installed exactly once, and quiet about what nobody can mend."""
 
 from __future__ import annotations
 
+import io
+import logging
+import warnings
 from collections.abc import Collection
-from importlib import metadata
+from contextlib import redirect_stdout
+from importlib import import_module, metadata
 
 #: Import name to the distributions that provide it: original, continuation.
 STACK = {
@@ -12,6 +16,42 @@ STACK = {
     'mmcv': ('mmcv', 'mmcv-lite', 'onedl-mmcv'),
     'mmpretrain': ('mmpretrain', 'onedl-mmpretrain'),
 }
+
+
+#: Warnings of the stack that a user can do nothing about.
+_USELESS = (
+    'Fail to import ``MultiScaleDeformableAttention``',
+    "Only use 'alpha' for pillow backend",
+)
+#: Messages of mmengine for its log file, not for the screen.
+_FILE_ONLY = ('Hooks will be executed', '"FileClient"', '"HardDiskBackend"')
+
+
+def ignore_useless_warnings() -> None:
+    """Ignore those of :data:`_USELESS`; one comes with every image otherwise."""
+    for message in _USELESS:
+        warnings.filterwarnings('ignore', message)
+
+
+def import_mmpretrain(*packages: str) -> None:
+    """Import ``datasets`` or ``models`` of mmpretrain, which registers its parts.
+
+    It prints a line about a package that nobody has, which is kept back.
+    """
+    with redirect_stdout(io.StringIO()):
+        for name in packages:
+            import_module(f'mmpretrain.{name}')
+
+
+def calm_screen(logger: logging.Logger) -> None:
+    """Keep from a logger's screen what belongs into its file alone.
+
+    Args:
+        logger (logging.Logger): That of a run.
+    """
+    for handler in logger.handlers:
+        if type(handler) is logging.StreamHandler:
+            handler.addFilter(lambda r: not r.getMessage().startswith(_FILE_ONLY))
 
 
 def installed_distributions() -> set[str]:

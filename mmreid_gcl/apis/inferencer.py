@@ -21,6 +21,7 @@ from tqdm import tqdm
 from mmreid_gcl.config.load import read_config
 from mmreid_gcl.config_parts import find_test_pipeline
 from mmreid_gcl.datasets.image_folder import as_path, log, one_line
+from mmreid_gcl.environment import import_mmpretrain
 from mmreid_gcl.eval_mode import evaluating
 from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import TRANSFORMS
@@ -158,7 +159,7 @@ class ReIDInferencer:
         }
         #: Test transforms, without the one that loads.
         self.pipeline = [dict(step) for step in pipeline if not _is_loader(step)]
-        import mmpretrain.datasets.transforms  # noqa: F401  (registers them)
+        import_mmpretrain('datasets')  # registers them
 
         self._transform = Compose([TRANSFORMS.build(step) for step in self.pipeline])
 

@@ -14,6 +14,7 @@ from typing import Any
 from mmengine.registry import Registry
 
 from mmreid_gcl.clustering.knn import BACKENDS
+from mmreid_gcl.environment import import_mmpretrain
 from mmreid_gcl.registry import HOOKS, MODELS, TASK_UTILS, TRANSFORMS
 
 from .option_names import arguments_of
@@ -203,7 +204,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _register_all() -> None:
-
+    import_mmpretrain('datasets', 'models')
     import mmreid_gcl.clustering
     import mmreid_gcl.engine
     import mmreid_gcl.models  # noqa: F401  (all of them register their classes)

@@ -18,6 +18,7 @@ from mmreid_gcl.config_parts import (
     name_hooks,
 )
 from mmreid_gcl.datasets.samplers.pk_draw import require_count
+from mmreid_gcl.environment import import_mmpretrain
 
 from .option_names import check_options
 from .packaged import find_config
@@ -84,6 +85,7 @@ def load_config(
             a setting that there is not.
     """
     path = str(find_config(path))
+    import_mmpretrain('datasets', 'models')
     cfg = read_config(path)
     name_hooks(cfg)
     if options:

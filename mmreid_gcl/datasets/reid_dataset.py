@@ -7,15 +7,18 @@ import copy
 from collections.abc import Sequence
 from pathlib import Path
 
-import mmpretrain.datasets.transforms  # noqa: F401  (registers PackInputs and others)
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset, Compose
+
+from mmreid_gcl.environment import import_mmpretrain
 
 from .image_folder import one_line
 from .inspection import check_header
 from .neutral_order import neutral_order
 from .seeding import seeded
+
+import_mmpretrain('datasets')  # registers PackInputs and others
 
 #: Value of ``sequence`` and ``frame`` where the name does not have them.
 UNKNOWN = -1

@@ -7,8 +7,10 @@ import time
 from collections.abc import Sequence
 
 from mmengine.hooks import IterTimerHook
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
+from mmreid_gcl.environment import calm_screen
 from mmreid_gcl.registry import HOOKS
 
 
@@ -19,8 +21,13 @@ class TimeLeftHook(IterTimerHook):
     ``eta`` is the mean time of a step for each step that is left, plus the mean
     time from the last step of an epoch to the start of the next (validation,
     checkpoint, pseudo-labels) for each epoch that is left. ``time`` and
-    ``data_time`` are those of steps.
+    ``data_time`` are those of steps. It also keeps the list of hooks, and warnings of
+    mmengine about itself, from the screen; they are in the log file.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        calm_screen(MMLogger.get_current_instance())
 
     def before_train(self, runner: Runner) -> None:
         """Begin to measure; the first pseudo-labels count as well."""
