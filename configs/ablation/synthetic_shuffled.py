@@ -1,4 +1,4 @@
-# Control: pseudo-labels dealt to the images at random.
+# Control: shuffled pseudo-labels.
 _base_ = '../gcl_synthetic.py'
 default_hooks = dict(
     pseudo_labels=dict(
