@@ -22,7 +22,7 @@ default_hooks = dict(
     pseudo_labels=dict(
         # Mutual nearest neighbours: of the graphs that see no identity they held
         # most images of one person (docs/experiments.md), where graphs by camera
-        # and time trained the worst of all on the synthetic set (docs/results.md;
+        # and time trained the worst of all on the rendered set (docs/results.md;
         # gcl_folder_camera_time.py has them). From the third epoch on: the
         # attention of an untrained GCL is almost uniform and smears strangers.
         graphs=dict(type='NeighbourGraphs', size=16, mutual=True),

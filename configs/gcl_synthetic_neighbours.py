@@ -1,5 +1,5 @@
 # Without labels on the synthetic set: the best variant of those measured on the
-# synthetic set (docs/results.md). Mutual nearest neighbours, from the third epoch on,
+# rendered set (docs/results.md). Mutual nearest neighbours, from the third epoch on,
 # since the attention of an untrained GCL is almost uniform and smears strangers; the
 # statistics of each camera are taken out of what is clustered.
 _base_ = './gcl_synthetic.py'

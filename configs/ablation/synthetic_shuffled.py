@@ -1,4 +1,4 @@
-# Control: shuffled pseudo-labels.
+# Control: pseudo-labels dealt to the images at random.
 _base_ = '../gcl_synthetic.py'
 default_hooks = dict(
     pseudo_labels=dict(
