@@ -49,15 +49,6 @@ def test_table(tmp_path):
     assert build(block('annotation='), tmp_path).column('pid').tolist() == [-1]
 
 
-def test_another_benchmark(tmp_path):
-    namespace = {}
-    exec(block('class MyBenchmark'), namespace)
-    write_image(tmp_path / 'my-benchmark-v1' / 'probe' / '0007_c3_0001.jpg')
-    dataset = namespace['MyBenchmark'](tmp_path, split='query')
-    assert dataset.column('pid').tolist() == [7]
-    assert dataset.column('camid').tolist() == [2]
-
-
 def test_several_folders(tmp_path):
     from mmreid_gcl.registry import DATASETS
 
