@@ -16,6 +16,8 @@ from mmreid_gcl.cli.command_line import (
     name_local_rank,
 )
 
+UNTRAINED = 'untrained'
+
 
 def parse_args() -> argparse.Namespace:
     """The command line, as in other OpenMMLab projects."""
@@ -24,9 +26,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'checkpoint',
         type=checkpoint_argument,
-        help='path of the checkpoint; a work dir for its last one',
+        help='path of the checkpoint; a work dir for its last one; "untrained" for '
+        'the weights that training begins with',
     )
-    parser.add_argument('--work-dir', help='folder of the log')
+    parser.add_argument(
+        '--work-dir', help="folder of the log; default: test/ in the config's work dir"
+    )
     parser.add_argument(
         '--out', help='.npz file for features, identities, cameras, paths and metrics'
     )
@@ -43,7 +48,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args()
     # before minutes go into building model and data sets
-    if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
+    named = '://' in args.checkpoint or args.checkpoint == UNTRAINED
+    if not named and not Path(args.checkpoint).is_file():
         parser.error(
             f'{args.checkpoint}: there is no such checkpoint. Where a work dir was '
             'moved, give the work dir'
@@ -58,12 +64,17 @@ def main() -> None:
     """Build the runner and test."""
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-    cfg.load_from = args.checkpoint
-    # the checkpoint has all weights: no other file is needed
-    cfg.model.backbone.pop('init_cfg', None)
+    if args.work_dir is None:  # the run's own folder keeps the config it was run with
+        cfg.work_dir = str(Path(cfg.work_dir) / 'test')
+    if args.checkpoint != UNTRAINED:
+        cfg.load_from = args.checkpoint
+        # the checkpoint has all weights: no other file is needed
+        cfg.model.backbone.pop('init_cfg', None)
     if args.flip:
         cfg.model.flip_test = True
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if args.checkpoint == UNTRAINED:
+        runner._init_model_weights()
     kept = KeepEvaluation(runner) if args.out else None
     metrics = runner.test()
     if kept and is_main_process():

@@ -19,6 +19,7 @@ from .k_reciprocal import k_reciprocal_jaccard
 from .knn import knn_search
 from .label_quality import (
     adjusted_rand_index,
+    camera_summary,
     cluster_summary,
     graph_silhouette,
     normalized_mutual_info,
@@ -43,6 +44,7 @@ __all__ = [
     'ShuffledLabels',
     'adjusted_rand_index',
     'audit_graphs',
+    'camera_summary',
     'cluster_summary',
     'dbscan_on_graph',
     'graph_silhouette',

@@ -10,6 +10,7 @@ import numpy as np
 from mmreid_gcl.clustering import (
     PseudoLabels,
     adjusted_rand_index,
+    camera_summary,
     cluster_summary,
     normalized_mutual_info,
     pairwise_precision_recall,
@@ -84,6 +85,7 @@ def report(
     outcome: PseudoLabels,
     stability: float | None = None,
     truth: np.ndarray | None = None,
+    camids: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Scalars that describe pseudo-labels.
 
@@ -92,13 +94,17 @@ def report(
         stability (float, optional): Agreement with the labels of the last epoch;
             see :class:`~mmreid_gcl.engine.label_report.LabelFreeSignals`.
         truth (np.ndarray, optional): (N,) identities, for the report alone.
+        camids (np.ndarray, optional): (N,) cameras.
 
     Returns:
-        dict[str, float]: ``clusters``, ``outliers``, sizes; ``stability`` (ARI with
+        dict[str, float]: ``clusters``, ``outliers``, sizes; of several cameras
+        ``cross_camera_clusters`` and ``cross_camera_images``; ``stability`` (ARI with
         the last epoch); ``silhouette``; with ``truth`` ``ari``, ``nmi``, ``precision``
         and ``recall`` of pairs, and the same with ``unrefined_`` before; ``seconds_*``.
     """
     scalars: dict[str, float] = dict(cluster_summary(outcome.labels))
+    if camids is not None and len(np.unique(camids)) > 1:
+        scalars.update(camera_summary(outcome.labels, camids))
     if stability is not None:
         scalars['stability'] = stability
     if outcome.silhouette is not None:
@@ -126,6 +132,11 @@ def describe(epoch: int, scalars: dict[str, float], count: int) -> str:
         f'{scalars["size_median"]:.0f}), {scalars["outliers"]:.0f} of {count} images '
         'are outliers'
     )
+    if 'cross_camera_clusters' in scalars:
+        text += (
+            f'; {scalars["cross_camera_clusters"]:.0f} clusters, with '
+            f'{scalars["cross_camera_images"]:.0%} of the images, span cameras'
+        )
     if 'stability' in scalars:
         text += f'; ARI with the last epoch {scalars["stability"]:.3f}'
     if 'silhouette' in scalars:

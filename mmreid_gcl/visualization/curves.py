@@ -66,8 +66,13 @@ PANELS = (
         lead=2,  # one without the other misleads
     ),
     Panel(
-        'Stability: ARI with the epoch before',
-        (('pseudo_labels/stability', 'stability'),),
+        'Signs that need no identities',
+        (
+            ('pseudo_labels/stability', 'stability: ARI with the epoch before'),
+            ('pseudo_labels/cross_camera_images', 'images in clusters across cameras'),
+            ('pseudo_labels/silhouette', 'silhouette'),
+            ('pseudo_labels/label_free_score', 'label-free score'),
+        ),
         (0, 1),
     ),
     Panel(

@@ -10,6 +10,7 @@ from sklearn.metrics import silhouette_score
 
 from mmreid_gcl.clustering.label_quality import (
     adjusted_rand_index,
+    camera_summary,
     cluster_summary,
     graph_silhouette,
     normalized_mutual_info,
@@ -72,3 +73,20 @@ def test_summary_counts():
         clusters=3, outliers=1, size_min=1, size_median=2.0, size_max=4
     )
     assert cluster_summary(np.array([-1, -1]))['clusters'] == 0
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(-1, 4), st.integers(0, 3)), max_size=25))
+def test_clusters_that_span_cameras(pairs):
+    labels = np.array([label for label, _ in pairs], int)
+    camids = np.array([camid for _, camid in pairs], int)
+    across = {
+        label
+        for label, camid in pairs
+        if label >= 0 and any(x == label and c != camid for x, c in pairs)
+    }
+    inside = sum(label in across for label, _ in pairs)
+    assert camera_summary(labels, camids) == dict(
+        cross_camera_clusters=len(across),
+        cross_camera_images=inside / len(pairs) if pairs else 0.0,
+    )

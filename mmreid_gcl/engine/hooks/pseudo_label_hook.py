@@ -212,7 +212,7 @@ class PseudoLabelHook(Hook):
                 outcome.labels, previous, outcome.silhouette
             )
             stability = self.signals.stability
-        scalars = report(outcome, stability, truth)
+        scalars = report(outcome, stability, truth, dataset.column('camid'))
         runner.logger.info(describe(runner.epoch, scalars, len(dataset)))
         runner.visualizer.add_scalars(
             {f'pseudo_labels/{name}': value for name, value in scalars.items()},
