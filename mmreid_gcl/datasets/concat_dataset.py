@@ -151,14 +151,9 @@ class ConcatDataset(_ConcatDataset):
 
 
 def require_reid_dataset(dataset: object, place: str) -> None:
-    """Raise a clear error unless this package can train on a data set.
+    """Raise a TypeError unless this package can train on what a config built.
 
-    Args:
-        dataset (object): What was built.
-        place (str): Where it stands in the config, for the message.
-
-    Raises:
-        TypeError: If it lacks what :class:`ReIDDataset` has.
+    ``place`` is where it stands in the config, for the message.
     """
     if isinstance(dataset, (ReIDDataset, ConcatDataset)):
         return

@@ -65,14 +65,7 @@ class CachedTransforms(BaseTransform):
         self._told = False
 
     def transform(self, results: dict) -> dict:
-        """Load and resize, or take what was loaded and resized before.
-
-        Args:
-            results (dict): With ``img_path``.
-
-        Returns:
-            dict: With ``img`` and what else the transforms add.
-        """
+        """Load and resize the image of ``img_path``, or take what was made before."""
         name = f'{self.settings}\n{results["img_path"]}'
         found = self.store.get(name)
         if found is not None:
@@ -104,16 +97,9 @@ class CachedTransforms(BaseTransform):
 def cache_pipeline(
     pipeline: Sequence[Mapping], limit_gb: float = 4.0, folder: str | None = None
 ) -> list[Mapping]:
-    """A pipeline whose deterministic beginning is cached.
+    """A pipeline whose deterministic beginning is a :class:`CachedTransforms`.
 
-    Args:
-        pipeline (Sequence[Mapping]): Configs of transforms.
-        limit_gb (float): See :class:`CachedTransforms`.
-        folder (str, optional): See :class:`CachedTransforms`.
-
-    Returns:
-        list[Mapping]: The same pipeline, with a :class:`CachedTransforms` first;
-        unchanged if it does not begin with ``LoadImageFromFile``.
+    Unchanged if it does not begin with ``LoadImageFromFile``.
     """
     count = 0
     for step in pipeline:

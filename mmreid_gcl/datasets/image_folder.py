@@ -32,9 +32,7 @@ def log(message: str, level: int = logging.INFO) -> None:
 def printable(text: str) -> str:
     """A text with what is no UTF-8 in file names written as an escape.
 
-    Args:
-        text (str): Perhaps with bytes of names that Python keeps as surrogates; logs,
-            terminals and figures refuse those.
+    Python keeps such bytes as surrogates; logs, terminals and figures refuse those.
     """
     return text.encode('utf-8', 'backslashreplace').decode('utf-8')
 
@@ -45,12 +43,7 @@ def one_line(error: Exception) -> str:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file of this name counts as an image.
-
-    Args:
-        name (str): Name without folder. Hidden files (``._0002_c1s1…jpg`` of
-            macOS archives) do not count.
-    """
+    """Whether a file of this name counts as an image; hidden ones do not."""
     return name.lower().endswith(IMAGE_ENDINGS) and not name.startswith('.')
 
 
@@ -62,20 +55,9 @@ def is_system_folder(name: str) -> bool:
 def list_images(folder: str | Path) -> list[str]:
     """Names of the images directly in a folder, sorted by code point.
 
-    The order does not depend on the file system or the locale. What is no
-    image (other endings, hidden files, sub-folders) is reported in one line
-    of the log.
-
-    Args:
-        folder (str | Path): The folder. Links to it and in it are followed.
-
-    Returns:
-        list[str]: File names, at least one.
-
-    Raises:
-        FileNotFoundError: If the folder is missing or holds no image, or an
-            image is a link to nothing.
-        NotADirectoryError: If it is a file.
+    The order does not depend on the file system or the locale. What is no image (other
+    endings, hidden files, sub-folders) is reported in one line of the log; no image at
+    all is a FileNotFoundError.
     """
     folder = Path(folder)
     require_folder(folder, 'the images of the data set')
@@ -101,27 +83,13 @@ def list_images(folder: str | Path) -> list[str]:
 def walk_images(
     folder: str | Path, skip: Sequence[str] = (), keep_broken: bool = False
 ) -> list[str]:
-    """Paths of all images of a folder tree, relative to it, sorted.
+    """Paths of all images of a folder tree, relative to it with '/', sorted.
 
-    Links are followed. Every folder is entered once: a link to a folder that
-    is reached in another way too (a loop, for example) is left out, and the
-    log says so. Hidden folders and those of file servers (:data:`SYSTEM_FOLDERS`)
-    are left out, and the log says how many images that are.
-
-    Args:
-        folder (str | Path): Top of the tree.
-        skip (Sequence[str]): Names of folders directly under ``folder`` to
-            leave out. Defaults to ().
-        keep_broken (bool): List links to nothing, for a caller that reports what
-            it cannot read. Defaults to False.
-
-    Returns:
-        list[str]: Relative paths with '/', sorted folder by folder.
-
-    Raises:
-        FileNotFoundError: If the folder is missing, or an image is a link to
-            nothing and ``keep_broken`` is False.
-        NotADirectoryError: If it is a file.
+    Links are followed. Every folder is entered once: a link to a folder that is reached
+    in another way too (a loop, for example) is left out, and so are folders directly in
+    ``folder`` that ``skip`` names, hidden ones and those of file servers
+    (:data:`SYSTEM_FOLDERS`). The log says so. A link to nothing is a FileNotFoundError,
+    or listed with ``keep_broken``.
     """
     folder = Path(folder)
     require_folder(folder, 'a folder of images')
@@ -173,9 +141,6 @@ class ExistingFiles:
     """Which files exist under a folder: one look at each sub-folder.
 
     A look at each of 100,000 images takes minutes on a network file system.
-
-    Args:
-        folder (str | Path): What the paths are relative to.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -201,27 +166,14 @@ def natural_key(text: str) -> tuple:
 
 
 def as_path(path: str | Path) -> Path:
-    """A path as a user gives it, home expanded.
-
-    Raises:
-        ValueError: If it is empty, which would be the current folder.
-    """
+    """A path as a user gives it, home expanded; '' is a ValueError."""
     if path == '':
         raise ValueError("expected a path, got an empty text; '.' is this folder.")
     return Path(path).expanduser()
 
 
 def require_folder(folder: str | Path, purpose: str) -> None:
-    """Raise a clear error unless ``folder`` is a folder.
-
-    Args:
-        folder (str | Path): What to look at.
-        purpose (str): What it should hold, for the message.
-
-    Raises:
-        FileNotFoundError: If there is nothing.
-        NotADirectoryError: If it is a file.
-    """
+    """Raise unless ``folder`` is one; ``purpose`` is what it should hold."""
     folder = Path(folder)
     if not folder.exists():
         raise FileNotFoundError(f'{folder}: no such folder; expected {purpose} there.')
@@ -234,12 +186,7 @@ def require_folder(folder: str | Path, purpose: str) -> None:
 def raise_all(errors: Sequence[ValueError]) -> None:
     """Raise the first of some errors and say how many more there are.
 
-    Args:
-        errors (Sequence[ValueError]): Errors whose message begins with the
-            path of an image and ': '. May be empty.
-
-    Raises:
-        ValueError: If there is any.
+    Their messages begin with the path of an image and ': '.
     """
     if not errors:
         return

@@ -41,27 +41,20 @@ _SHAPE = struct.Struct('<QQQQ')
 class ImageStore:
     """uint8 images by name, shared by the processes of a machine.
 
-    A file in shared memory that is mapped by all of them. Whoever misses an image
-    adds it; nothing is ever moved or replaced, so reading needs no lock. Records
-    are written with system calls and a full file system is noticed as an error
-    there, not as a crash on access.
+    A file in shared memory that is mapped by all of them. Whoever misses an image adds
+    it; nothing is ever moved or replaced, so reading needs no lock. Records are written
+    with system calls: a full file system is an error there, not a crash on access.
 
     Args:
         folder (str | Path, optional): Where the file is. Defaults to ``/dev/shm``
             where there is one, else the folder of temporary files.
         limit_bytes (int): Images beyond this are not kept. Defaults to 4 GiB.
-        max_images (int): At most so many; takes 64 to 128 bytes each. Defaults to
-            2**17.
+        max_images (int): At most so many; takes 64 to 128 bytes each.
         share (str, optional): A name that the processes of one run agree on; None
             keeps the file to this process and its children.
         openers (int): With ``share``, how many processes open it; the last one
             removes its name, so that nothing stays behind. If one of them fails
-            before, those that end in order remove it, and otherwise the next run
-            in this folder.
-
-    Raises:
-        OSError: If the system is no Unix or the file cannot be made.
-        ValueError: If a limit is not positive, or the shared file is not ours.
+            before, those that end in order remove it, else the next run here.
     """
 
     def __init__(
@@ -163,15 +156,7 @@ class ImageStore:
         return self
 
     def get(self, name: str) -> tuple[np.ndarray, Any] | None:
-        """An image and what was kept with it.
-
-        Args:
-            name (str): As given to :meth:`add`.
-
-        Returns:
-            tuple[np.ndarray, object] | None: A copy of the (H, W, C) uint8 image,
-            and the object; None if it is not there (yet).
-        """
+        """A copy of the (H, W, C) image and what was kept with it, or None."""
         entry = self._table[self._find(_key(name))]
         start, length = int(entry['start']), int(entry['length'])
         if start == 0:
@@ -185,18 +170,9 @@ class ImageStore:
         return image, pickle.loads(more) if rest else None
 
     def add(self, name: str, image: np.ndarray, more: object = None) -> bool:
-        """Keep an image, unless it is there already or there is no room.
+        """Keep an (H, W, C) uint8 image and a small object, unless there is no room.
 
-        Args:
-            name (str): What :meth:`get` is asked with.
-            image (np.ndarray): (H, W, C) uint8.
-            more (object, optional): A small object that goes with it.
-
-        Returns:
-            bool: Whether it is in the store now.
-
-        Raises:
-            TypeError: If the image is not uint8 with three axes.
+        True if the store has the name now; the first image of a name stays.
         """
         if image.dtype != np.uint8 or image.ndim != 3:
             raise TypeError(

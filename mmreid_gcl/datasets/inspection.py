@@ -99,14 +99,7 @@ def inspect_image(
 
 
 def require_file(path: str | Path) -> None:
-    """Raise unless a path can be opened without waiting: on a pipe it is for ever.
-
-    Args:
-        path (str | Path): A file; links are followed.
-
-    Raises:
-        OSError: If there is nothing, or a pipe, a socket or a device.
-    """
+    """Raise an OSError unless a path can be opened without waiting, as on a pipe."""
     mode = os.stat(path).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder raises by itself
         reason = 'this is no file but a pipe or a device'
@@ -177,14 +170,7 @@ def check_size(height: int, width: int, max_pixels: int = MAX_PIXELS) -> None:
 
 
 def name_remarks(name: str) -> list[str]:
-    """What is suspicious about a file name.
-
-    Args:
-        name (str): Name without folder.
-
-    Returns:
-        list[str]: Empty if nothing is.
-    """
+    """What is suspicious about a file name."""
     remarks = []
     stem, ending = name.rsplit('.', 1) if '.' in name else (name, '')
     if re.search(r'\([0-9]+\)$|[ _-](copy|Copy|Kopie|копия)\b|~', stem):

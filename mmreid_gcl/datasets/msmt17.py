@@ -59,18 +59,8 @@ class MSMT17(BenchmarkDataset):
     number counts the images of a person and is no time: sequence and frame
     are unknown. Names of the original form are read there too.
 
-    Args:
-        data_root (str): The folder with the lists (or the flat folders), or
-            its parent.
-        split (str): 'train', 'query', 'gallery', or 'test' (query, then
-            gallery). Defaults to 'train'.
-        pipeline (Sequence[dict]): Transforms. Defaults to ().
-        **kwargs: Further arguments of mmengine's ``BaseDataset``.
-
-    Raises:
-        FileNotFoundError: If a folder, a list or a listed image is missing.
-        ValueError: If a list line or an image name cannot be parsed, or an
-            image is listed twice.
+    See :class:`~mmreid_gcl.datasets.benchmark.BenchmarkDataset` for the arguments. A
+    listed image that is missing, or listed twice, is an error.
     """
 
     TITLE = 'MSMT17'
@@ -162,11 +152,7 @@ class MSMT17(BenchmarkDataset):
 
 
 def _image_folder(root: Path, part: str) -> Path:
-    """The folder that the paths of the lists are relative to.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
+    """The folder that the paths of the lists are relative to."""
     side = 0 if part == 'train' else 1
     names = [pair[side] for pair in IMAGE_FOLDERS]
     for name in names:
@@ -179,12 +165,7 @@ def _image_folder(root: Path, part: str) -> Path:
 
 
 def _read_list(path: Path) -> list[tuple[str, str, int]]:
-    """Lines 'path identity' as (file and line, path, identity).
-
-    Raises:
-        FileNotFoundError: If the list is missing.
-        ValueError: If it is empty or a line has another form.
-    """
+    """Lines 'path identity' as (file and line, path, identity)."""
     if not path.is_file():
         raise FileNotFoundError(
             f'{path}: this list is missing; MSMT17 has {", ".join(LIST_NAMES)}.'

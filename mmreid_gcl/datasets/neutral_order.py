@@ -24,23 +24,12 @@ MANY = 2000
 def neutral_order(samples: list[dict], workers: int | None = None) -> list[dict]:
     """Sort samples by camera, sequence and frame; ties by the image itself.
 
-    In the official data sets a file name begins with the identity. The order
-    of the samples decides which of two equal distances wins, how clusters are
-    numbered and what the sampler draws, so it must not come from the name.
-
-    Args:
-        samples (list[dict]): With ``img_path``, ``camid``, ``sequence`` and
-            ``frame``.
-        workers (int, optional): Threads that read images of one camera and time.
-            Defaults to four for each core, at most 32: reading waits.
-
-    Returns:
-        list[dict]: The same samples in another order. Images that share camera
-        and time are ordered by the checksums of their bytes (CRC-32, then
-        BLAKE2b); of two identical files it does not matter which comes first.
-
-    Raises:
-        OSError: If an image that shares camera and time cannot be read.
+    In the official data sets a file name begins with the identity. The order of the
+    samples decides which of two equal distances wins, how clusters are numbered and
+    what the sampler draws, so it must not come from the name. Ties are ordered by the
+    checksums of the bytes (CRC-32, then BLAKE2b); of two identical files it does not
+    matter which comes first. ``workers`` threads read them, by default four for each
+    core and at most 32: reading waits.
     """
     moments = [(s['camid'], s['sequence'], s['frame']) for s in samples]
     shared = Counter(moments)

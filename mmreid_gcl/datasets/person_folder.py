@@ -157,12 +157,7 @@ class PersonFolder(ReIDDataset):
         super().__init__(data_root, split=split, pipeline=pipeline, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """List the images of the split; all splits share one numbering.
-
-        Returns:
-            list[dict]: Samples as in
-            :class:`~mmreid_gcl.datasets.ReIDDataset`.
-        """
+        """List the images of the split; all splits share one numbering."""
         root = Path(self.data_root)
         require_folder(root, 'images of people')
         wanted = ('query', 'gallery') if self.split == 'test' else (self.split,)
@@ -433,16 +428,8 @@ def split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
     ``train``, ``query`` and ``gallery`` in upper or lower case are. ``train`` with
     neither of the others is one if nothing else has images, or beside a name of
     :data:`HELD_OUT` (PRCC: train, val, test); else it is a camera of that name.
-
-    Args:
-        root (Path): The folder.
-
-    Returns:
-        tuple[dict[str, Path], list[str]]: The folder of each split that there is
-        ('train' may be ``root`` itself), and names in ``root`` not to train on.
-
-    Raises:
-        ValueError: If two folders differ in upper and lower case only.
+    Returned are the folder of each split that there is ('train' may be ``root``
+    itself), and the names in ``root`` not to train on.
     """
     with os.scandir(root) as entries:
         found = list(entries)

@@ -35,15 +35,7 @@ RECORDS = ('img_path', 'camid', 'sequence', 'frame')
 
 
 def image_records(dataset) -> dict[str, np.ndarray]:
-    """What is known of the images of a data set besides their identity.
-
-    Args:
-        dataset: A data set of this package, N images.
-
-    Returns:
-        dict[str, np.ndarray]: (N,) arrays ``img_path``, ``camid``, ``sequence`` and
-        ``frame``.
-    """
+    """(N,) arrays of what is known of the images besides their identity."""
     return {name: dataset.column(name) for name in RECORDS}
 
 
@@ -173,18 +165,7 @@ class ReIDDataset(BaseDataset):
         return self.transform_sample(self.get_data_info(int(idx)), idx)
 
     def transform_sample(self, data: dict, idx: int) -> dict:
-        """Run the pipeline on a sample, with the label and seed of its draw.
-
-        Args:
-            data (dict): The sample.
-            idx (int): A :class:`SampleIndex` while training, else an int.
-
-        Returns:
-            dict: What the pipeline makes of it.
-
-        Raises:
-            RuntimeError: If the image cannot be read; the message names it.
-        """
+        """Run the pipeline on a sample, with the label and seed of its draw."""
         label = getattr(idx, 'label', None)
         seed = getattr(idx, 'seed', None)
         if label is not None:

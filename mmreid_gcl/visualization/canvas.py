@@ -52,16 +52,8 @@ def chart(
 ) -> Figure:
     """A figure whose axes matplotlib arranges between a title and a note.
 
-    Args:
-        width (float): In inches.
-        height (float): In inches, of the axes with their labels.
-        title (str, optional): Above; broken into lines.
-        note (str, optional): Small, below; broken into lines.
-        keys (Sequence[Artist]): Of a legend below the title.
-        columns (int): Of the legend. Defaults to 1.
-
-    Returns:
-        Figure: Without axes, with constrained layout.
+    ``height`` (inches) is that of the axes with their labels; title and note are broken
+    into lines, and a legend of ``keys`` stands below the title.
     """
     heading = wrap(title, width - 2 * MARGIN, 12)
     # not bold, so more of it fits
@@ -105,11 +97,7 @@ def plain(axes: Axes, grid: str) -> None:
 
 
 def check_figure_path(path: str | Path) -> Path:
-    """Make sure, before a long computation, that a figure can be written.
-
-    Raises:
-        ValueError: If the ending of the file is no known format.
-    """
+    """Raise a ValueError, before a long computation, if no figure can end so."""
     path = Path(path)
     formats = FigureCanvasAgg.get_supported_filetypes()
     if path.suffix[1:].lower() not in formats:

@@ -29,21 +29,13 @@ _NAME = re.compile(r'([1-5])_([0-9]{3,4})_([12])_([0-9]{2})\.[a-z]+')
 
 @dataclass(frozen=True)
 class Cuhk03Image:
-    """One image of the protocol; numbers from 1, as in MATLAB.
+    """One image of the protocol; numbers from 1, as in MATLAB."""
 
-    Attributes:
-        pair (int): Pair of cameras, 1 to 5.
-        person (int): Row in the pair's cell.
-        view (int): Camera of the pair, 1 or 2.
-        number (int): Column in the pair's cell, 1 to 10.
-        pid (int): Identity that the protocol gives.
-    """
-
-    pair: int
-    person: int
-    view: int
-    number: int
-    pid: int
+    pair: int  #: Pair of cameras, 1 to 5
+    person: int  #: Row in the pair's cell
+    view: int  #: Camera of the pair, 1 or 2
+    number: int  #: Column in the pair's cell, 1 to 10
+    pid: int  #: Identity that the protocol gives
 
     @property
     def name(self) -> str:
@@ -57,18 +49,9 @@ class Cuhk03Image:
 def read_protocol(path: str | Path) -> dict[str, list[Cuhk03Image]]:
     """The split into 767 and 700 people (Zhong et al., CVPR 2017).
 
-    Args:
-        path (str | Path): ``cuhk03_new_protocol_config_labeled.mat`` (or
-            detected), or a JSON file that other projects made of it: a dict, or a
-            list whose first item is one, with ``train``, ``query`` and
-            ``gallery``: lists of [path, identity, camera].
-
-    Returns:
-        dict[str, list[Cuhk03Image]]: Under 'train', 'query' and 'gallery'.
-
-    Raises:
-        FileNotFoundError: If the file is missing.
-        ValueError: If it is no such file.
+    From ``cuhk03_new_protocol_config_labeled.mat`` (or detected), or a JSON file that
+    other projects made of it: a dict, or a list whose first item is one, with
+    ``train``, ``query`` and ``gallery``: lists of [path, identity, camera].
     """
     path = Path(path)
     if not path.is_file():
@@ -134,21 +117,14 @@ def convert_cuhk03(
 
     Args:
         mat (str | Path): ``cuhk-03.mat`` of the release of the authors.
-        protocols (Mapping[str, str | Path]): The split for 'labeled',
-            'detected', or both; see :func:`read_protocol`.
-        out (str | Path): Folder to fill: ``labeled/bounding_box_train`` and so
-            on, ``SHA256SUMS``, ``conversion.json``.
+        protocols (Mapping[str, str | Path]): The split for 'labeled', 'detected', or
+            both; see :func:`read_protocol`.
+        out (str | Path): Folder to fill, see :class:`Output`.
         overwrite (bool): Replace a conversion that is there. Defaults to False.
         progress (bool): Show bars. Defaults to True.
 
     Returns:
         dict[str, dict[str, int]]: Images of each part for each kind of crop.
-
-    Raises:
-        FileExistsError: If ``out`` is not empty.
-        FileNotFoundError: If a file is missing.
-        ImportError: If h5py is not installed.
-        ValueError: If a file is not what it should be, or lacks an image.
     """
     mat = Path(mat)
     unknown = set(protocols) - set(CROPS)

@@ -17,20 +17,11 @@ RECORD = 'conversion.json'
 
 
 class Output:
-    """A folder that gets images, then checksums, then a record.
+    """A folder that gets images, then ``SHA256SUMS``, then ``conversion.json``.
 
-    The record is written last: a folder that has one is complete. Until then the
-    conversion can be repeated over what is there.
-
-    Args:
-        folder (str | Path): Is made. What a conversion that was cut off left in
-            it is replaced.
-        overwrite (bool): Whether a complete conversion in it may be replaced.
-            Defaults to False.
-
-    Raises:
-        FileExistsError: If the folder holds a complete conversion, or files that
-            no conversion wrote.
+    The record is written last: a folder that has one is complete, and only
+    ``overwrite`` lets a conversion replace it. Until then the conversion can be
+    repeated over what is there. Files that no conversion wrote are a FileExistsError.
     """
 
     def __init__(self, folder: str | Path, overwrite: bool = False) -> None:
@@ -65,31 +56,13 @@ class Output:
                     shutil.rmtree(folder)
 
     def write(self, name: str, data: bytes) -> None:
-        """Write one image.
-
-        Args:
-            name (str): Path relative to the folder, with '/'.
-            data (bytes): The file.
-
-        Raises:
-            ValueError: If there is one of that name already.
-        """
+        """Write one image; ``name`` is its path in the folder, with '/'."""
         path = self._new(name)
         path.write_bytes(data)
         self.digests[name] = hashlib.sha256(data, usedforsecurity=False).hexdigest()
 
     def place(self, name: str, source: Path, mode: str) -> None:
-        """Copy or link one image.
-
-        Args:
-            name (str): Path relative to the folder, with '/'.
-            source (Path): The image.
-            mode (str): 'copy', 'hardlink' or 'symlink'.
-
-        Raises:
-            OSError: If it cannot be read, copied or linked.
-            ValueError: If there is one of that name already.
-        """
+        """Copy or link one image; ``mode`` is 'copy', 'hardlink' or 'symlink'."""
         data = read_bytes(source)
         if mode == 'copy':
             self.write(name, data)
@@ -112,11 +85,7 @@ class Output:
         return path
 
     def finish(self, **record) -> None:
-        """Write checksums and the record.
-
-        Args:
-            **record: What to keep: sources with their checksums, counts.
-        """
+        """Write checksums and the record: sources with their checksums, counts."""
         write_checksums(self.folder / SUMS, self.digests)
         text = json.dumps(record, indent=1, ensure_ascii=False) + '\n'
         (self.folder / RECORD).write_text(text, encoding='utf-8')

@@ -81,16 +81,7 @@ class Camera:
 
 
 def sample_camera(seed: int, number: int, difficulty: Difficulty) -> Camera:
-    """Set up a camera.
-
-    Args:
-        seed (int): Seed of the data set.
-        number (int): Number of the camera, from 1 on.
-        difficulty (Difficulty): How much it may differ.
-
-    Returns:
-        Camera: The same for the same arguments.
-    """
+    """Set up camera ``number``, from 1 on, of a data set with this seed."""
     rng = generator(seed, CAMERA, number)
     gains = np.exp(rng.normal(0, difficulty.cast, 3))
     gains /= gains.mean()

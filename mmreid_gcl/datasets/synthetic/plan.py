@@ -121,12 +121,9 @@ def _visits(rng, layout: Layout, people: list[tuple[int, int]]) -> list[_Visit]:
 def _set_times(rng, layout: Layout, visits: list[_Visit]) -> int:
     """Begin each visit so that some people are in view at the same time.
 
-    People enter at random moments and need time from camera to camera. The
-    recording is as long as makes ``IN_VIEW`` people visible at a time in a
+    People enter at random moments and need time from camera to camera. The recording is
+    as long (frames, returned) as makes ``IN_VIEW`` people visible at a time in a
     camera.
-
-    Returns:
-        int: Length of the recording, frames.
     """
     shown = sum(visit.length for visit in visits) * FRAME_STEP
     duration = max(1, int(shown / layout.num_cameras / IN_VIEW))
@@ -185,15 +182,7 @@ def _split_tracklets(
 
 
 def plan_tracklets(layout: Layout, seed: int) -> list[Tracklet]:
-    """All tracklets of a data set.
-
-    Args:
-        layout (Layout): Its size.
-        seed (int): Seed of the data set.
-
-    Returns:
-        list[Tracklet]: Training, then test.
-    """
+    """All tracklets of a data set: training, then test."""
     rng = generator(seed, PLAN)
     count = layout.num_train_ids + layout.num_test_ids
     pids = rng.permutation(count) + 1

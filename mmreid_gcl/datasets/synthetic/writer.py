@@ -52,14 +52,7 @@ def manifest_of(
 
 
 def finished_manifest(out: Path) -> dict | None:
-    """Manifest of a finished data set in a folder, None if there is none.
-
-    Args:
-        out (Path): The folder.
-
-    Returns:
-        dict | None: What :func:`write_synthetic` left there.
-    """
+    """What :func:`write_synthetic` left in a folder when done, else None."""
     try:
         manifest = json.loads((out / MANIFEST).read_text())
     except (OSError, ValueError):
