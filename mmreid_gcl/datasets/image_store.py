@@ -25,16 +25,16 @@ try:
 except ImportError:  # not a Unix
     fcntl = None  # type: ignore[assignment]  # asked for with `is None`
 
-_MAGIC = b'mmreid-gcl image store 2'
-#: Behind the magic: processes that opened it, bytes in use, entries in use, whether
-#: there is no more room.
+_MAGIC = b'mmreid-gcl image store 3'
+#: Behind the magic: processes that opened it, bytes in use, images, whether there is
+#: no more room.
 _HEADER = struct.Struct('<QQQQ')
 #: Behind that: how many are to open it, and the process that made it.
 _MAKER = struct.Struct('<QQ')
 _MAKER_START = len(_MAGIC) + _HEADER.size
 _TABLE_START = 4096
-#: Of the open-addressing table: key (128 bits), where the record is, its length.
-_ENTRY = np.dtype([('key', '<u8', 2), ('start', '<u8'), ('length', '<u8')])
+#: An image in the table: key (128 bits), where the record is, its length.
+_ENTRY = struct.Struct('<16sQQ')
 _SHAPE = struct.Struct('<QQQQ')
 
 
@@ -49,7 +49,8 @@ class ImageStore:
         folder (str | Path, optional): Where the file is. Defaults to ``/dev/shm``
             where there is one, else the folder of temporary files.
         limit_bytes (int): Images beyond this are not kept. Defaults to 4 GiB.
-        max_images (int): At most so many; takes 64 to 128 bytes each.
+        max_images (int): At most so many; each takes 32 bytes, and about
+            300 in every process that reads it.
         share (str, optional): A name that the processes of one run agree on; None
             keeps the file to this process and its children.
         openers (int): With ``share``, how many processes open it; the last one
@@ -69,10 +70,11 @@ class ImageStore:
             raise OSError('The image cache needs a Unix system; leave it out here.')
         if limit_bytes <= 0 or max_images <= 0:
             raise ValueError('limit_bytes and max_images must be positive.')
-        self.slots = 1 << (2 * max_images - 1).bit_length()  # at most half full
         self.max_images = max_images
-        self._records = _TABLE_START + self.slots * _ENTRY.itemsize
+        self._records = _TABLE_START + max_images * _ENTRY.size
         self.size = self._records + limit_bytes
+        #: Where the images are, as far as this process has read the table.
+        self._places: dict[bytes, tuple[int, int]] = {}
         if folder is None:
             shm = Path('/dev/shm')
             folder = shm if os.access(shm, os.W_OK) else tempfile.gettempdir()
@@ -83,7 +85,7 @@ class ImageStore:
             self._prepare()
         else:
             self._open_shared(Path(folder), share, openers)
-        self._map()
+        self._memory = mmap.mmap(self._file, self.size, prot=mmap.PROT_READ)
 
     def _open_shared(self, folder: Path, share: str, openers: int) -> None:
         digest = blake2b(f'{os.getuid()} {share}'.encode(), digest_size=12).hexdigest()
@@ -131,36 +133,26 @@ class ImageStore:
         os.ftruncate(self._file, self.size)
         os.pwrite(self._file, _MAGIC, 0)
 
-    def _map(self) -> None:
-        self._memory = mmap.mmap(self._file, self.size, prot=mmap.PROT_READ)
-        self._table = np.frombuffer(
-            self._memory, _ENTRY, count=self.slots, offset=_TABLE_START
-        )
-
     def __getstate__(self) -> dict:
         """For a process that is spawned while this one lives (Linux)."""
-        state = {
-            name: value
-            for name, value in vars(self).items()
-            if name not in ('_memory', '_table', '_thread_lock')
-        }
-        return {**state, '_file': f'/proc/{os.getpid()}/fd/{self._file}'}
+        file = f'/proc/{os.getpid()}/fd/{self._file}'
+        return {**vars(self), '_file': file, '_memory': None, '_thread_lock': None}
 
     def __setstate__(self, state: dict) -> None:
         vars(self).update(state)
         self._file = os.open(state['_file'], os.O_RDWR)
         self._thread_lock = threading.Lock()
-        self._map()
+        self._memory = mmap.mmap(self._file, self.size, prot=mmap.PROT_READ)
 
     def __deepcopy__(self, memo: dict) -> ImageStore:
         return self
 
     def get(self, name: str) -> tuple[np.ndarray, Any] | None:
         """A copy of the (H, W, C) image and what was kept with it, or None."""
-        entry = self._table[self._find(_key(name))]
-        start, length = int(entry['start']), int(entry['length'])
-        if start == 0:
+        place = self._find(_key(name))
+        if place is None:
             return None
+        start, length = place
         height, width, channels, rest = _SHAPE.unpack_from(self._memory, start)
         pixels = start + _SHAPE.size
         count = height * width * channels
@@ -183,8 +175,7 @@ class ImageStore:
         record = _SHAPE.pack(*image.shape, len(rest)) + image.tobytes() + rest
         key = _key(name)
         with self._lock():
-            slot = self._find(key)
-            if self._table[slot]['start']:
+            if self._find(key) is not None:
                 return True
             opened, used, images, full = self._header()
             start = self._records + used
@@ -197,15 +188,12 @@ class ImageStore:
                     raise
                 self._set_header(opened, used, images, 1)
                 return False
+            entry = _ENTRY.pack(key, start, len(record))
+            _write(self._file, entry, _TABLE_START + images * _ENTRY.size)
+            # The count comes last: a reader, who takes no lock, sees all or nothing,
+            # and so does the next writer if this one is killed anywhere here.
             used += -(-len(record) // 8) * 8
             self._set_header(opened, used, images + 1, 0)
-            # Its place comes last: a reader, who takes no lock, sees all or nothing,
-            # and so does the next writer if this one is killed anywhere here.
-            place = _TABLE_START + slot * _ENTRY.itemsize
-            entry = np.array((key, 0, len(record)), _ENTRY)
-            _write(self._file, entry.tobytes(), place)
-            offset = place + _ENTRY.fields['start'][1]
-            _write(self._file, struct.pack('<Q', start), offset)
             return True
 
     def __len__(self) -> int:
@@ -217,14 +205,14 @@ class ImageStore:
         """Bytes of images that are kept."""
         return self._header()[1]
 
-    def _find(self, key: tuple[int, int]) -> int:
-        """The slot of a key, or the empty one where it would go."""
-        slot = key[0] & (self.slots - 1)
-        while True:
-            entry = self._table[slot]
-            if not entry['length'] or tuple(entry['key']) == key:
-                return slot
-            slot = (slot + 1) & (self.slots - 1)
+    def _find(self, key: bytes) -> tuple[int, int] | None:
+        """Start and length of a record; what others added is read if need be."""
+        if key not in self._places:
+            for i in range(len(self._places), len(self)):
+                entry = _TABLE_START + i * _ENTRY.size
+                found, *place = _ENTRY.unpack_from(self._memory, entry)
+                self._places[found] = place[0], place[1]
+        return self._places.get(key)
 
     def _header(self) -> tuple[int, ...]:
         return _HEADER.unpack(os.pread(self._file, _HEADER.size, len(_MAGIC)))
@@ -243,8 +231,8 @@ class ImageStore:
                 fcntl.lockf(self._file, fcntl.LOCK_UN)
 
 
-def _key(name: str) -> tuple[int, int]:
-    return struct.unpack('<QQ', blake2b(name.encode(), digest_size=16).digest())
+def _key(name: str) -> bytes:
+    return blake2b(name.encode(), digest_size=16).digest()
 
 
 def _write(file: int, data: bytes, offset: int) -> None:
