@@ -46,14 +46,7 @@ class BenchmarkDataset(ReIDDataset):
 
     Args:
         data_root (str): The folder that holds the three parts, or its parent.
-        split (str): 'train', 'query', 'gallery', or 'test' (query, then
-            gallery). Defaults to 'train'.
-        pipeline (Sequence[dict]): Transforms. Defaults to ().
-        **kwargs: Further arguments of mmengine's ``BaseDataset``.
-
-    Raises:
-        FileNotFoundError: If the folder or a part of it is missing.
-        ValueError: If an image name cannot be parsed.
+        split, pipeline, **kwargs: See :class:`ReIDDataset`.
 
     Attributes:
         TITLE (str): Name in the log.

@@ -61,18 +61,8 @@ def list_images(folder: str | Path) -> list[str]:
     """
     folder = Path(folder)
     require_folder(folder, 'the images of the data set')
-    names, others = [], []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not is_image_name(entry.name) or _is_folder(entry):
-                others.append(entry.name)
-            elif _is_file(entry):
-                names.append(entry.name)
-            elif os.path.exists(entry.path):  # a pipe: reading would wait for ever
-                others.append(entry.name)
-            else:
-                raise _link_to_nothing(entry)
-    report_others(folder, others)
+    names, inner, others = _scan(folder)
+    _report_others(folder, [*others, *(entry.name for entry in inner)])
     if not names:
         raise FileNotFoundError(
             f'{folder}: expected images ({", ".join(IMAGE_ENDINGS)}), found none.'
@@ -112,29 +102,43 @@ def walk_images(
             )
             continue
         entered.add((stat.st_dev, stat.st_ino))
-        with os.scandir(folder.joinpath(*parts)) as entries:
-            for entry in entries:
-                here = (*parts, entry.name)
-                if _is_folder(entry):
-                    if is_system_folder(entry.name):
-                        aside.append('/'.join(here))
-                        continue
-                    if not parts and entry.name in skip:
-                        continue
-                    (links if entry.is_symlink() else folders).append(here)
-                elif not is_image_name(entry.name):
-                    others.append('/'.join(here))
-                elif _is_file(entry):
-                    found.append(here)
-                elif os.path.exists(entry.path):  # a pipe: reading would wait for ever
-                    others.append('/'.join(here))
-                elif keep_broken:
-                    found.append(here)
-                else:
-                    raise _link_to_nothing(entry)
-    report_others(folder, others)
+        names, inner, rest = _scan(folder.joinpath(*parts), keep_broken)
+        found += [(*parts, name) for name in names]
+        others += ['/'.join((*parts, name)) for name in rest]
+        for entry in inner:
+            here = (*parts, entry.name)
+            if is_system_folder(entry.name):
+                aside.append('/'.join(here))
+            elif parts or entry.name not in skip:
+                (links if entry.is_symlink() else folders).append(here)
+    _report_others(folder, others)
     _report_aside(folder, aside)
     return ['/'.join(parts) for parts in sorted(found)]
+
+
+def _scan(
+    folder: Path, keep_broken: bool = False
+) -> tuple[list[str], list[os.DirEntry[str]], list[str]]:
+    """Names of images directly in a folder, its folders, and names of all else."""
+    images, folders, others = [], [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _is_folder(entry):
+                folders.append(entry)
+            elif not is_image_name(entry.name):
+                others.append(entry.name)
+            elif _is_file(entry):
+                images.append(entry.name)
+            elif os.path.exists(entry.path):  # a pipe: reading would wait for ever
+                others.append(entry.name)
+            elif keep_broken:
+                images.append(entry.name)
+            else:
+                raise FileNotFoundError(
+                    f'{entry.path}: expected an image, found a link to nothing. '
+                    'Repair or remove it.'
+                )
+    return images, folders, others
 
 
 class ExistingFiles:
@@ -198,22 +202,26 @@ def raise_all(errors: Sequence[ValueError]) -> None:
     raise ValueError(message) from errors[0]
 
 
-def report_others(folder: str | Path, names: Sequence[str]) -> None:
-    """Say once, in one line of the log, what in a folder is no image."""
+def _unreported(folder: Path, names: Sequence[str]) -> str:
+    """The first of some names; '' if there is none or this was asked before."""
     key = (str(folder), frozenset(names))
     if not names or key in _reported:
-        return
+        return ''
     _reported.add(key)
-    shown = ', '.join(sorted(names)[:5]) + (', …' if len(names) > 5 else '')
-    log(f'{folder}: left out what is no image ({len(names):,}): {shown}')
+    return ', '.join(sorted(names)[:5]) + (', …' if len(names) > 5 else '')
+
+
+def _report_others(folder: Path, names: Sequence[str]) -> None:
+    """Say once, in one line of the log, what in a folder is no image."""
+    if shown := _unreported(folder, names):
+        log(f'{folder}: left out what is no image ({len(names):,}): {shown}')
 
 
 def _report_aside(folder: Path, names: Sequence[str]) -> None:
     """Say once how many images are in folders that are not the user's."""
-    key = (str(folder), frozenset(names))
-    if not names or key in _reported:
+    shown = _unreported(folder, names)
+    if not shown:
         return
-    _reported.add(key)
     images = sum(
         name.lower().endswith(IMAGE_ENDINGS)
         for top in names
@@ -223,16 +231,9 @@ def _report_aside(folder: Path, names: Sequence[str]) -> None:
     if images:
         log(
             f'{folder}: left out {images:,} images in hidden folders and folders of '
-            f'systems: {", ".join(sorted(names)[:5])}{", …" if len(names) > 5 else ""}',
+            f'systems: {shown}',
             logging.WARNING,
         )
-
-
-def _link_to_nothing(entry: os.DirEntry[str]) -> FileNotFoundError:
-    return FileNotFoundError(
-        f'{entry.path}: expected an image, found a link to nothing. Repair or remove '
-        'it.'
-    )
 
 
 # os.DirEntry knows what an entry is without a further look, unless it is a

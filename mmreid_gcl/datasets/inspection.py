@@ -40,23 +40,16 @@ _ORIENTATION = 274  # EXIF
 
 @dataclass
 class ImageReport:
-    """What was found in one image file.
+    """What was found in one image file; 0 and '' where nothing could be."""
 
-    Attributes:
-        width (int): In pixels, 0 if unknown.
-        height (int): In pixels, 0 if unknown.
-        mode (str): Pillow's name of the pixel format, '' if unknown.
-        checksum (str): Of the decoded pixels; the same for a copy in another
-            lossless format. '' if the image cannot be decoded.
-        errors (list[str]): What stops a training run.
-        remarks (list[str]): What may be meant so.
-    """
-
-    width: int = 0
-    height: int = 0
-    mode: str = ''
+    width: int = 0  #: In pixels
+    height: int = 0  #: In pixels
+    mode: str = ''  #: Pillow's name of the pixel format
+    #: Of the decoded pixels; the same for a copy in another lossless format
     checksum: str = ''
+    #: What stops a training run
     errors: list[str] = field(default_factory=list)
+    #: What may be meant so
     remarks: list[str] = field(default_factory=list)
 
 
@@ -74,7 +67,7 @@ def inspect_image(
             crop is called tiny. Defaults to (32, 16).
 
     Returns:
-        ImageReport: Never raises for a bad file.
+        ImageReport: Of a bad file as well.
     """
     report = ImageReport(remarks=name_remarks(Path(path).name))
     try:

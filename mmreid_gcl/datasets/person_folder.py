@@ -100,9 +100,7 @@ class PersonFolder(ReIDDataset):
 
     Args:
         data_root (str): The folder.
-        split (str): 'train', 'query', 'gallery', or 'test' (query, then
-            gallery). Defaults to 'train'.
-        pipeline (Sequence[dict]): Transforms. Defaults to ().
+        split, pipeline, **kwargs: See :class:`ReIDDataset`.
         camera (int, optional): Which sub-folder names the camera: 0 the first,
             1 the second, -1 the one that holds the image. None: all images
             come from one camera. Defaults to 0.
@@ -122,7 +120,6 @@ class PersonFolder(ReIDDataset):
         keep_missing (bool): List links to nothing and images that the annotation
             lists and are not there, for a caller that reports what it cannot read.
             Defaults to False: they are an error.
-        **kwargs: Further arguments of mmengine's ``BaseDataset``.
 
     Raises:
         FileNotFoundError: If the folder, the annotation, a listed image or
@@ -183,7 +180,7 @@ class PersonFolder(ReIDDataset):
             not name.isdecimal() or int(name) != pid for name, pid in identities.items()
         )
         self._metainfo['identities'] = list(identities) if named else []
-        samples = []
+        samples: list[dict] = []
         for part in wanted:
             found = [image for image in images if image.part == part]
             if not found:
@@ -191,28 +188,24 @@ class PersonFolder(ReIDDataset):
             self._require_images(root, part, found)
             found.sort(key=lambda image: image.relative.split('/'))
             times = self._times(found, part)
-            for image, (sequence, frame) in zip(found, times):
-                pid = identities.get(image.fields['pid'], UNLABELLED)
-                samples.append(
-                    {
-                        'img_path': str(image.path),
-                        'pid': pid,
-                        'camid': cameras[image.fields['camera']],
-                        'sequence': sequence,
-                        'frame': frame,
-                        'is_query': part == 'query',
-                    }
-                )
+            samples += [
+                {
+                    'img_path': str(image.path),
+                    'pid': identities.get(image.fields['pid'], UNLABELLED),
+                    'camid': cameras[image.fields['camera']],
+                    'sequence': sequence,
+                    'frame': frame,
+                    'is_query': part == 'query',
+                }
+                for image, (sequence, frame) in zip(found, times)
+            ]
             self._log_part(part, samples[-len(found) :])
         return samples
 
     def _walked(self, root: Path, wanted: Sequence[str]) -> Iterable[_Image]:
         """The images of the folder tree."""
         folders, skip = split_folders(root)
-        for part in PARTS:
-            if part not in folders:
-                continue
-            folder = folders[part]
+        for part, folder in sorted(folders.items(), key=lambda i: PARTS.index(i[0])):
             log(f'PersonFolder {part}: reading {folder}')
             skipped = skip if folder == root else ()
             keep_broken = self.keep_missing or part not in wanted

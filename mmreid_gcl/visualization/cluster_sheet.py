@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from .canvas import FAINT
+from .canvas import FAINT, check_length
 from .sheet import LOOKS, Cell, check_image, thumbnail_rows
 
 _LEGEND = ((LOOKS[True], 'most frequent identity'), (LOOKS[False], 'another identity'))
@@ -48,13 +48,8 @@ def describe_clusters(
         ValueError: If the lengths differ.
     """
     labels = np.asarray(labels)
-    if pids is not None:
-        pids = np.asarray(pids)
-        if pids.shape != labels.shape:
-            raise ValueError(
-                f'describe_clusters: {labels.shape} labels, but {pids.shape} pids. '
-                'Give one identity for each label, -1 where it is not known.'
-            )
+    check_length('describe_clusters: pids', pids, len(labels), 'labels')
+    pids = None if pids is None else np.asarray(pids)
     order = np.argsort(labels, kind='stable')
     found, begins = np.unique(labels[order], return_index=True)
     parts = np.split(order, begins[1:])

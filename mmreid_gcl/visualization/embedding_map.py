@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
-from .canvas import INK, WORDS, chart
+from .canvas import INK, WORDS, chart, check_length
 from .palette import colors_of, markers_of
 
 _MOST_IN_LEGEND = 24
@@ -50,10 +50,7 @@ def embedding_map(
     panels = {name: _check(name, value, pids) for name, value in panels.items()}
     if not panels or len(pids) == 0:
         raise ValueError('embedding_map: there is no point to show.')
-    if camids is not None and len(camids) != len(pids):
-        raise ValueError(
-            f'embedding_map: camids has {len(camids)} entries, pids {len(pids)}.'
-        )
+    check_length('embedding_map: camids', camids, len(pids), 'pids')
     colors = {-1: '#aaaaaa'} if (pids < 0).any() else {}
     colors |= colors_of(pids[pids >= 0].tolist())
     markers = {0: 'o'} if camids is None else markers_of(camids.tolist())

@@ -155,11 +155,7 @@ class PKSampler(Sampler):
         self.epoch = epoch
 
     def set_labels(self, labels: Sequence[int] | np.ndarray) -> None:
-        """Set the clusters to draw from.
-
-        Args:
-            labels (Sequence[int]): (N,) 0..U-1, or -1 for an outlier; see
-                ``outliers``.
+        """Set the clusters to draw from: (N,) 0..U-1, or -1 for an outlier.
 
         Raises:
             ValueError: If the count is wrong or no image is in a cluster.
