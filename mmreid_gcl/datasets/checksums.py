@@ -17,7 +17,6 @@ SUMS = 'SHA256SUMS'
 #: Algorithm by the number of its hexadecimal digits.
 ALGORITHMS = {32: 'md5', 40: 'sha1', 64: 'sha256'}
 _LINE = re.compile(r'(\\?)([0-9a-fA-F]{32,64})(?: [ *]|\t)(.+)')
-_CHUNK = 1 << 20
 
 
 @dataclass
@@ -38,7 +37,7 @@ def file_digest(path: str | Path, algorithm: str = 'sha256') -> str:
     # the checksum is for finding damage, not for keeping out attackers
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, 'rb') as file:
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
 
@@ -62,15 +61,10 @@ def digest_files(
         except OSError:
             return None
 
+    style = dict(unit=' files', disable=not progress, mininterval=1)
     with (
         ThreadPoolExecutor(max(1, workers)) as pool,
-        tqdm(
-            total=len(names),
-            desc=algorithm,
-            unit=' files',
-            disable=not progress,
-            mininterval=1,
-        ) as bar,
+        tqdm(total=len(names), desc=algorithm, **style) as bar,
     ):
         for begin in range(0, len(names), 4096):  # so that few results wait
             chunk = names[begin : begin + 4096]

@@ -120,9 +120,7 @@ class MSMT17(BenchmarkDataset):
 
     @staticmethod
     def _has_list(folder: Path) -> bool:
-        return any(
-            (folder / name).is_file() for names in LISTS.values() for name in names
-        )
+        return any((folder / name).is_file() for name in LIST_NAMES)
 
     def _load_listed(self, root: Path, part: str) -> list[dict]:
         folder = _image_folder(root, part)
@@ -145,16 +143,14 @@ class MSMT17(BenchmarkDataset):
                     )
                 sample = self.parse_name(folder / relative)
                 # The list is the authority on identities.
-                sample['pid'] = pid
-                sample['is_query'] = part == 'query'
+                sample |= {'pid': pid, 'is_query': part == 'query'}
                 samples.append((relative, sample))
         return [sample for _, sample in sorted(samples, key=lambda item: item[0])]
 
 
 def _image_folder(root: Path, part: str) -> Path:
     """The folder that the paths of the lists are relative to."""
-    side = 0 if part == 'train' else 1
-    names = [pair[side] for pair in IMAGE_FOLDERS]
+    names = [pair[part != 'train'] for pair in IMAGE_FOLDERS]
     for name in names:
         if (root / name).is_dir():
             return root / name

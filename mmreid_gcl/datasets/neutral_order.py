@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from mmengine import dist
@@ -34,37 +33,25 @@ def neutral_order(samples: list[dict], workers: int | None = None) -> list[dict]
     moments = [(s['camid'], s['sequence'], s['frame']) for s in samples]
     shared = Counter(moments)
     tied = [i for i, moment in enumerate(moments) if shared[moment] > 1]
-    paths = [samples[i]['img_path'] for i in tied]
-    checksums = dict(zip(tied, _checksums(paths, len(samples), workers)))
-    nothing = (0, b'')
-    order = sorted(
-        range(len(samples)), key=lambda i: (moments[i], checksums.get(i, nothing))
-    )
-    return [samples[i] for i in order]
-
-
-def _checksums(
-    paths: Sequence[str], total: int, workers: int | None
-) -> list[tuple[int, bytes]]:
-    many = len(paths) >= MANY
+    many = len(tied) >= MANY
     if many:
         log(
-            f'{len(paths):,} of {total:,} training images share camera and time with '
-            'another one; each is read once for its checksum, which decides their '
+            f'{len(tied):,} of {len(samples):,} training images share camera and time '
+            'with another one; each is read once for its checksum, which decides their '
             'order.'
         )
     if workers is None:
         workers = min(32, 4 * num_threads())
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        bar = tqdm(
-            pool.map(_checksum, paths),
-            total=len(paths),
-            desc='order',
-            unit=' images',
-            mininterval=1,
-            disable=not many or not dist.is_main_process(),
-        )
-        return list(bar)
+        read = pool.map(_checksum, [samples[i]['img_path'] for i in tied])
+        style = dict(unit=' images', disable=not many or not dist.is_main_process())
+        bar = tqdm(read, 'order', len(tied), mininterval=1, **style)
+        checksums = dict(zip(tied, list(bar)))
+    nothing = (0, b'')
+    order = sorted(
+        range(len(samples)), key=lambda i: (moments[i], checksums.get(i, nothing))
+    )
+    return [samples[i] for i in order]
 
 
 def _checksum(path: str) -> tuple[int, bytes]:

@@ -81,19 +81,10 @@ def _key(label: str, marker: str, color: str = INK) -> Line2D:
 
 def _legend(axes, handles: list[Line2D], title: str, corner: str, y: float) -> Legend:
     """To the right of the axes."""
-    return axes.legend(
-        handles=handles,
-        title=title,
-        loc=corner,
-        bbox_to_anchor=(1.04, y),
-        frameon=False,
-        fontsize=8,
-        title_fontsize=9,
-        alignment='left',
-        handletextpad=0.4,
-        borderaxespad=0.0,
-        labelspacing=0.35,
-    )
+    place = dict(loc=corner, bbox_to_anchor=(1.04, y), alignment='left', frameon=False)
+    apart = dict(handletextpad=0.4, borderaxespad=0.0, labelspacing=0.35)
+    sizes = dict(fontsize=8, title_fontsize=9)
+    return axes.legend(handles=handles, title=title, **place, **apart, **sizes)
 
 
 def _check(name: str, points: np.ndarray, pids: np.ndarray) -> np.ndarray:
@@ -115,17 +106,9 @@ def _scatter(axes, points, pids, camids, colors, markers) -> None:
     # one order for all, so that no camera hides the others
     for camera, marker in markers.items():
         rows = slice(None) if camids is None else camids == camera
-        drawn = axes.scatter(
-            points[rows, 0],
-            points[rows, 1],
-            s=size,
-            c=shades[rows],
-            marker=marker,
-            linewidths=0.4,
-            edgecolors='white',
-            alpha=0.9,
-        )
-        drawn.set_gid(f'camera-{camera}')
+        style = dict(linewidths=0.4, edgecolors='white', alpha=0.9)
+        look = dict(s=size, c=shades[rows], marker=marker, **style)
+        axes.scatter(*points[rows].T, gid=f'camera-{camera}', **look)
     axes.set(xticks=[], yticks=[])
     axes.set_aspect('equal', adjustable='datalim')
     for spine in axes.spines.values():

@@ -123,15 +123,8 @@ class Sheet:
 
     def frame(self, box: Box, look: Look, gid: str) -> None:
         """A frame around a box."""
-        self.rectangle(
-            box,
-            gid,
-            fill=False,
-            edgecolor=look.color,
-            linestyle=look.style,
-            linewidth=look.thickness,
-            joinstyle='miter',
-        )
+        line = dict(linestyle=look.style, linewidth=look.thickness, joinstyle='miter')
+        self.rectangle(box, gid, fill=False, edgecolor=look.color, **line)
 
     def text(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -27,14 +26,13 @@ class Output:
     def __init__(self, folder: str | Path, overwrite: bool = False) -> None:
         self.folder = Path(folder).expanduser()
         self._begun = self.folder / f'.{RECORD}.begun'
-        if (self.folder / RECORD).is_file():
-            if not overwrite:
-                raise FileExistsError(
-                    f'{self.folder}: a finished conversion is here already. Give '
-                    '--overwrite to replace it, or another folder.'
-                )
-            self._clear()
-        elif self._begun.is_file():
+        finished = (self.folder / RECORD).is_file()
+        if finished and not overwrite:
+            raise FileExistsError(
+                f'{self.folder}: a finished conversion is here already. Give '
+                '--overwrite to replace it, or another folder.'
+            )
+        if finished or self._begun.is_file():
             self._clear()
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise FileExistsError(
@@ -55,26 +53,14 @@ class Output:
                 if folder.is_dir() and not folder.is_symlink():
                     shutil.rmtree(folder)
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write one image; ``name`` is its path in the folder, with '/'."""
-        path = self._new(name)
-        path.write_bytes(data)
-        self.digests[name] = hashlib.sha256(data, usedforsecurity=False).hexdigest()
-
     def place(self, name: str, source: Path, mode: str) -> None:
         """Copy or link one image; ``mode`` is 'copy', 'hardlink' or 'symlink'."""
-        data = read_bytes(source)
-        if mode == 'copy':
-            self.write(name, data)
-            return
-        path = self._new(name)
-        if mode == 'hardlink':
-            os.link(source.resolve(), path)
-        else:
-            path.symlink_to(source.resolve())
-        self.digests[name] = hashlib.sha256(data, usedforsecurity=False).hexdigest()
+        self.write(name, read_bytes(source), source, mode)
 
-    def _new(self, name: str) -> Path:
+    def write(
+        self, name: str, data: bytes, source: Path = Path(), mode: str = 'copy'
+    ) -> None:
+        """Write one image, or link to ``source`` that holds it, as ``name``."""
         if name in self.digests:
             raise ValueError(
                 f'{name}: two images of the source would get this name; the source '
@@ -82,7 +68,13 @@ class Output:
             )
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        if mode == 'copy':
+            path.write_bytes(data)
+        elif mode == 'hardlink':
+            path.hardlink_to(source.resolve())
+        else:
+            path.symlink_to(source.resolve())
+        self.digests[name] = hashlib.sha256(data, usedforsecurity=False).hexdigest()
 
     def finish(self, **record) -> None:
         """Write checksums and the record: sources with their checksums, counts."""
