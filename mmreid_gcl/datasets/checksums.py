@@ -82,9 +82,7 @@ def list_files(folder: str | Path, skip: Sequence[Path] = ()) -> list[str]:
         for path in folder.rglob('*')
         if path.is_file() and path.resolve() not in skip
     ]
-    return sorted(
-        name for name in found if not any(p.startswith('.') for p in name.split('/'))
-    )
+    return sorted(name for name in found if '/.' not in f'/{name}')
 
 
 def write_checksums(path: str | Path, digests: Mapping[str, str]) -> None:

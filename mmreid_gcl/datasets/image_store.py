@@ -267,8 +267,6 @@ def _has_lost_its_maker(file: int) -> bool:
     maker = _MAKER.unpack(os.pread(file, _MAKER.size, _MAKER_START))[1]
     try:
         os.kill(maker, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # another user's by now
-        pass
+    except OSError as error:  # else it is another user's by now
+        return isinstance(error, ProcessLookupError)
     return False

@@ -59,15 +59,9 @@ def inspect_image(
     """Decode an image completely and say what is wrong or unusual.
 
     Stricter than the decoder used in training, some versions of which fill
-    the missing part of a truncated JPEG with grey without a word.
-
-    Args:
-        path (str | Path): The file.
-        min_size (tuple[int, int]): (height, width) in pixels below which a
-            crop is called tiny. Defaults to (32, 16).
-
-    Returns:
-        ImageReport: Of a bad file as well.
+    the missing part of a truncated JPEG with grey without a word. A bad file is no
+    error but a report as well. Below ``min_size``, (height, width) in pixels, a crop is
+    called tiny.
     """
     report = ImageReport(remarks=name_remarks(Path(path).name))
     try:
@@ -108,11 +102,8 @@ def read_bytes(path: str | Path) -> bytes:
 def check_header(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> None:
     """Look at format and size of an image before its pixels are decoded.
 
-    An empty file is left to the decoder, which may have been told what to do.
-
-    Args:
-        source (str | Path | bytes): A file or its content.
-        max_pixels (int): How many are too many. Defaults to :data:`MAX_PIXELS`.
+    ``source`` is a file or its content. An empty one is left to the decoder, which may
+    have been told what to do.
 
     Raises:
         OSError: If the file cannot be opened.

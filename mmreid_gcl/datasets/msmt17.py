@@ -123,7 +123,14 @@ class MSMT17(BenchmarkDataset):
         return any((folder / name).is_file() for name in LIST_NAMES)
 
     def _load_listed(self, root: Path, part: str) -> list[dict]:
-        folder = _image_folder(root, part)
+        # what the paths of the lists are relative to
+        names = [pair[part != 'train'] for pair in IMAGE_FOLDERS]
+        folder = next((root / name for name in names if (root / name).is_dir()), None)
+        if folder is None:
+            raise FileNotFoundError(
+                f'{root}: the images of MSMT17 {part} are missing; expected the folder '
+                f'{names[0]} (V1) or {names[1]} (V2).'
+            )
         images = ExistingFiles(folder)
         seen: dict[str, str] = {}
         samples = []
@@ -146,18 +153,6 @@ class MSMT17(BenchmarkDataset):
                 sample |= {'pid': pid, 'is_query': part == 'query'}
                 samples.append((relative, sample))
         return [sample for _, sample in sorted(samples, key=lambda item: item[0])]
-
-
-def _image_folder(root: Path, part: str) -> Path:
-    """The folder that the paths of the lists are relative to."""
-    names = [pair[part != 'train'] for pair in IMAGE_FOLDERS]
-    for name in names:
-        if (root / name).is_dir():
-            return root / name
-    raise FileNotFoundError(
-        f'{root}: the images of MSMT17 {part} are missing; expected the folder '
-        f'{names[0]} (V1) or {names[1]} (V2).'
-    )
 
 
 def _read_list(path: Path) -> list[tuple[str, str, int]]:

@@ -131,10 +131,7 @@ class ReIDDataset(BaseDataset):
         return view
 
     def prepare_data(self, idx: int) -> dict:
-        """Run the pipeline on one image, under the seed of its draw.
-
-        Args:
-            idx (int): A :class:`SampleIndex` while training, else an int.
+        """Run the pipeline on one image; ``idx`` is a :class:`SampleIndex` in training.
 
         Raises:
             RuntimeError: If the image cannot be read; the message names it.

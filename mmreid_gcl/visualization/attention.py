@@ -89,7 +89,9 @@ def attention_map(
                 sheet.rectangle(box(near, strip), f'{side}-{i}', **style)
                 # smaller cells have no room for numbers
                 number = str(pids[i]) if cell >= 0.3 else ''
-                ink, turn = _ink_on(color), 90 if side == 'row' else 0
+                brightness = np.dot(to_rgb(color), (0.299, 0.587, 0.114))
+                ink = 'white' if brightness < 0.55 else INK
+                turn = 90 if side == 'row' else 0
                 middle = _middle(box(near, strip))
                 sheet.text(*middle, number, 7, ink, weight='bold', rotation=turn)
             if camids is not None:
@@ -143,8 +145,3 @@ def _check(attention: np.ndarray) -> np.ndarray:
             'are not the rows of a softmax.'
         )
     return attention
-
-
-def _ink_on(color: str) -> str:
-    brightness = np.dot(to_rgb(color), (0.299, 0.587, 0.114))
-    return 'white' if brightness < 0.55 else INK

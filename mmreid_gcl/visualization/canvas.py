@@ -112,9 +112,6 @@ def check_figure_path(path: str | Path) -> Path:
 def save_figure(figure: Figure, path: str | Path, dpi: int = 150) -> Path:
     """Write a figure in the format of the ending; its folder is made if need be.
 
-    Returns:
-        Path: The file.
-
     Raises:
         ValueError: If the format is unknown.
     """

@@ -72,18 +72,11 @@ PANELS = (
     ),
     Panel(
         'Loss',
-        (
-            ('loss', 'total'),
-            ('loss_scl', 'on x'),
-            ('relation_loss_scl', 'on GCL(x)'),
-        ),
+        (('loss', 'total'), ('loss_scl', 'on x'), ('relation_loss_scl', 'on GCL(x)')),
         by_iter=True,
     ),
     Panel(
-        'Learning rate (log scale)',
-        (('lr', 'learning rate'),),
-        by_iter=True,
-        log=True,
+        'Learning rate (log scale)', (('lr', 'learning rate'),), by_iter=True, log=True
     ),
 )
 

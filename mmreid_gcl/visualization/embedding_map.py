@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,7 +12,7 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from .canvas import INK, WORDS, chart, check_length
-from .palette import colors_of, markers_of
+from .palette import MARKERS, colors_of
 
 _MOST_IN_LEGEND = 24
 
@@ -53,7 +54,8 @@ def embedding_map(
     check_length('embedding_map: camids', camids, len(pids), 'pids')
     colors = {-1: '#aaaaaa'} if (pids < 0).any() else {}
     colors |= colors_of(pids[pids >= 0].tolist())
-    markers = {0: 'o'} if camids is None else markers_of(camids.tolist())
+    cameras = [0] if camids is None else np.unique(camids).tolist()
+    markers = dict(zip(cameras, cycle(MARKERS)))
     entries = 0.18 * (min(len(colors), _MOST_IN_LEGEND) + len(markers)) + 1.0
     width = len(panels) * (panel + 0.2) + 1.75
     figure = chart(width, max(panel + 0.3, entries), title, note)
@@ -69,8 +71,8 @@ def embedding_map(
         more = f'and {len(colors) - len(people)} more'
         people.append(Line2D([], [], linestyle='', label=more))
     if camids is not None:
-        cameras = [_key(str(camera), marker) for camera, marker in markers.items()]
-        axes.add_artist(_legend(axes, cameras, 'camera', 'lower left', 0))
+        shapes = [_key(str(camera), marker) for camera, marker in markers.items()]
+        axes.add_artist(_legend(axes, shapes, 'camera', 'lower left', 0))
     _legend(axes, people, 'identity', 'upper left', 1)
     return figure
 

@@ -40,17 +40,12 @@ def read_scalars(work_dir: str | Path) -> Scalars:
     the local time, and clocks are set back. What a later start has computed again
     replaces the earlier; an epoch that was resumed inside keeps its pseudo-labels.
 
-    Args:
-        work_dir (str | Path): Of a run; or one ``scalars.json``.
-
-    Returns:
-        Scalars: The series, merged.
+    ``work_dir`` may be one ``scalars.json`` too. A last line that was cut off, as in a
+    run that was killed, is left out with a warning.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a line other than the last of a file is no JSON. A last
-            line that was cut off, as in a run that was killed, is left out
-            with a warning.
+        ValueError: If a line other than the last of a file is no JSON.
     """
     begun = _in_order(Path(work_dir))
     by_epoch: dict[str, dict[float, float]] = {}

@@ -16,7 +16,39 @@ from ..concat_dataset import require_reid_dataset
 from ..image_folder import log
 from ..seeding import derive_seeds
 from .pk_draw import draw_clusters, draw_instances, require_count
-from .sample_index import SampleIndex
+
+
+class SampleIndex(int):
+    """An image's index with the pseudo-label and the random seed of its draw.
+
+    It is an ``int``, so any data set takes it. A
+    :class:`~mmreid_gcl.datasets.ReIDDataset` also reads its two attributes.
+    They travel from the sampler (main process) to the worker inside the
+    index: a persistent worker's old copy of the data set never sees a stale
+    label, and an augmentation depends on the position in training alone.
+
+    Args:
+        index (int): Position of the image in the data set.
+        label (int, optional): Its pseudo-label in this epoch.
+        seed (int, optional): Seed of the random transforms of this draw,
+            in [0, 2**63).
+    """
+
+    label: int | None
+    seed: int | None
+
+    def __new__(cls, index: int, label: int | None = None, seed: int | None = None):
+        """An int that carries ``label`` and ``seed``."""
+        self = super().__new__(cls, index)
+        self.label = label
+        self.seed = seed
+        return self
+
+    def __getnewargs__(self):
+        return int(self), self.label, self.seed
+
+    def __repr__(self) -> str:
+        return f'SampleIndex({int(self)}, label={self.label}, seed={self.seed})'
 
 
 @DATA_SAMPLERS.register_module()
@@ -192,20 +224,17 @@ class PKSampler(Sampler):
         members = np.split(order, starts[1:])
         camids = self.dataset.column('camid') if self.spread_cameras else None
         batches = draw_clusters(len(members), self.num_identities, rng)
-        plan = np.empty((self.num_batches, self.global_batch_size), np.int64)
-        for row in plan:
-            row[:] = np.concatenate(
-                [
-                    draw_instances(
-                        members[cluster],
-                        self.num_instances,
-                        rng,
-                        None if camids is None else camids[members[cluster]],
-                    )
-                    for cluster in next(batches)
-                ]
+        plan = [
+            draw_instances(
+                members[cluster],
+                self.num_instances,
+                rng,
+                None if camids is None else camids[members[cluster]],
             )
-        return plan
+            for _ in range(self.num_batches)
+            for cluster in next(batches)
+        ]
+        return np.reshape(plan, (self.num_batches, self.global_batch_size))
 
     def __iter__(self) -> Iterator[SampleIndex]:
         labels, plan = self._current_labels(), self._plan()

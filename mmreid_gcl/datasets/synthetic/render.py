@@ -27,15 +27,7 @@ _person = lru_cache(256)(sample_person)
 
 
 class World:
-    """All cameras of a data set, ready to take pictures.
-
-    Args:
-        seed (int): Seed of the data set.
-        num_cameras (int): Cameras.
-        difficulty (Difficulty): How they differ.
-        height (int): Rows of an image. Defaults to 128.
-        width (int): Columns. Defaults to 64.
-    """
+    """All cameras of a data set, ready to take pictures (height, width, 3)."""
 
     def __init__(
         self,
