@@ -9,8 +9,7 @@ from .market1501 import Market1501
 from .msmt17 import MSMT17
 from .person_folder import UNLABELLED, PersonFolder
 from .reid_dataset import UNKNOWN, ReIDDataset
-from .samplers.pk_sampler import PKSampler
-from .samplers.sample_index import SampleIndex
+from .samplers.pk_sampler import PKSampler, SampleIndex
 from .veri776 import VeRi776
 
 __all__ = [

@@ -18,22 +18,11 @@ ALIASES = {'camid': 'camera'}
 
 
 def read_annotation(path: str | Path) -> list[tuple[str, dict[str, str]]]:
-    """Read the rows of an annotation file.
+    """The rows of a CSV (comma, semicolon or tab; UTF-8) or Parquet file.
 
-    Args:
-        path (str | Path): A ``.csv``, ``.tsv``, ``.txt`` (separated by comma,
-            semicolon or tab; UTF-8; first line: names of the columns) or
-            ``.parquet`` file.
-
-    Returns:
-        list[tuple[str, dict[str, str]]]: For each row its place ('file, line
-        7') and its values under the names of :data:`COLUMNS`, '' where empty.
-
-    Raises:
-        FileNotFoundError: If the file is missing.
-        ImportError: If a Parquet file is given and pandas is not installed.
-        ValueError: If the file has another ending, no column 'path', the same
-            column twice, no row, or a row with too few or too many values.
+    For each its place ('file, line 7') and its values under the names of
+    :data:`COLUMNS`, '' where empty. Any fault of the table is a ValueError that names
+    the place.
     """
     path = Path(path)
     if not path.is_file():

@@ -44,6 +44,10 @@ class BenchmarkDataset(ReIDDataset):
     left out and counted in the log. Query and gallery are in the order of the
     file names, training images in one that no identity has a part in.
 
+    Args:
+        data_root (str): The folder that holds the three parts, or its parent.
+        split, pipeline, **kwargs: See :class:`ReIDDataset`.
+
     Attributes:
         TITLE (str): Name in the log.
         FOLDERS (tuple[str]): Names of the folder that holds the parts, the
@@ -67,15 +71,7 @@ class BenchmarkDataset(ReIDDataset):
     OFFICIAL: dict[str, Counts]
 
     def load_data_list(self) -> list[dict]:
-        """List the images of the split.
-
-        Returns:
-            list[dict]: Samples as in :class:`ReIDDataset`.
-
-        Raises:
-            FileNotFoundError: If the folder or a part of it is missing.
-            ValueError: If a file name cannot be parsed.
-        """
+        """The samples of the split, as in :class:`ReIDDataset`."""
         root = self.find_root()
         parts = ('query', 'gallery') if self.split == 'test' else (self.split,)
         samples = []
@@ -86,11 +82,7 @@ class BenchmarkDataset(ReIDDataset):
         return samples
 
     def find_root(self) -> Path:
-        """The folder that contains the parts: ``data_root`` or one inside it.
-
-        Returns:
-            Path: ``data_root`` itself, or the first of ``FOLDERS`` in it that
-            has a part. The log says which.
+        """``data_root``, or the first of ``FOLDERS`` in it, that has a part.
 
         Raises:
             FileNotFoundError: If there is none.
@@ -116,24 +108,8 @@ class BenchmarkDataset(ReIDDataset):
         return ', '.join(self.PARTS.values())
 
     def load_part(self, root: Path, part: str) -> list[dict]:
-        """Samples of 'train', 'query' or 'gallery', sorted by file name."""
+        """Samples of 'train', 'query' or 'gallery', by file name, without junk."""
         folder = root / self.PARTS[part]
-        return self.parse_folder(folder, part)
-
-    def parse_folder(self, folder: Path, part: str) -> list[dict]:
-        """Samples of all images directly in a folder, junk left out.
-
-        Args:
-            folder (Path): The folder.
-            part (str): 'train', 'query' or 'gallery'.
-
-        Returns:
-            list[dict]: Sorted by file name.
-
-        Raises:
-            FileNotFoundError: If the folder is missing.
-            ValueError: If a name does not fit; the message names it.
-        """
         require_folder(folder, f'the {part} images of {self.TITLE}')
         samples, errors, junk = [], [], 0
         for name in list_images(folder):
@@ -153,14 +129,9 @@ class BenchmarkDataset(ReIDDataset):
         return samples
 
     def parse_name(self, path: Path) -> dict:
-        """Identity, camera and time from one file name.
+        """Identity, camera (0-based) and time from the name of an image.
 
-        Args:
-            path (Path): Path of the image; only its name is parsed.
-
-        Returns:
-            dict: ``img_path``, ``pid``, ``camid`` (0-based), ``sequence`` and
-            ``frame`` (:data:`UNKNOWN` where the name has none).
+        ``sequence`` and ``frame`` are :data:`UNKNOWN` where the name has none.
 
         Raises:
             ValueError: If the name does not fit ``NAME_PATTERN``.
@@ -203,14 +174,7 @@ class BenchmarkDataset(ReIDDataset):
 
 
 def count(samples: Iterable[dict]) -> Counts:
-    """Count images, identities and cameras.
-
-    Args:
-        samples (Iterable[dict]): Samples with ``pid`` and ``camid``.
-
-    Returns:
-        Counts: Every different pid and camid counts one.
-    """
+    """Count samples and their different ``pid`` and ``camid``."""
     samples = list(samples)
     return Counts(
         len(samples),

@@ -17,47 +17,27 @@ SUMS = 'SHA256SUMS'
 #: Algorithm by the number of its hexadecimal digits.
 ALGORITHMS = {32: 'md5', 40: 'sha1', 64: 'sha256'}
 _LINE = re.compile(r'(\\?)([0-9a-fA-F]{32,64})(?: [ *]|\t)(.+)')
-_CHUNK = 1 << 20
 
 
 @dataclass
 class Comparison:
-    """What became of the files of a list of checksums.
+    """What became of the files of a list of checksums; true if none is damaged."""
 
-    Attributes:
-        same (int): How many are as listed.
-        changed (list[str]): Their content is another one.
-        missing (list[str]): They cannot be read, or are not there.
-        unlisted (list[str]): They are there and not listed.
-    """
-
-    same: int = 0
+    same: int = 0  #: How many are as listed
     changed: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    unlisted: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)  #: Or cannot be read
+    unlisted: list[str] = field(default_factory=list)  #: Are there and not listed
 
     def __bool__(self) -> bool:
-        """Whether every listed file is as it should be."""
         return not (self.changed or self.missing)
 
 
 def file_digest(path: str | Path, algorithm: str = 'sha256') -> str:
-    """Checksum of one file.
-
-    Args:
-        path (str | Path): The file.
-        algorithm (str): A name of ``hashlib``. Defaults to 'sha256'.
-
-    Returns:
-        str: Hexadecimal digits.
-
-    Raises:
-        OSError: If it cannot be read.
-    """
+    """Checksum of one file, hexadecimal; ``algorithm`` is a name of ``hashlib``."""
     # the checksum is for finding damage, not for keeping out attackers
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, 'rb') as file:
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
 
@@ -69,18 +49,9 @@ def digest_files(
     workers: int = 8,
     progress: bool = True,
 ) -> Iterator[tuple[str, str | None]]:
-    """Checksums of many files, in threads, with a bar.
+    """Name and checksum of many files, in their order, by threads with a bar.
 
-    Args:
-        folder (str | Path): What the names are relative to.
-        names (Sequence[str]): Paths.
-        algorithm (str): A name of ``hashlib``. Defaults to 'sha256'.
-        workers (int): Threads. Defaults to 8.
-        progress (bool): Whether to show the bar. Defaults to True.
-
-    Yields:
-        tuple[str, str | None]: Name and checksum, in the order of the names;
-        None for what cannot be read.
+    The names are relative to ``folder``; None is the checksum of what cannot be read.
     """
     folder = Path(folder)
 
@@ -90,15 +61,10 @@ def digest_files(
         except OSError:
             return None
 
+    style = dict(unit=' files', disable=not progress, mininterval=1)
     with (
         ThreadPoolExecutor(max(1, workers)) as pool,
-        tqdm(
-            total=len(names),
-            desc=algorithm,
-            unit=' files',
-            disable=not progress,
-            mininterval=1,
-        ) as bar,
+        tqdm(total=len(names), desc=algorithm, **style) as bar,
     ):
         for begin in range(0, len(names), 4096):  # so that few results wait
             chunk = names[begin : begin + 4096]
@@ -108,15 +74,7 @@ def digest_files(
 
 
 def list_files(folder: str | Path, skip: Sequence[Path] = ()) -> list[str]:
-    """All files of a folder tree, hidden ones and links left out.
-
-    Args:
-        folder (str | Path): The folder.
-        skip (Sequence[Path]): Files to leave out. Defaults to ().
-
-    Returns:
-        list[str]: Paths relative to it with '/', sorted.
-    """
+    """All files of a folder tree but hidden ones and ``skip``, sorted, with '/'."""
     folder = Path(folder)
     skip = [path.resolve() for path in skip]
     found = [
@@ -124,18 +82,11 @@ def list_files(folder: str | Path, skip: Sequence[Path] = ()) -> list[str]:
         for path in folder.rglob('*')
         if path.is_file() and path.resolve() not in skip
     ]
-    return sorted(
-        name for name in found if not any(p.startswith('.') for p in name.split('/'))
-    )
+    return sorted(name for name in found if '/.' not in f'/{name}')
 
 
 def write_checksums(path: str | Path, digests: Mapping[str, str]) -> None:
-    """Write a file that ``sha256sum -c`` reads.
-
-    Args:
-        path (str | Path): The file.
-        digests (Mapping[str, str]): Checksum of each name.
-    """
+    """Write the checksum of each name as a file that ``sha256sum -c`` reads."""
     lines = []
     for name, digest in digests.items():
         escaped = name.replace('\\', '\\\\').replace('\n', '\\n')
@@ -144,18 +95,10 @@ def write_checksums(path: str | Path, digests: Mapping[str, str]) -> None:
 
 
 def read_checksums(path: str | Path) -> dict[str, str]:
-    """Read a file of ``sha256sum``, ``sha1sum`` or ``md5sum``.
+    """The checksum of each name in a file of ``sha256sum`` or ``md5sum``.
 
-    Args:
-        path (str | Path): The file.
-
-    Returns:
-        dict[str, str]: Checksum of each name, in lower case.
-
-    Raises:
-        FileNotFoundError: If it is missing.
-        ValueError: If a line cannot be parsed, a name stands there twice, the
-            checksums are not of one kind, or there is none.
+    A line that cannot be parsed, a name twice or checksums of two kinds is a
+    ValueError.
     """
     path = Path(path)
     if not path.is_file():
@@ -192,21 +135,7 @@ def read_checksums(path: str | Path) -> dict[str, str]:
 def compare_checksums(
     folder: str | Path, sums: str | Path, workers: int = 8, progress: bool = True
 ) -> Comparison:
-    """Read all listed files and compare.
-
-    Args:
-        folder (str | Path): What the listed names are relative to.
-        sums (str | Path): The file of checksums.
-        workers (int): Threads. Defaults to 8.
-        progress (bool): Whether to show a bar. Defaults to True.
-
-    Returns:
-        Comparison: What differs.
-
-    Raises:
-        FileNotFoundError: If the file of checksums is missing.
-        ValueError: If it cannot be read.
-    """
+    """Read all files that ``sums`` lists, in ``folder``, and compare."""
     listed = read_checksums(sums)
     algorithm = ALGORITHMS[len(next(iter(listed.values())))]
     result = Comparison()

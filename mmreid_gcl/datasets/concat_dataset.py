@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import bisect
 import copy
 from collections.abc import Sequence
 
@@ -118,47 +117,34 @@ class ConcatDataset(_ConcatDataset):
 
     def get_data_info(self, idx: int) -> dict:
         """The sample, with the numbers of camera and identity in the whole."""
-        number, inner = self._place(idx)
-        return self._shift(self.datasets[number].get_data_info(inner), number, idx)
+        return self._locate(idx)[1]
 
     def prepare_data(self, idx: int) -> dict:
         """Run the pipeline on one image; see :meth:`ReIDDataset.prepare_data`."""
-        number, inner = self._place(idx)
-        dataset = self.datasets[number]
-        data = self._shift(dataset.get_data_info(inner), number, idx)
+        dataset, data = self._locate(idx)
         return dataset.transform_sample(data, idx)
 
     def __getitem__(self, idx: int) -> dict:
         return self.prepare_data(idx)
 
-    def _place(self, idx: int) -> tuple[int, int]:
-        """Which data set, and the position in it."""
+    def _locate(self, idx: int) -> tuple[ReIDDataset, dict]:
+        """The data set of an image, and its sample with the numbers of the whole."""
         self.full_init()
-        position = int(idx)
-        if position < 0:
-            position += len(self)
-        if not 0 <= position < len(self):
+        if not -len(self) <= idx < len(self):
             raise IndexError(f'ConcatDataset: {int(idx)} of {len(self)} images.')
-        number = bisect.bisect_right(self.cumulative_sizes, position)
-        return number, position - ([0, *self.cumulative_sizes])[number]
-
-    def _shift(self, data: dict, number: int, idx: int) -> dict:
+        number, inner = self._get_ori_dataset_idx(int(idx))
+        data = self.datasets[number].get_data_info(inner)
         for name, offsets in self._offsets.items():
             if data[name] != UNKNOWN:
                 data[name] += offsets[number]
         data['sample_idx'] = int(idx)
-        return data
+        return self.datasets[number], data
 
 
 def require_reid_dataset(dataset: object, place: str) -> None:
-    """Raise a clear error unless this package can train on a data set.
+    """Raise a TypeError unless this package can train on what a config built.
 
-    Args:
-        dataset (object): What was built.
-        place (str): Where it stands in the config, for the message.
-
-    Raises:
-        TypeError: If it lacks what :class:`ReIDDataset` has.
+    ``place`` is where it stands in the config, for the message.
     """
     if isinstance(dataset, (ReIDDataset, ConcatDataset)):
         return

@@ -54,14 +54,8 @@ class CUHK03(BenchmarkDataset):
             parent, or the folder that holds the three parts.
         crops (str): 'labeled' (cut out by hand) or 'detected'. Defaults to
             'detected', the harder ones.
-        split (str): 'train', 'query', 'gallery', or 'test' (query, then
-            gallery). Defaults to 'train'.
-        pipeline (Sequence[dict]): Transforms. Defaults to ().
-        **kwargs: Further arguments of mmengine's ``BaseDataset``.
-
-    Raises:
-        FileNotFoundError: If the folder or a part of it is missing.
-        ValueError: If ``crops`` is neither, or an image name cannot be parsed.
+        split, pipeline, **kwargs: See
+            :class:`~mmreid_gcl.datasets.benchmark.BenchmarkDataset`.
     """
 
     TITLE = 'CUHK03'

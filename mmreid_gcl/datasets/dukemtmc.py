@@ -30,16 +30,7 @@ class DukeMTMCreID(BenchmarkDataset):
     In ``0001_c2_f0046182.jpg``, 0001 is the identity, c2 the camera
     (``camid`` 1) and f0046182 the frame. There is no sequence.
 
-    Args:
-        data_root (str): The folder that holds the three parts, or its parent.
-        split (str): 'train', 'query', 'gallery', or 'test' (query, then
-            gallery). Defaults to 'train'.
-        pipeline (Sequence[dict]): Transforms. Defaults to ().
-        **kwargs: Further arguments of mmengine's ``BaseDataset``.
-
-    Raises:
-        FileNotFoundError: If the folder or a part of it is missing.
-        ValueError: If an image name cannot be parsed.
+    See :class:`~mmreid_gcl.datasets.benchmark.BenchmarkDataset` for the arguments.
     """
 
     TITLE = 'DukeMTMC-reID'

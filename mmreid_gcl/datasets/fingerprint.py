@@ -19,17 +19,11 @@ class ImagesFingerprint(NamedTuple):
 
 
 def images_fingerprint(dataset: ReIDDataset | ConcatDataset) -> ImagesFingerprint:
-    """Describe the images of a data set by their names.
+    """Describe the images of a data set by their number and sorted names.
 
-    The names are taken below the folder that all images have in common, so a
-    data set that was moved stays the same. What is in the files does not count:
-    that would mean to read all of them.
-
-    Args:
-        dataset (ReIDDataset | ConcatDataset): N images.
-
-    Returns:
-        ImagesFingerprint: N, and the BLAKE2b of the sorted names.
+    The names are taken below the folder that all images have in common, so a data set
+    that was moved stays the same. What is in the files does not count: that would mean
+    to read all of them.
     """
     digest = hashlib.blake2b(digest_size=16)
     count = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import takewhile
 
 from mmcv.transforms import BaseTransform
 from mmengine import dist
@@ -49,8 +49,7 @@ class CachedTransforms(BaseTransform):
         limit_gb: float = 4.0,
         folder: str | None = None,
     ) -> None:
-        kinds = [str(step['type']).rpartition('.')[2] for step in transforms]
-        wrong = [kind for kind in kinds if kind not in _DETERMINISTIC]
+        wrong = [kind for kind in map(_kind, transforms) if kind not in _DETERMINISTIC]
         if wrong:
             raise ValueError(
                 f'CachedTransforms runs once an image, and {wrong[0]} is not known to '
@@ -58,21 +57,16 @@ class CachedTransforms(BaseTransform):
                 'others behind it.'
             )
         self.transforms = Compose(transforms)
-        self.settings = repr([sorted(_plain(step).items()) for step in transforms])
+        self.settings = repr(
+            [sorted((key, str(value)) for key, value in t.items()) for t in transforms]
+        )
         # here, before workers start, so that they share it
         self.store = _store(self.settings, limit_gb, folder)
         self.limit_gb = limit_gb
         self._told = False
 
     def transform(self, results: dict) -> dict:
-        """Load and resize, or take what was loaded and resized before.
-
-        Args:
-            results (dict): With ``img_path``.
-
-        Returns:
-            dict: With ``img`` and what else the transforms add.
-        """
+        """Load and resize the image of ``img_path``, or take what was made before."""
         name = f'{self.settings}\n{results["img_path"]}'
         found = self.store.get(name)
         if found is not None:
@@ -104,32 +98,22 @@ class CachedTransforms(BaseTransform):
 def cache_pipeline(
     pipeline: Sequence[Mapping], limit_gb: float = 4.0, folder: str | None = None
 ) -> list[Mapping]:
-    """A pipeline whose deterministic beginning is cached.
+    """A pipeline whose deterministic beginning is a :class:`CachedTransforms`.
 
-    Args:
-        pipeline (Sequence[Mapping]): Configs of transforms.
-        limit_gb (float): See :class:`CachedTransforms`.
-        folder (str, optional): See :class:`CachedTransforms`.
-
-    Returns:
-        list[Mapping]: The same pipeline, with a :class:`CachedTransforms` first;
-        unchanged if it does not begin with ``LoadImageFromFile``.
+    Unchanged if it does not begin with ``LoadImageFromFile``.
     """
-    count = 0
-    for step in pipeline:
-        if str(step['type']).rpartition('.')[2] not in _DETERMINISTIC:
-            break
-        count += 1
-    first = str(pipeline[0]['type']).rpartition('.')[2] if pipeline else None
-    if first != 'LoadImageFromFile':
+    cached = list(takewhile(lambda step: _kind(step) in _DETERMINISTIC, pipeline))
+    if not cached or _kind(cached[0]) != 'LoadImageFromFile':
         return list(pipeline)
-    cached = dict(
-        type='mmreid_gcl.CachedTransforms',
-        transforms=list(pipeline[:count]),
-        limit_gb=limit_gb,
-        folder=folder,
-    )
-    return [cached, *pipeline[count:]]
+    settings = dict(transforms=cached, limit_gb=limit_gb, folder=folder)
+    return [
+        dict(type='mmreid_gcl.CachedTransforms', **settings),
+        *pipeline[len(cached) :],
+    ]
+
+
+def _kind(step: Mapping) -> str:
+    return str(step['type']).rpartition('.')[2]
 
 
 def _store(settings: str, limit_gb: float, folder: str | None) -> ImageStore:
@@ -164,7 +148,3 @@ def _run_on_this_machine() -> tuple[str | None, int]:
             names = ('SLURM_JOB_ID', 'SLURM_STEP_ID', 'SLURM_RESTART_COUNT')
             run = '.'.join(os.environ.get(name, '0') for name in names)
     return f'{run} {os.environ.get("MASTER_PORT")}', openers
-
-
-def _plain(step: Mapping) -> dict[str, Any]:
-    return {key: str(value) for key, value in step.items()}

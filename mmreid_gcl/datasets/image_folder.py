@@ -32,9 +32,7 @@ def log(message: str, level: int = logging.INFO) -> None:
 def printable(text: str) -> str:
     """A text with what is no UTF-8 in file names written as an escape.
 
-    Args:
-        text (str): Perhaps with bytes of names that Python keeps as surrogates; logs,
-            terminals and figures refuse those.
+    Python keeps such bytes as surrogates; logs, terminals and figures refuse those.
     """
     return text.encode('utf-8', 'backslashreplace').decode('utf-8')
 
@@ -45,12 +43,7 @@ def one_line(error: Exception) -> str:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file of this name counts as an image.
-
-    Args:
-        name (str): Name without folder. Hidden files (``._0002_c1s1…jpg`` of
-            macOS archives) do not count.
-    """
+    """Whether a file of this name counts as an image; hidden ones do not."""
     return name.lower().endswith(IMAGE_ENDINGS) and not name.startswith('.')
 
 
@@ -62,35 +55,14 @@ def is_system_folder(name: str) -> bool:
 def list_images(folder: str | Path) -> list[str]:
     """Names of the images directly in a folder, sorted by code point.
 
-    The order does not depend on the file system or the locale. What is no
-    image (other endings, hidden files, sub-folders) is reported in one line
-    of the log.
-
-    Args:
-        folder (str | Path): The folder. Links to it and in it are followed.
-
-    Returns:
-        list[str]: File names, at least one.
-
-    Raises:
-        FileNotFoundError: If the folder is missing or holds no image, or an
-            image is a link to nothing.
-        NotADirectoryError: If it is a file.
+    The order does not depend on the file system or the locale. What is no image (other
+    endings, hidden files, sub-folders) is reported in one line of the log; no image at
+    all is a FileNotFoundError.
     """
     folder = Path(folder)
     require_folder(folder, 'the images of the data set')
-    names, others = [], []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not is_image_name(entry.name) or _is_folder(entry):
-                others.append(entry.name)
-            elif _is_file(entry):
-                names.append(entry.name)
-            elif os.path.exists(entry.path):  # a pipe: reading would wait for ever
-                others.append(entry.name)
-            else:
-                raise _link_to_nothing(entry)
-    report_others(folder, others)
+    names, inner, others = _scan(folder)
+    _report_others(folder, [*others, *(entry.name for entry in inner)])
     if not names:
         raise FileNotFoundError(
             f'{folder}: expected images ({", ".join(IMAGE_ENDINGS)}), found none.'
@@ -101,27 +73,13 @@ def list_images(folder: str | Path) -> list[str]:
 def walk_images(
     folder: str | Path, skip: Sequence[str] = (), keep_broken: bool = False
 ) -> list[str]:
-    """Paths of all images of a folder tree, relative to it, sorted.
+    """Paths of all images of a folder tree, relative to it with '/', sorted.
 
-    Links are followed. Every folder is entered once: a link to a folder that
-    is reached in another way too (a loop, for example) is left out, and the
-    log says so. Hidden folders and those of file servers (:data:`SYSTEM_FOLDERS`)
-    are left out, and the log says how many images that are.
-
-    Args:
-        folder (str | Path): Top of the tree.
-        skip (Sequence[str]): Names of folders directly under ``folder`` to
-            leave out. Defaults to ().
-        keep_broken (bool): List links to nothing, for a caller that reports what
-            it cannot read. Defaults to False.
-
-    Returns:
-        list[str]: Relative paths with '/', sorted folder by folder.
-
-    Raises:
-        FileNotFoundError: If the folder is missing, or an image is a link to
-            nothing and ``keep_broken`` is False.
-        NotADirectoryError: If it is a file.
+    Links are followed. Every folder is entered once: a link to a folder that is reached
+    in another way too (a loop, for example) is left out, and so are folders directly in
+    ``folder`` that ``skip`` names, hidden ones and those of file servers
+    (:data:`SYSTEM_FOLDERS`). The log says so. A link to nothing is a FileNotFoundError,
+    or listed with ``keep_broken``.
     """
     folder = Path(folder)
     require_folder(folder, 'a folder of images')
@@ -144,38 +102,49 @@ def walk_images(
             )
             continue
         entered.add((stat.st_dev, stat.st_ino))
-        with os.scandir(folder.joinpath(*parts)) as entries:
-            for entry in entries:
-                here = (*parts, entry.name)
-                if _is_folder(entry):
-                    if is_system_folder(entry.name):
-                        aside.append('/'.join(here))
-                        continue
-                    if not parts and entry.name in skip:
-                        continue
-                    (links if entry.is_symlink() else folders).append(here)
-                elif not is_image_name(entry.name):
-                    others.append('/'.join(here))
-                elif _is_file(entry):
-                    found.append(here)
-                elif os.path.exists(entry.path):  # a pipe: reading would wait for ever
-                    others.append('/'.join(here))
-                elif keep_broken:
-                    found.append(here)
-                else:
-                    raise _link_to_nothing(entry)
-    report_others(folder, others)
+        names, inner, rest = _scan(folder.joinpath(*parts), keep_broken)
+        found += [(*parts, name) for name in names]
+        others += ['/'.join((*parts, name)) for name in rest]
+        for entry in inner:
+            here = (*parts, entry.name)
+            if is_system_folder(entry.name):
+                aside.append('/'.join(here))
+            elif parts or entry.name not in skip:
+                (links if entry.is_symlink() else folders).append(here)
+    _report_others(folder, others)
     _report_aside(folder, aside)
     return ['/'.join(parts) for parts in sorted(found)]
+
+
+def _scan(
+    folder: Path, keep_broken: bool = False
+) -> tuple[list[str], list[os.DirEntry[str]], list[str]]:
+    """Names of images directly in a folder, its folders, and names of all else."""
+    images, folders, others = [], [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _is_folder(entry):
+                folders.append(entry)
+            elif not is_image_name(entry.name):
+                others.append(entry.name)
+            elif _is_file(entry):
+                images.append(entry.name)
+            elif os.path.exists(entry.path):  # a pipe: reading would wait for ever
+                others.append(entry.name)
+            elif keep_broken:
+                images.append(entry.name)
+            else:
+                raise FileNotFoundError(
+                    f'{entry.path}: expected an image, found a link to nothing. '
+                    'Repair or remove it.'
+                )
+    return images, folders, others
 
 
 class ExistingFiles:
     """Which files exist under a folder: one look at each sub-folder.
 
     A look at each of 100,000 images takes minutes on a network file system.
-
-    Args:
-        folder (str | Path): What the paths are relative to.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -201,27 +170,14 @@ def natural_key(text: str) -> tuple:
 
 
 def as_path(path: str | Path) -> Path:
-    """A path as a user gives it, home expanded.
-
-    Raises:
-        ValueError: If it is empty, which would be the current folder.
-    """
+    """A path as a user gives it, home expanded; '' is a ValueError."""
     if path == '':
         raise ValueError("expected a path, got an empty text; '.' is this folder.")
     return Path(path).expanduser()
 
 
 def require_folder(folder: str | Path, purpose: str) -> None:
-    """Raise a clear error unless ``folder`` is a folder.
-
-    Args:
-        folder (str | Path): What to look at.
-        purpose (str): What it should hold, for the message.
-
-    Raises:
-        FileNotFoundError: If there is nothing.
-        NotADirectoryError: If it is a file.
-    """
+    """Raise unless ``folder`` is one; ``purpose`` is what it should hold."""
     folder = Path(folder)
     if not folder.exists():
         raise FileNotFoundError(f'{folder}: no such folder; expected {purpose} there.')
@@ -234,12 +190,7 @@ def require_folder(folder: str | Path, purpose: str) -> None:
 def raise_all(errors: Sequence[ValueError]) -> None:
     """Raise the first of some errors and say how many more there are.
 
-    Args:
-        errors (Sequence[ValueError]): Errors whose message begins with the
-            path of an image and ': '. May be empty.
-
-    Raises:
-        ValueError: If there is any.
+    Their messages begin with the path of an image and ': '.
     """
     if not errors:
         return
@@ -251,22 +202,26 @@ def raise_all(errors: Sequence[ValueError]) -> None:
     raise ValueError(message) from errors[0]
 
 
-def report_others(folder: str | Path, names: Sequence[str]) -> None:
-    """Say once, in one line of the log, what in a folder is no image."""
+def _unreported(folder: Path, names: Sequence[str]) -> str:
+    """The first of some names; '' if there is none or this was asked before."""
     key = (str(folder), frozenset(names))
     if not names or key in _reported:
-        return
+        return ''
     _reported.add(key)
-    shown = ', '.join(sorted(names)[:5]) + (', …' if len(names) > 5 else '')
-    log(f'{folder}: left out what is no image ({len(names):,}): {shown}')
+    return ', '.join(sorted(names)[:5]) + (', …' if len(names) > 5 else '')
+
+
+def _report_others(folder: Path, names: Sequence[str]) -> None:
+    """Say once, in one line of the log, what in a folder is no image."""
+    if shown := _unreported(folder, names):
+        log(f'{folder}: left out what is no image ({len(names):,}): {shown}')
 
 
 def _report_aside(folder: Path, names: Sequence[str]) -> None:
     """Say once how many images are in folders that are not the user's."""
-    key = (str(folder), frozenset(names))
-    if not names or key in _reported:
+    shown = _unreported(folder, names)
+    if not shown:
         return
-    _reported.add(key)
     images = sum(
         name.lower().endswith(IMAGE_ENDINGS)
         for top in names
@@ -276,16 +231,9 @@ def _report_aside(folder: Path, names: Sequence[str]) -> None:
     if images:
         log(
             f'{folder}: left out {images:,} images in hidden folders and folders of '
-            f'systems: {", ".join(sorted(names)[:5])}{", …" if len(names) > 5 else ""}',
+            f'systems: {shown}',
             logging.WARNING,
         )
-
-
-def _link_to_nothing(entry: os.DirEntry[str]) -> FileNotFoundError:
-    return FileNotFoundError(
-        f'{entry.path}: expected an image, found a link to nothing. Repair or remove '
-        'it.'
-    )
 
 
 # os.DirEntry knows what an entry is without a further look, unless it is a

@@ -25,43 +25,37 @@ try:
 except ImportError:  # not a Unix
     fcntl = None  # type: ignore[assignment]  # asked for with `is None`
 
-_MAGIC = b'mmreid-gcl image store 2'
-#: Behind the magic: processes that opened it, bytes in use, entries in use, whether
-#: there is no more room.
+_MAGIC = b'mmreid-gcl image store 3'
+#: Behind the magic: processes that opened it, bytes in use, images, whether there is
+#: no more room.
 _HEADER = struct.Struct('<QQQQ')
 #: Behind that: how many are to open it, and the process that made it.
 _MAKER = struct.Struct('<QQ')
 _MAKER_START = len(_MAGIC) + _HEADER.size
 _TABLE_START = 4096
-#: Of the open-addressing table: key (128 bits), where the record is, its length.
-_ENTRY = np.dtype([('key', '<u8', 2), ('start', '<u8'), ('length', '<u8')])
+#: An image in the table: key (128 bits), where the record is, its length.
+_ENTRY = struct.Struct('<16sQQ')
 _SHAPE = struct.Struct('<QQQQ')
 
 
 class ImageStore:
     """uint8 images by name, shared by the processes of a machine.
 
-    A file in shared memory that is mapped by all of them. Whoever misses an image
-    adds it; nothing is ever moved or replaced, so reading needs no lock. Records
-    are written with system calls and a full file system is noticed as an error
-    there, not as a crash on access.
+    A file in shared memory that is mapped by all of them. Whoever misses an image adds
+    it; nothing is ever moved or replaced, so reading needs no lock. Records are written
+    with system calls: a full file system is an error there, not a crash on access.
 
     Args:
         folder (str | Path, optional): Where the file is. Defaults to ``/dev/shm``
             where there is one, else the folder of temporary files.
         limit_bytes (int): Images beyond this are not kept. Defaults to 4 GiB.
-        max_images (int): At most so many; takes 64 to 128 bytes each. Defaults to
-            2**17.
+        max_images (int): At most so many; each takes 32 bytes, and about
+            300 in every process that reads it.
         share (str, optional): A name that the processes of one run agree on; None
             keeps the file to this process and its children.
         openers (int): With ``share``, how many processes open it; the last one
             removes its name, so that nothing stays behind. If one of them fails
-            before, those that end in order remove it, and otherwise the next run
-            in this folder.
-
-    Raises:
-        OSError: If the system is no Unix or the file cannot be made.
-        ValueError: If a limit is not positive, or the shared file is not ours.
+            before, those that end in order remove it, else the next run here.
     """
 
     def __init__(
@@ -76,10 +70,11 @@ class ImageStore:
             raise OSError('The image cache needs a Unix system; leave it out here.')
         if limit_bytes <= 0 or max_images <= 0:
             raise ValueError('limit_bytes and max_images must be positive.')
-        self.slots = 1 << (2 * max_images - 1).bit_length()  # at most half full
         self.max_images = max_images
-        self._records = _TABLE_START + self.slots * _ENTRY.itemsize
+        self._records = _TABLE_START + max_images * _ENTRY.size
         self.size = self._records + limit_bytes
+        #: Where the images are, as far as this process has read the table.
+        self._places: dict[bytes, tuple[int, int]] = {}
         if folder is None:
             shm = Path('/dev/shm')
             folder = shm if os.access(shm, os.W_OK) else tempfile.gettempdir()
@@ -90,7 +85,7 @@ class ImageStore:
             self._prepare()
         else:
             self._open_shared(Path(folder), share, openers)
-        self._map()
+        self._memory = mmap.mmap(self._file, self.size, prot=mmap.PROT_READ)
 
     def _open_shared(self, folder: Path, share: str, openers: int) -> None:
         digest = blake2b(f'{os.getuid()} {share}'.encode(), digest_size=12).hexdigest()
@@ -138,44 +133,26 @@ class ImageStore:
         os.ftruncate(self._file, self.size)
         os.pwrite(self._file, _MAGIC, 0)
 
-    def _map(self) -> None:
-        self._memory = mmap.mmap(self._file, self.size, prot=mmap.PROT_READ)
-        self._table = np.frombuffer(
-            self._memory, _ENTRY, count=self.slots, offset=_TABLE_START
-        )
-
     def __getstate__(self) -> dict:
         """For a process that is spawned while this one lives (Linux)."""
-        state = {
-            name: value
-            for name, value in vars(self).items()
-            if name not in ('_memory', '_table', '_thread_lock')
-        }
-        return {**state, '_file': f'/proc/{os.getpid()}/fd/{self._file}'}
+        file = f'/proc/{os.getpid()}/fd/{self._file}'
+        return {**vars(self), '_file': file, '_memory': None, '_thread_lock': None}
 
     def __setstate__(self, state: dict) -> None:
         vars(self).update(state)
         self._file = os.open(state['_file'], os.O_RDWR)
         self._thread_lock = threading.Lock()
-        self._map()
+        self._memory = mmap.mmap(self._file, self.size, prot=mmap.PROT_READ)
 
     def __deepcopy__(self, memo: dict) -> ImageStore:
         return self
 
     def get(self, name: str) -> tuple[np.ndarray, Any] | None:
-        """An image and what was kept with it.
-
-        Args:
-            name (str): As given to :meth:`add`.
-
-        Returns:
-            tuple[np.ndarray, object] | None: A copy of the (H, W, C) uint8 image,
-            and the object; None if it is not there (yet).
-        """
-        entry = self._table[self._find(_key(name))]
-        start, length = int(entry['start']), int(entry['length'])
-        if start == 0:
+        """A copy of the (H, W, C) image and what was kept with it, or None."""
+        place = self._find(_key(name))
+        if place is None:
             return None
+        start, length = place
         height, width, channels, rest = _SHAPE.unpack_from(self._memory, start)
         pixels = start + _SHAPE.size
         count = height * width * channels
@@ -185,18 +162,9 @@ class ImageStore:
         return image, pickle.loads(more) if rest else None
 
     def add(self, name: str, image: np.ndarray, more: object = None) -> bool:
-        """Keep an image, unless it is there already or there is no room.
+        """Keep an (H, W, C) uint8 image and a small object, unless there is no room.
 
-        Args:
-            name (str): What :meth:`get` is asked with.
-            image (np.ndarray): (H, W, C) uint8.
-            more (object, optional): A small object that goes with it.
-
-        Returns:
-            bool: Whether it is in the store now.
-
-        Raises:
-            TypeError: If the image is not uint8 with three axes.
+        True if the store has the name now; the first image of a name stays.
         """
         if image.dtype != np.uint8 or image.ndim != 3:
             raise TypeError(
@@ -207,8 +175,7 @@ class ImageStore:
         record = _SHAPE.pack(*image.shape, len(rest)) + image.tobytes() + rest
         key = _key(name)
         with self._lock():
-            slot = self._find(key)
-            if self._table[slot]['start']:
+            if self._find(key) is not None:
                 return True
             opened, used, images, full = self._header()
             start = self._records + used
@@ -221,15 +188,12 @@ class ImageStore:
                     raise
                 self._set_header(opened, used, images, 1)
                 return False
+            entry = _ENTRY.pack(key, start, len(record))
+            _write(self._file, entry, _TABLE_START + images * _ENTRY.size)
+            # The count comes last: a reader, who takes no lock, sees all or nothing,
+            # and so does the next writer if this one is killed anywhere here.
             used += -(-len(record) // 8) * 8
             self._set_header(opened, used, images + 1, 0)
-            # Its place comes last: a reader, who takes no lock, sees all or nothing,
-            # and so does the next writer if this one is killed anywhere here.
-            place = _TABLE_START + slot * _ENTRY.itemsize
-            entry = np.array((key, 0, len(record)), _ENTRY)
-            _write(self._file, entry.tobytes(), place)
-            offset = place + _ENTRY.fields['start'][1]
-            _write(self._file, struct.pack('<Q', start), offset)
             return True
 
     def __len__(self) -> int:
@@ -241,14 +205,14 @@ class ImageStore:
         """Bytes of images that are kept."""
         return self._header()[1]
 
-    def _find(self, key: tuple[int, int]) -> int:
-        """The slot of a key, or the empty one where it would go."""
-        slot = key[0] & (self.slots - 1)
-        while True:
-            entry = self._table[slot]
-            if not entry['length'] or tuple(entry['key']) == key:
-                return slot
-            slot = (slot + 1) & (self.slots - 1)
+    def _find(self, key: bytes) -> tuple[int, int] | None:
+        """Start and length of a record; what others added is read if need be."""
+        if key not in self._places:
+            for i in range(len(self._places), len(self)):
+                entry = _TABLE_START + i * _ENTRY.size
+                found, *place = _ENTRY.unpack_from(self._memory, entry)
+                self._places[found] = place[0], place[1]
+        return self._places.get(key)
 
     def _header(self) -> tuple[int, ...]:
         return _HEADER.unpack(os.pread(self._file, _HEADER.size, len(_MAGIC)))
@@ -267,8 +231,8 @@ class ImageStore:
                 fcntl.lockf(self._file, fcntl.LOCK_UN)
 
 
-def _key(name: str) -> tuple[int, int]:
-    return struct.unpack('<QQ', blake2b(name.encode(), digest_size=16).digest())
+def _key(name: str) -> bytes:
+    return blake2b(name.encode(), digest_size=16).digest()
 
 
 def _write(file: int, data: bytes, offset: int) -> None:
@@ -303,8 +267,6 @@ def _has_lost_its_maker(file: int) -> bool:
     maker = _MAKER.unpack(os.pread(file, _MAKER.size, _MAKER_START))[1]
     try:
         os.kill(maker, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # another user's by now
-        pass
+    except OSError as error:  # else it is another user's by now
+        return isinstance(error, ProcessLookupError)
     return False

@@ -40,23 +40,16 @@ _ORIENTATION = 274  # EXIF
 
 @dataclass
 class ImageReport:
-    """What was found in one image file.
+    """What was found in one image file; 0 and '' where nothing could be."""
 
-    Attributes:
-        width (int): In pixels, 0 if unknown.
-        height (int): In pixels, 0 if unknown.
-        mode (str): Pillow's name of the pixel format, '' if unknown.
-        checksum (str): Of the decoded pixels; the same for a copy in another
-            lossless format. '' if the image cannot be decoded.
-        errors (list[str]): What stops a training run.
-        remarks (list[str]): What may be meant so.
-    """
-
-    width: int = 0
-    height: int = 0
-    mode: str = ''
+    width: int = 0  #: In pixels
+    height: int = 0  #: In pixels
+    mode: str = ''  #: Pillow's name of the pixel format
+    #: Of the decoded pixels; the same for a copy in another lossless format
     checksum: str = ''
+    #: What stops a training run
     errors: list[str] = field(default_factory=list)
+    #: What may be meant so
     remarks: list[str] = field(default_factory=list)
 
 
@@ -66,15 +59,9 @@ def inspect_image(
     """Decode an image completely and say what is wrong or unusual.
 
     Stricter than the decoder used in training, some versions of which fill
-    the missing part of a truncated JPEG with grey without a word.
-
-    Args:
-        path (str | Path): The file.
-        min_size (tuple[int, int]): (height, width) in pixels below which a
-            crop is called tiny. Defaults to (32, 16).
-
-    Returns:
-        ImageReport: Never raises for a bad file.
+    the missing part of a truncated JPEG with grey without a word. A bad file is no
+    error but a report as well. Below ``min_size``, (height, width) in pixels, a crop is
+    called tiny.
     """
     report = ImageReport(remarks=name_remarks(Path(path).name))
     try:
@@ -99,14 +86,7 @@ def inspect_image(
 
 
 def require_file(path: str | Path) -> None:
-    """Raise unless a path can be opened without waiting: on a pipe it is for ever.
-
-    Args:
-        path (str | Path): A file; links are followed.
-
-    Raises:
-        OSError: If there is nothing, or a pipe, a socket or a device.
-    """
+    """Raise an OSError unless a path can be opened without waiting, as on a pipe."""
     mode = os.stat(path).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder raises by itself
         reason = 'this is no file but a pipe or a device'
@@ -122,11 +102,8 @@ def read_bytes(path: str | Path) -> bytes:
 def check_header(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> None:
     """Look at format and size of an image before its pixels are decoded.
 
-    An empty file is left to the decoder, which may have been told what to do.
-
-    Args:
-        source (str | Path | bytes): A file or its content.
-        max_pixels (int): How many are too many. Defaults to :data:`MAX_PIXELS`.
+    ``source`` is a file or its content. An empty one is left to the decoder, which may
+    have been told what to do.
 
     Raises:
         OSError: If the file cannot be opened.
@@ -177,14 +154,7 @@ def check_size(height: int, width: int, max_pixels: int = MAX_PIXELS) -> None:
 
 
 def name_remarks(name: str) -> list[str]:
-    """What is suspicious about a file name.
-
-    Args:
-        name (str): Name without folder.
-
-    Returns:
-        list[str]: Empty if nothing is.
-    """
+    """What is suspicious about a file name."""
     remarks = []
     stem, ending = name.rsplit('.', 1) if '.' in name else (name, '')
     if re.search(r'\([0-9]+\)$|[ _-](copy|Copy|Kopie|копия)\b|~', stem):

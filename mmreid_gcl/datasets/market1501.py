@@ -28,16 +28,7 @@ class Market1501(BenchmarkDataset):
     of the box. Identity 0000 is a distractor and stays in the gallery; -1 is
     junk and is left out.
 
-    Args:
-        data_root (str): The folder that holds the three parts, or its parent.
-        split (str): 'train', 'query', 'gallery', or 'test' (query, then
-            gallery). Defaults to 'train'.
-        pipeline (Sequence[dict]): Transforms. Defaults to ().
-        **kwargs: Further arguments of mmengine's ``BaseDataset``.
-
-    Raises:
-        FileNotFoundError: If the folder or a part of it is missing.
-        ValueError: If an image name cannot be parsed.
+    See :class:`~mmreid_gcl.datasets.benchmark.BenchmarkDataset` for the arguments.
     """
 
     TITLE = 'Market-1501'

@@ -59,18 +59,8 @@ class MSMT17(BenchmarkDataset):
     number counts the images of a person and is no time: sequence and frame
     are unknown. Names of the original form are read there too.
 
-    Args:
-        data_root (str): The folder with the lists (or the flat folders), or
-            its parent.
-        split (str): 'train', 'query', 'gallery', or 'test' (query, then
-            gallery). Defaults to 'train'.
-        pipeline (Sequence[dict]): Transforms. Defaults to ().
-        **kwargs: Further arguments of mmengine's ``BaseDataset``.
-
-    Raises:
-        FileNotFoundError: If a folder, a list or a listed image is missing.
-        ValueError: If a list line or an image name cannot be parsed, or an
-            image is listed twice.
+    See :class:`~mmreid_gcl.datasets.benchmark.BenchmarkDataset` for the arguments. A
+    listed image that is missing, or listed twice, is an error.
     """
 
     TITLE = 'MSMT17'
@@ -130,12 +120,17 @@ class MSMT17(BenchmarkDataset):
 
     @staticmethod
     def _has_list(folder: Path) -> bool:
-        return any(
-            (folder / name).is_file() for names in LISTS.values() for name in names
-        )
+        return any((folder / name).is_file() for name in LIST_NAMES)
 
     def _load_listed(self, root: Path, part: str) -> list[dict]:
-        folder = _image_folder(root, part)
+        # what the paths of the lists are relative to
+        names = [pair[part != 'train'] for pair in IMAGE_FOLDERS]
+        folder = next((root / name for name in names if (root / name).is_dir()), None)
+        if folder is None:
+            raise FileNotFoundError(
+                f'{root}: the images of MSMT17 {part} are missing; expected the folder '
+                f'{names[0]} (V1) or {names[1]} (V2).'
+            )
         images = ExistingFiles(folder)
         seen: dict[str, str] = {}
         samples = []
@@ -155,36 +150,13 @@ class MSMT17(BenchmarkDataset):
                     )
                 sample = self.parse_name(folder / relative)
                 # The list is the authority on identities.
-                sample['pid'] = pid
-                sample['is_query'] = part == 'query'
+                sample |= {'pid': pid, 'is_query': part == 'query'}
                 samples.append((relative, sample))
         return [sample for _, sample in sorted(samples, key=lambda item: item[0])]
 
 
-def _image_folder(root: Path, part: str) -> Path:
-    """The folder that the paths of the lists are relative to.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    side = 0 if part == 'train' else 1
-    names = [pair[side] for pair in IMAGE_FOLDERS]
-    for name in names:
-        if (root / name).is_dir():
-            return root / name
-    raise FileNotFoundError(
-        f'{root}: the images of MSMT17 {part} are missing; expected the folder '
-        f'{names[0]} (V1) or {names[1]} (V2).'
-    )
-
-
 def _read_list(path: Path) -> list[tuple[str, str, int]]:
-    """Lines 'path identity' as (file and line, path, identity).
-
-    Raises:
-        FileNotFoundError: If the list is missing.
-        ValueError: If it is empty or a line has another form.
-    """
+    """Lines 'path identity' as (file and line, path, identity)."""
     if not path.is_file():
         raise FileNotFoundError(
             f'{path}: this list is missing; MSMT17 has {", ".join(LIST_NAMES)}.'

@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from mmengine import dist
@@ -24,58 +23,35 @@ MANY = 2000
 def neutral_order(samples: list[dict], workers: int | None = None) -> list[dict]:
     """Sort samples by camera, sequence and frame; ties by the image itself.
 
-    In the official data sets a file name begins with the identity. The order
-    of the samples decides which of two equal distances wins, how clusters are
-    numbered and what the sampler draws, so it must not come from the name.
-
-    Args:
-        samples (list[dict]): With ``img_path``, ``camid``, ``sequence`` and
-            ``frame``.
-        workers (int, optional): Threads that read images of one camera and time.
-            Defaults to four for each core, at most 32: reading waits.
-
-    Returns:
-        list[dict]: The same samples in another order. Images that share camera
-        and time are ordered by the checksums of their bytes (CRC-32, then
-        BLAKE2b); of two identical files it does not matter which comes first.
-
-    Raises:
-        OSError: If an image that shares camera and time cannot be read.
+    In the official data sets a file name begins with the identity. The order of the
+    samples decides which of two equal distances wins, how clusters are numbered and
+    what the sampler draws, so it must not come from the name. Ties are ordered by the
+    checksums of the bytes (CRC-32, then BLAKE2b); of two identical files it does not
+    matter which comes first. ``workers`` threads read them, by default four for each
+    core and at most 32: reading waits.
     """
     moments = [(s['camid'], s['sequence'], s['frame']) for s in samples]
     shared = Counter(moments)
     tied = [i for i, moment in enumerate(moments) if shared[moment] > 1]
-    paths = [samples[i]['img_path'] for i in tied]
-    checksums = dict(zip(tied, _checksums(paths, len(samples), workers)))
-    nothing = (0, b'')
-    order = sorted(
-        range(len(samples)), key=lambda i: (moments[i], checksums.get(i, nothing))
-    )
-    return [samples[i] for i in order]
-
-
-def _checksums(
-    paths: Sequence[str], total: int, workers: int | None
-) -> list[tuple[int, bytes]]:
-    many = len(paths) >= MANY
+    many = len(tied) >= MANY
     if many:
         log(
-            f'{len(paths):,} of {total:,} training images share camera and time with '
-            'another one; each is read once for its checksum, which decides their '
+            f'{len(tied):,} of {len(samples):,} training images share camera and time '
+            'with another one; each is read once for its checksum, which decides their '
             'order.'
         )
     if workers is None:
         workers = min(32, 4 * num_threads())
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        bar = tqdm(
-            pool.map(_checksum, paths),
-            total=len(paths),
-            desc='order',
-            unit=' images',
-            mininterval=1,
-            disable=not many or not dist.is_main_process(),
-        )
-        return list(bar)
+        read = pool.map(_checksum, [samples[i]['img_path'] for i in tied])
+        style = dict(unit=' images', disable=not many or not dist.is_main_process())
+        bar = tqdm(read, 'order', len(tied), mininterval=1, **style)
+        checksums = dict(zip(tied, list(bar)))
+    nothing = (0, b'')
+    order = sorted(
+        range(len(samples)), key=lambda i: (moments[i], checksums.get(i, nothing))
+    )
+    return [samples[i] for i in order]
 
 
 def _checksum(path: str) -> tuple[int, bytes]:

@@ -100,9 +100,7 @@ class PersonFolder(ReIDDataset):
 
     Args:
         data_root (str): The folder.
-        split (str): 'train', 'query', 'gallery', or 'test' (query, then
-            gallery). Defaults to 'train'.
-        pipeline (Sequence[dict]): Transforms. Defaults to ().
+        split, pipeline, **kwargs: See :class:`ReIDDataset`.
         camera (int, optional): Which sub-folder names the camera: 0 the first,
             1 the second, -1 the one that holds the image. None: all images
             come from one camera. Defaults to 0.
@@ -122,7 +120,6 @@ class PersonFolder(ReIDDataset):
         keep_missing (bool): List links to nothing and images that the annotation
             lists and are not there, for a caller that reports what it cannot read.
             Defaults to False: they are an error.
-        **kwargs: Further arguments of mmengine's ``BaseDataset``.
 
     Raises:
         FileNotFoundError: If the folder, the annotation, a listed image or
@@ -157,12 +154,7 @@ class PersonFolder(ReIDDataset):
         super().__init__(data_root, split=split, pipeline=pipeline, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """List the images of the split; all splits share one numbering.
-
-        Returns:
-            list[dict]: Samples as in
-            :class:`~mmreid_gcl.datasets.ReIDDataset`.
-        """
+        """List the images of the split; all splits share one numbering."""
         root = Path(self.data_root)
         require_folder(root, 'images of people')
         wanted = ('query', 'gallery') if self.split == 'test' else (self.split,)
@@ -188,7 +180,7 @@ class PersonFolder(ReIDDataset):
             not name.isdecimal() or int(name) != pid for name, pid in identities.items()
         )
         self._metainfo['identities'] = list(identities) if named else []
-        samples = []
+        samples: list[dict] = []
         for part in wanted:
             found = [image for image in images if image.part == part]
             if not found:
@@ -196,28 +188,24 @@ class PersonFolder(ReIDDataset):
             self._require_images(root, part, found)
             found.sort(key=lambda image: image.relative.split('/'))
             times = self._times(found, part)
-            for image, (sequence, frame) in zip(found, times):
-                pid = identities.get(image.fields['pid'], UNLABELLED)
-                samples.append(
-                    {
-                        'img_path': str(image.path),
-                        'pid': pid,
-                        'camid': cameras[image.fields['camera']],
-                        'sequence': sequence,
-                        'frame': frame,
-                        'is_query': part == 'query',
-                    }
-                )
+            samples += [
+                {
+                    'img_path': str(image.path),
+                    'pid': identities.get(image.fields['pid'], UNLABELLED),
+                    'camid': cameras[image.fields['camera']],
+                    'sequence': sequence,
+                    'frame': frame,
+                    'is_query': part == 'query',
+                }
+                for image, (sequence, frame) in zip(found, times)
+            ]
             self._log_part(part, samples[-len(found) :])
         return samples
 
     def _walked(self, root: Path, wanted: Sequence[str]) -> Iterable[_Image]:
         """The images of the folder tree."""
         folders, skip = split_folders(root)
-        for part in PARTS:
-            if part not in folders:
-                continue
-            folder = folders[part]
+        for part, folder in sorted(folders.items(), key=lambda i: PARTS.index(i[0])):
             log(f'PersonFolder {part}: reading {folder}')
             skipped = skip if folder == root else ()
             keep_broken = self.keep_missing or part not in wanted
@@ -433,16 +421,8 @@ def split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
     ``train``, ``query`` and ``gallery`` in upper or lower case are. ``train`` with
     neither of the others is one if nothing else has images, or beside a name of
     :data:`HELD_OUT` (PRCC: train, val, test); else it is a camera of that name.
-
-    Args:
-        root (Path): The folder.
-
-    Returns:
-        tuple[dict[str, Path], list[str]]: The folder of each split that there is
-        ('train' may be ``root`` itself), and names in ``root`` not to train on.
-
-    Raises:
-        ValueError: If two folders differ in upper and lower case only.
+    Returned are the folder of each split that there is ('train' may be ``root``
+    itself), and the names in ``root`` not to train on.
     """
     with os.scandir(root) as entries:
         found = list(entries)

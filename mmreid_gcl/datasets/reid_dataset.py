@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -31,22 +32,12 @@ FIELDS = {
     'frame': np.int64,
     'is_query': np.bool_,
 }
-
-
 #: What clusterers and memories may know of an image: its identity is not among it.
 RECORDS = ('img_path', 'camid', 'sequence', 'frame')
 
 
 def image_records(dataset) -> dict[str, np.ndarray]:
-    """What is known of the images of a data set besides their identity.
-
-    Args:
-        dataset: A data set of this package, N images.
-
-    Returns:
-        dict[str, np.ndarray]: (N,) arrays ``img_path``, ``camid``, ``sequence`` and
-        ``frame``.
-    """
+    """(N,) arrays of what is known of the images besides their identity."""
     return {name: dataset.column(name) for name in RECORDS}
 
 
@@ -114,18 +105,7 @@ class ReIDDataset(BaseDataset):
         return neutral_order(self.data_list)
 
     def column(self, name: str) -> np.ndarray:
-        """One field of all samples, as an array.
-
-        Args:
-            name (str): 'img_path', 'pid', 'camid', 'sequence', 'frame' or
-                'is_query'.
-
-        Returns:
-            np.ndarray: (N,), in the order of the data set; str, int64 or bool.
-
-        Raises:
-            KeyError: If there is no such field.
-        """
+        """One of :data:`FIELDS` of all samples, (N,), in the order of the data set."""
         if name not in self._columns:
             if name not in FIELDS:
                 raise KeyError(f'{name!r}: expected one of {tuple(FIELDS)}.')
@@ -147,28 +127,14 @@ class ReIDDataset(BaseDataset):
         return copied
 
     def with_pipeline(self, pipeline: Sequence[dict]) -> ReIDDataset:
-        """The same images through another pipeline.
-
-        Args:
-            pipeline (Sequence[dict]): Transforms, for example those of the
-                test, to embed the training set.
-
-        Returns:
-            ReIDDataset: A view; the list of samples is shared.
-        """
+        """The same images through another pipeline; a view, the samples are shared."""
         self.full_init()
         view = copy.copy(self)
         view.pipeline = Compose(pipeline)
         return view
 
     def prepare_data(self, idx: int) -> dict:
-        """Run the pipeline on one image, under the seed of its draw.
-
-        Args:
-            idx (int): A :class:`SampleIndex` while training, else an int.
-
-        Returns:
-            dict: What the pipeline makes of the sample.
+        """Run the pipeline on one image; ``idx`` is a :class:`SampleIndex` in training.
 
         Raises:
             RuntimeError: If the image cannot be read; the message names it.
@@ -176,36 +142,18 @@ class ReIDDataset(BaseDataset):
         return self.transform_sample(self.get_data_info(int(idx)), idx)
 
     def transform_sample(self, data: dict, idx: int) -> dict:
-        """Run the pipeline on a sample, with the label and seed of its draw.
-
-        Args:
-            data (dict): The sample.
-            idx (int): A :class:`SampleIndex` while training, else an int.
-
-        Returns:
-            dict: What the pipeline makes of it.
-
-        Raises:
-            RuntimeError: If the image cannot be read; the message names it.
-        """
+        """Run the pipeline on a sample, with the label and seed of its draw."""
         label = getattr(idx, 'label', None)
         seed = getattr(idx, 'seed', None)
         if label is not None:
             data['gt_label'] = label
-        if seed is None:
-            return self._run_pipeline(data)
-        with seeded(seed):
-            return self._run_pipeline(data)
-
-    def _run_pipeline(self, data: dict) -> dict:
         path = data['img_path']
         try:
             # CachedTransforms does so for itself, where it opens the file
-            if isinstance(
-                next(iter(self.pipeline.transforms), None), LoadImageFromFile
-            ):
+            if isinstance(next(iter(self.pipeline.transforms), 0), LoadImageFromFile):
                 check_header(path)
-            result = self.pipeline(data)
+            with nullcontext() if seed is None else seeded(seed):
+                result = self.pipeline(data)
         except Exception as error:
             raise RuntimeError(
                 f'{path}: this image cannot be read or transformed '

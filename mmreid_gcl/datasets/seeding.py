@@ -12,15 +12,7 @@ import torch
 
 
 def derive_seed(*keys: int) -> int:
-    """One well-mixed seed of several non-negative integers.
-
-    Args:
-        *keys (int): For example ``(seed, epoch, position)``. Their order
-            matters.
-
-    Returns:
-        int: A seed in [0, 2**63).
-    """
+    """One well-mixed seed in [0, 2**63) of several non-negative integers in order."""
     state = np.random.SeedSequence(keys).generate_state(1, np.uint64)[0]
     return int(state >> np.uint64(1))
 

@@ -21,7 +21,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def parse_times(values: Sequence[str], places: Sequence[str]) -> list[int]:
-    """Integers, seconds or timestamps as integers.
+    """Integers, seconds or timestamps as integers; UNKNOWN for ''.
 
     - All integers (frame numbers, Unix times, 20240301120500): as they are.
     - Numbers, not all of them integers: seconds, returned in milliseconds.
@@ -29,16 +29,8 @@ def parse_times(values: Sequence[str], places: Sequence[str]) -> list[int]:
       the same with '_', '-' or nothing between the parts, returned as
       milliseconds since 1970. Without a time zone, UTC is meant.
 
-    Args:
-        values (Sequence[str]): The times; '' where there is none.
-        places (Sequence[str]): Where each value stands, for messages.
-
-    Returns:
-        list[int]: One for each value, :data:`UNKNOWN` for ''.
-
-    Raises:
-        ValueError: If a value is none of these, or only some timestamps have
-            a time zone. The message names the place.
+    Other values, or a time zone of some timestamps only, are a ValueError that names
+    their ``places``.
     """
     given = [value for value in values if value]
     if all(_INTEGER.fullmatch(value) for value in given):

@@ -30,16 +30,7 @@ class VeRi776(BenchmarkDataset):
     no sequence. The query images are in ``image_test`` too; of the query's own
     camera, they do not count.
 
-    Args:
-        data_root (str): The folder that holds the three parts, or its parent.
-        split (str): 'train', 'query', 'gallery', or 'test' (query, then
-            gallery). Defaults to 'train'.
-        pipeline (Sequence[dict]): Transforms. Defaults to ().
-        **kwargs: Further arguments of mmengine's ``BaseDataset``.
-
-    Raises:
-        FileNotFoundError: If the folder or a part of it is missing.
-        ValueError: If an image name cannot be parsed.
+    See :class:`~mmreid_gcl.datasets.benchmark.BenchmarkDataset` for the arguments.
     """
 
     TITLE = 'VeRi-776'

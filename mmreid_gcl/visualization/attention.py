@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from .canvas import FAINT, FONT, INK, MARGIN, wrap
+from .canvas import FAINT, FONT, INK, MARGIN, check_length, wrap
 from .palette import colors_of
 from .sheet import Box, Sheet, check_image, thumbnail_width
 
@@ -52,11 +52,7 @@ def attention_map(
     attention = _check(attention)
     size = len(attention)
     for name, values in (('images', images), ('pids', pids), ('camids', camids)):
-        if values is not None and len(values) != size:
-            raise ValueError(
-                f'attention_map: {name} has {len(values)} entries, but the graph has '
-                f'{size} nodes.'
-            )
+        check_length(f'attention_map: {name}', values, size, 'nodes')
     if images is not None:
         images = [check_image(a, f'images[{i}]') for i, a in enumerate(images)]
 
@@ -89,23 +85,23 @@ def attention_map(
 
             if pids is not None:
                 color = colors[pids[i]]
-                sheet.rectangle(
-                    box(near, strip),
-                    f'{side}-{i}',
-                    facecolor=color,
-                    edgecolor='white',
-                )
+                style = dict(facecolor=color, edgecolor='white')
+                sheet.rectangle(box(near, strip), f'{side}-{i}', **style)
                 # smaller cells have no room for numbers
                 number = str(pids[i]) if cell >= 0.3 else ''
-                ink, turn = _ink_on(color), 90 if side == 'row' else 0
+                brightness = np.dot(to_rgb(color), (0.299, 0.587, 0.114))
+                ink = 'white' if brightness < 0.55 else INK
+                turn = 90 if side == 'row' else 0
                 middle = _middle(box(near, strip))
                 sheet.text(*middle, number, 7, ink, weight='bold', rotation=turn)
             if camids is not None:
                 middle = _middle(box(near + strip, words))
                 sheet.text(*middle, f'c{camids[i]}', 7, FAINT)
             if images is not None:
-                outer = box(near + strip + words, thick)
-                sheet.thumbnail(images[i], *_shrunk(outer))
+                # a little smaller, so that those beside each other do not touch
+                x, y, w, h = box(near + strip + words, thick)
+                place = x + 0.03 * w, y + 0.02 * h, 0.94 * w, 0.96 * h
+                sheet.thumbnail(images[i], *place)
 
     axes = sheet.place(left, top, right - left, bottom - top)
     limit = float(attention.max()) if vmax is None else float(vmax)
@@ -129,12 +125,6 @@ def attention_map(
     return sheet.figure
 
 
-def _shrunk(box: Box) -> Box:
-    """A little, so that thumbnails beside each other do not touch."""
-    x, y, width, height = box
-    return x + 0.03 * width, y + 0.02 * height, 0.94 * width, 0.96 * height
-
-
 def _middle(box: Box) -> tuple[float, float]:
     x, y, width, height = box
     return x + width / 2, y + height / 2
@@ -155,8 +145,3 @@ def _check(attention: np.ndarray) -> np.ndarray:
             'are not the rows of a softmax.'
         )
     return attention
-
-
-def _ink_on(color: str) -> str:
-    brightness = np.dot(to_rgb(color), (0.299, 0.587, 0.114))
-    return 'white' if brightness < 0.55 else INK

@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +52,8 @@ def chart(
 ) -> Figure:
     """A figure whose axes matplotlib arranges between a title and a note.
 
-    Args:
-        width (float): In inches.
-        height (float): In inches, of the axes with their labels.
-        title (str, optional): Above; broken into lines.
-        note (str, optional): Small, below; broken into lines.
-        keys (Sequence[Artist]): Of a legend below the title.
-        columns (int): Of the legend. Defaults to 1.
-
-    Returns:
-        Figure: Without axes, with constrained layout.
+    ``height`` (inches) is that of the axes with their labels; title and note are broken
+    into lines, and a legend of ``keys`` stands below the title.
     """
     heading = wrap(title, width - 2 * MARGIN, 12)
     # not bold, so more of it fits
@@ -81,19 +73,20 @@ def chart(
         style = dict(fontsize=7.5, color=FAINT, linespacing=1.3, **WORDS)
         figure.text(x, 0.1 / total, '\n'.join(notes), va='bottom', **style)
     if keys:
-        drawn = figure.legend(
-            handles=keys,
-            ncols=columns,
-            loc='upper left',
-            bbox_to_anchor=(x, 1 - top / total),
-            fontsize=9,
-            frameon=False,
-            borderaxespad=0.2,
-            borderpad=0,
-        )
+        place = dict(loc='upper left', bbox_to_anchor=(x, 1 - top / total))
+        style = dict(fontsize=9, frameon=False, borderaxespad=0.2, borderpad=0)
+        drawn = figure.legend(handles=keys, ncols=columns, **place, **style)
         for text in drawn.get_texts():
             text.set(color=FAINT, parse_math=False)
     return figure
+
+
+def check_length(name: str, values: Sized | None, count: int, of: str) -> None:
+    """Raise a ValueError unless there is one of ``values``, if given, for each."""
+    if values is not None and len(values) != count:
+        raise ValueError(
+            f'{name} has {len(values)} entries for {count} {of}. Give one for each.'
+        )
 
 
 def plain(axes: Axes, grid: str) -> None:
@@ -105,11 +98,7 @@ def plain(axes: Axes, grid: str) -> None:
 
 
 def check_figure_path(path: str | Path) -> Path:
-    """Make sure, before a long computation, that a figure can be written.
-
-    Raises:
-        ValueError: If the ending of the file is no known format.
-    """
+    """Raise a ValueError, before a long computation, if no figure can end so."""
     path = Path(path)
     formats = FigureCanvasAgg.get_supported_filetypes()
     if path.suffix[1:].lower() not in formats:
@@ -121,15 +110,7 @@ def check_figure_path(path: str | Path) -> Path:
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: int = 150) -> Path:
-    """Write a figure; its folder is made if need be.
-
-    Args:
-        figure (Figure): The figure.
-        path (str | Path): File to write; its ending is the format.
-        dpi (int): Pixels an inch, for pixel formats. Defaults to 150.
-
-    Returns:
-        Path: The file.
+    """Write a figure in the format of the ending; its folder is made if need be.
 
     Raises:
         ValueError: If the format is unknown.
@@ -141,29 +122,13 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 150) -> Path:
 
 
 def figure_to_image(figure: Figure, dpi: int = 100) -> np.ndarray:
-    """The pixels of a figure, for example for ``Visualizer.add_image``.
-
-    Args:
-        figure (Figure): The figure.
-        dpi (int): Pixels an inch. Defaults to 100.
-
-    Returns:
-        np.ndarray: (h, w, 3) uint8, red green blue.
-    """
+    """The pixels of a figure, (h, w, 3) uint8 red green blue, ``dpi`` to the inch."""
     with Image.open(_png(figure, dpi)) as picture:
         return np.array(picture.convert('RGB'))
 
 
 def figure_to_data_uri(figure: Figure, dpi: int = 100) -> str:
-    """A figure as a PNG inside a ``data:`` address, for one-file reports.
-
-    Args:
-        figure (Figure): The figure.
-        dpi (int): Pixels an inch. Defaults to 100.
-
-    Returns:
-        str: ``data:image/png;base64,...``.
-    """
+    """A figure as a PNG in a ``data:image/png;base64,...``, for one-file reports."""
     content = base64.b64encode(_png(figure, dpi).getvalue()).decode()
     return f'data:image/png;base64,{content}'
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from .canvas import FAINT
+from .canvas import FAINT, check_length
 from .sheet import LOOKS, Cell, check_image, thumbnail_rows
 
 _LEGEND = ((LOOKS[True], 'most frequent identity'), (LOOKS[False], 'another identity'))
@@ -21,13 +21,11 @@ class Cluster:
     """What there is to say of a cluster."""
 
     label: int  #: Its pseudo-label
-    #: (n,) images; those of the most frequent identity first where identities are
-    #: known
+    #: (n,) images; those of the most frequent identity, if known, first
     members: np.ndarray
     #: The most frequent identity, the smaller one of equals; None if none is known
     pid: int | None = None
-    #: Its share of the cluster, images of unknown identity counted as others; None if
-    #: none is known
+    #: Its share of the cluster; images of unknown identity count as others
     purity: float | None = None
 
 
@@ -48,13 +46,8 @@ def describe_clusters(
         ValueError: If the lengths differ.
     """
     labels = np.asarray(labels)
-    if pids is not None:
-        pids = np.asarray(pids)
-        if pids.shape != labels.shape:
-            raise ValueError(
-                f'describe_clusters: {labels.shape} labels, but {pids.shape} pids. '
-                'Give one identity for each label, -1 where it is not known.'
-            )
+    check_length('describe_clusters: pids', pids, len(labels), 'labels')
+    pids = None if pids is None else np.asarray(pids)
     order = np.argsort(labels, kind='stable')
     found, begins = np.unique(labels[order], return_index=True)
     parts = np.split(order, begins[1:])
@@ -172,19 +165,18 @@ def _cell(images, i: int, cluster: Cluster, pids, camids) -> Cell:
 
 def _words(cluster: Cluster, pids, camids, places: int) -> str:
     members = cluster.members
-    words = f'Cluster {cluster.label}: {_number(len(members), "image")}'
+    words = f'Cluster {cluster.label}: {_number(len(members), "image", "images")}'
     if places < len(members):
         words += f' ({places} shown)'
     if cluster.purity is not None:
         mine = np.asarray(pids)[members]
-        people = len(np.unique(mine[mine >= 0]))
-        identities = 'identity' if people == 1 else 'identities'
-        words += f', {people} {identities}, purity {100 * cluster.purity:.0f} %'
+        people = _number(len(np.unique(mine[mine >= 0])), 'identity', 'identities')
+        words += f', {people}, purity {100 * cluster.purity:.0f} %'
     if camids is not None:
         cameras = len(np.unique(np.asarray(camids)[members]))
-        words += f', {_number(cameras, "camera")}'
+        words += f', {_number(cameras, "camera", "cameras")}'
     return words
 
 
-def _number(count: int, noun: str) -> str:
-    return f'{count} {noun}' + ('' if count == 1 else 's')
+def _number(count: int, one: str, more: str) -> str:
+    return f'{count} {one if count == 1 else more}'

@@ -65,15 +65,9 @@ def comparison(
     axes.set_yticks(range(len(runs)), ['\n'.join(lines) for lines in names], **WORDS)
     axes.tick_params(axis='y', length=0, labelsize=9)
     axes.set_xlabel('percent', fontsize=9, family=FONT)
-    axes.legend(
-        handles=[Patch(label=metric, **_look(n)) for n, metric in enumerate(metrics)],
-        loc='lower left',
-        bbox_to_anchor=(0, 1),
-        ncols=len(metrics),
-        frameon=False,
-        fontsize=9,
-        borderaxespad=0.2,
-    )
+    keys = [Patch(label=metric, **_look(n)) for n, metric in enumerate(metrics)]
+    place = dict(loc='lower left', bbox_to_anchor=(0, 1), ncols=len(metrics))
+    axes.legend(handles=keys, **place, frameon=False, fontsize=9, borderaxespad=0.2)
     return figure
 
 

@@ -77,18 +77,11 @@ PANELS = (
     ),
     Panel(
         'Loss',
-        (
-            ('loss', 'total'),
-            ('loss_scl', 'on x'),
-            ('relation_loss_scl', 'on GCL(x)'),
-        ),
+        (('loss', 'total'), ('loss_scl', 'on x'), ('relation_loss_scl', 'on GCL(x)')),
         by_iter=True,
     ),
     Panel(
-        'Learning rate (log scale)',
-        (('lr', 'learning rate'),),
-        by_iter=True,
-        log=True,
+        'Learning rate (log scale)', (('lr', 'learning rate'),), by_iter=True, log=True
     ),
 )
 
@@ -206,26 +199,14 @@ def _draw(axes, panel: Panel, runs: Mapping[str, Series], lengths: Mapping) -> N
     if len(present) > 1 or (len(runs) > _MANY and not said):
         # the colour of a run stands in the legend above all panels
         marked = any(line.get_marker() in MARKERS for line in axes.lines)
-        axes.legend(
-            handles=[
-                Line2D(
-                    [],
-                    [],
-                    **_look(n, INK if several else color_at(n), marked),
-                    label=words,
-                )
-                for n, (_, words) in enumerate(present)
-            ],
-            fontsize=7.5,
-            frameon=False,
-            loc='lower left',
-            bbox_to_anchor=(-0.01, 1.0),
-            ncols=len(present),
-            columnspacing=1.2,
-            handlelength=2.4,
-            handletextpad=0.5,
-            borderaxespad=0.1,
-        )
+        keys = []
+        for n, (_, words) in enumerate(present):
+            look = _look(n, INK if several else color_at(n), marked)
+            keys.append(Line2D([], [], **look, label=words))
+        place = dict(loc='lower left', bbox_to_anchor=(-0.01, 1.0), ncols=len(present))
+        apart = dict(columnspacing=1.2, handletextpad=0.5, borderaxespad=0.1)
+        style = dict(fontsize=7.5, frameon=False, handlelength=2.4)
+        axes.legend(handles=keys, **place, **apart, **style)
 
 
 def _look(n: int, color: str, marked: bool) -> dict[str, Any]:

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
-from .canvas import INK, WORDS, chart
-from .palette import colors_of, markers_of
+from .canvas import INK, WORDS, chart, check_length
+from .palette import MARKERS, colors_of
 
 _MOST_IN_LEGEND = 24
 
@@ -50,13 +51,11 @@ def embedding_map(
     panels = {name: _check(name, value, pids) for name, value in panels.items()}
     if not panels or len(pids) == 0:
         raise ValueError('embedding_map: there is no point to show.')
-    if camids is not None and len(camids) != len(pids):
-        raise ValueError(
-            f'embedding_map: camids has {len(camids)} entries, pids {len(pids)}.'
-        )
+    check_length('embedding_map: camids', camids, len(pids), 'pids')
     colors = {-1: '#aaaaaa'} if (pids < 0).any() else {}
     colors |= colors_of(pids[pids >= 0].tolist())
-    markers = {0: 'o'} if camids is None else markers_of(camids.tolist())
+    cameras = [0] if camids is None else np.unique(camids).tolist()
+    markers = dict(zip(cameras, cycle(MARKERS)))
     entries = 0.18 * (min(len(colors), _MOST_IN_LEGEND) + len(markers)) + 1.0
     width = len(panels) * (panel + 0.2) + 1.75
     figure = chart(width, max(panel + 0.3, entries), title, note)
@@ -72,8 +71,8 @@ def embedding_map(
         more = f'and {len(colors) - len(people)} more'
         people.append(Line2D([], [], linestyle='', label=more))
     if camids is not None:
-        cameras = [_key(str(camera), marker) for camera, marker in markers.items()]
-        axes.add_artist(_legend(axes, cameras, 'camera', 'lower left', 0))
+        shapes = [_key(str(camera), marker) for camera, marker in markers.items()]
+        axes.add_artist(_legend(axes, shapes, 'camera', 'lower left', 0))
     _legend(axes, people, 'identity', 'upper left', 1)
     return figure
 
@@ -84,19 +83,10 @@ def _key(label: str, marker: str, color: str = INK) -> Line2D:
 
 def _legend(axes, handles: list[Line2D], title: str, corner: str, y: float) -> Legend:
     """To the right of the axes."""
-    return axes.legend(
-        handles=handles,
-        title=title,
-        loc=corner,
-        bbox_to_anchor=(1.04, y),
-        frameon=False,
-        fontsize=8,
-        title_fontsize=9,
-        alignment='left',
-        handletextpad=0.4,
-        borderaxespad=0.0,
-        labelspacing=0.35,
-    )
+    place = dict(loc=corner, bbox_to_anchor=(1.04, y), alignment='left', frameon=False)
+    apart = dict(handletextpad=0.4, borderaxespad=0.0, labelspacing=0.35)
+    sizes = dict(fontsize=8, title_fontsize=9)
+    return axes.legend(handles=handles, title=title, **place, **apart, **sizes)
 
 
 def _check(name: str, points: np.ndarray, pids: np.ndarray) -> np.ndarray:
@@ -118,17 +108,9 @@ def _scatter(axes, points, pids, camids, colors, markers) -> None:
     # one order for all, so that no camera hides the others
     for camera, marker in markers.items():
         rows = slice(None) if camids is None else camids == camera
-        drawn = axes.scatter(
-            points[rows, 0],
-            points[rows, 1],
-            s=size,
-            c=shades[rows],
-            marker=marker,
-            linewidths=0.4,
-            edgecolors='white',
-            alpha=0.9,
-        )
-        drawn.set_gid(f'camera-{camera}')
+        style = dict(linewidths=0.4, edgecolors='white', alpha=0.9)
+        look = dict(s=size, c=shades[rows], marker=marker, **style)
+        axes.scatter(*points[rows].T, gid=f'camera-{camera}', **look)
     axes.set(xticks=[], yticks=[])
     axes.set_aspect('equal', adjustable='datalim')
     for spine in axes.spines.values():

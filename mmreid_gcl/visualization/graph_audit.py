@@ -80,18 +80,12 @@ def _draw(axes, panel: AuditPanel, colors: Sequence[str]) -> None:
             axes.barh(y, value, height=0.62, color=colors[y])
         if np.isfinite(mark):
             axes.plot([mark, mark], [y - 0.4, y + 0.4], color=INK, linewidth=1.6)
+        words = f'{value:.{panel.places}f}' if np.isfinite(value) else '–'
         # beyond bar and mark, so that no mark strikes it through
-        axes.annotate(
-            f'{value:.{panel.places}f}' if np.isfinite(value) else '–',
-            (np.nanmax([value, mark, 0]), y),
-            xytext=(5, 0),
-            textcoords='offset points',
-            va='center',
-            fontsize=8,
-            family=FONT,
-            color=INK,
-            annotation_clip=False,
-        )
+        end = (np.nanmax([value, mark, 0]), y)
+        style = dict(va='center', fontsize=8, family=FONT, color=INK)
+        place = dict(xytext=(5, 0), textcoords='offset points', annotation_clip=False)
+        axes.annotate(words, end, **place, **style)
     axes.set_xlim(0, panel.limit)
     plain(axes, 'x')
     axes.tick_params(axis='y', length=0, labelsize=9)

@@ -111,12 +111,8 @@ class HtmlReport:
     ) -> None:
         """A table; numbers stand to the right.
 
-        Args:
-            header (Sequence[str]): Names of the columns; empty for none.
-            rows (Sequence[Sequence]): Cells; None is a dash.
-            caption (str): Above the table.
-            folded (bool): Show the caption alone until it is clicked.
-            digits (int): Decimals of floats. Defaults to 2.
+        An empty header is none; a cell that is None is a dash, and floats have
+        ``digits`` decimals. A folded table shows its caption until it is clicked.
 
         Raises:
             ValueError: If a row is not as long as the header.

@@ -32,8 +32,3 @@ def color_at(position: int) -> str:
 def colors_of(keys: Iterable[Any]) -> dict[Any, str]:
     """A colour for each different key, sorted."""
     return {key: color_at(n) for n, key in enumerate(sorted(set(keys)))}
-
-
-def markers_of(keys: Iterable[Any]) -> dict[Any, str]:
-    """A marker for each different key, sorted; they repeat after twelve."""
-    return {k: MARKERS[n % len(MARKERS)] for n, k in enumerate(sorted(set(keys)))}

@@ -73,12 +73,7 @@ def project(
 
 
 def check_method(method: str) -> None:
-    """Make sure, before images are embedded, that a method can be had.
-
-    Raises:
-        ImportError: If its package is not installed.
-        ValueError: If it is unknown.
-    """
+    """Raise, before images are embedded, if a method or its package is not known."""
     if method not in METHODS:
         raise ValueError(f'project: method must be one of {METHODS}, got {method!r}.')
     if method == 'umap':

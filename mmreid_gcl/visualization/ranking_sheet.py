@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from .canvas import FAINT, INK
+from .canvas import FAINT, INK, check_length
 from .sheet import LOOKS, Cell, Look, check_image, thumbnail_rows
 
 _QUERY = Look('#2b5c9e', thickness=2.0)
@@ -56,12 +56,15 @@ def ranking_sheet(
     """
     if len(queries) == 0:
         raise ValueError('ranking_sheet: there is no query to show.')
-    _check_length('galleries', galleries, len(queries))
-    _check_length('query_cameras', query_cameras, len(queries))
-    _check_length('query_titles', query_titles, len(queries))
-    _check_rows('matches', matches, galleries)
-    _check_rows('scores', scores, galleries)
-    _check_rows('gallery_cameras', gallery_cameras, galleries)
+    given = dict(galleries=galleries, matches=matches, scores=scores)
+    given |= dict(gallery_cameras=gallery_cameras)
+    single = dict(query_cameras=query_cameras, query_titles=query_titles)
+    for name, values in (given | single).items():
+        check_length(f'ranking_sheet: {name}', values, len(queries), 'queries')
+    for name, rows_of in given.items():
+        for i, (row_of, gallery) in enumerate(zip(rows_of or (), galleries)):
+            where = f'ranking_sheet: {name}[{i}]'
+            check_length(where, row_of, len(gallery), f'images of galleries[{i}]')
     queries = [check_image(q, f'queries[{i}]') for i, q in enumerate(queries)]
     rows: list[list[Cell]] = []
     for i, (query, gallery) in enumerate(zip(queries, galleries)):
@@ -87,21 +90,3 @@ def ranking_sheet(
     return thumbnail_rows(
         rows, thumb_height, title, heads=heads, legend=legend, apart=0.13
     )
-
-
-def _check_length(name: str, values: Sequence | None, expected: int) -> None:
-    if values is not None and len(values) != expected:
-        raise ValueError(
-            f'ranking_sheet: {name} has {len(values)} entries for {expected} queries. '
-            'Give one for each query.'
-        )
-
-
-def _check_rows(name: str, rows: Sequence | None, galleries: Sequence) -> None:
-    _check_length(name, rows, len(galleries))
-    for i, row in enumerate(rows or ()):
-        if len(row) != len(galleries[i]):
-            raise ValueError(
-                f'ranking_sheet: {name}[{i}] has {len(row)} entries, but '
-                f'galleries[{i}] has {len(galleries[i])} images. Give as many.'
-            )

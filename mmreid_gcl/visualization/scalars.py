@@ -21,17 +21,14 @@ _LABELS = 'pseudo_labels/'
 class Scalars:
     """Scalars of a run: ``series['reid/mAP']`` is ``(steps, values)``.
 
-    Attributes:
-        series (dict): Name to two float64 arrays of equal length, steps
-            rising. Steps are epochs from 1 (``pseudo_labels/...``,
-            ``reid/...``) or iterations (``loss``, ``lr``, ...).
-        iters_per_epoch (int | None): Iterations in an epoch, where lines of the
-            log tell.
-        files (list[Path]): Where they come from, in order.
+    Steps rise; they are epochs from 1 (``pseudo_labels/...``, ``reid/...``) or
+    iterations (``loss``, ``lr``, ...).
     """
 
+    #: Name to two float64 arrays of equal length
     series: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
-    iters_per_epoch: int | None = None
+    iters_per_epoch: int | None = None  #: Where lines of the log tell
+    #: Where they come from, in order
     files: list[Path] = field(default_factory=list)
 
 
@@ -43,17 +40,12 @@ def read_scalars(work_dir: str | Path) -> Scalars:
     the local time, and clocks are set back. What a later start has computed again
     replaces the earlier; an epoch that was resumed inside keeps its pseudo-labels.
 
-    Args:
-        work_dir (str | Path): Of a run; or one ``scalars.json``.
-
-    Returns:
-        Scalars: The series, merged.
+    ``work_dir`` may be one ``scalars.json`` too. A last line that was cut off, as in a
+    run that was killed, is left out with a warning.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a line other than the last of a file is no JSON. A last
-            line that was cut off, as in a run that was killed, is left out
-            with a warning.
+        ValueError: If a line other than the last of a file is no JSON.
     """
     begun = _in_order(Path(work_dir))
     by_epoch: dict[str, dict[float, float]] = {}
@@ -91,29 +83,22 @@ def read_scalars(work_dir: str | Path) -> Scalars:
 
 
 class _Start:
-    """What one start of a run has written.
-
-    Attributes:
-        lines (list[dict]): All of it.
-        steps (list[float]): Iterations of its lines of training.
-        trains_from (float): The first epoch it trains; infinite for a validation alone.
-        clusters_from (float): The first epoch it clusters, the one after where it
-            begins inside an epoch, which goes on with the labels it has.
-    """
+    """What one start of a run has written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.parts[-3] if len(path.parts) > 2 else ''
         self.lines = list(_lines(path))
         trained = [line for line in self.lines if _is_training(line)]
-        self.steps = [line['step'] for line in trained]
+        self.steps = [line['step'] for line in trained]  # iterations
         clustered = {
             line['step']
             for line in self.lines
             if any(name.startswith(_LABELS) for name in line)
         }
         epochs = [line['epoch'] for line in trained] + list(clustered)
-        self.trains_from = min(epochs, default=np.inf)
+        self.trains_from = min(epochs, default=np.inf)  # infinite: a validation alone
+        # one that begins inside an epoch goes on with the labels it has
         self.clusters_from = self.trains_from + (self.trains_from not in clustered)
         self.last_epoch = max(epochs, default=0)
 

@@ -49,12 +49,7 @@ class Cell:
 
 
 def check_image(image: np.ndarray, name: str) -> np.ndarray:
-    """An image, (H, W, 3) red green blue or (H, W) grey, as (H, W, 3) uint8.
-
-    Raises:
-        TypeError: If it is not uint8; the message calls it ``name``.
-        ValueError: If its shape is no image's.
-    """
+    """An image, (H, W, 3) red green blue or (H, W) grey, as (H, W, 3) uint8."""
     image = np.asarray(image)
     if image.dtype != np.uint8:
         raise TypeError(
@@ -81,12 +76,7 @@ def thumbnail_width(images: Sequence[np.ndarray], height: float) -> float:
 
 
 class Sheet:
-    """A figure with one axes that measures inches, downwards from the upper left.
-
-    Args:
-        width (float): In inches.
-        height (float): In inches.
-    """
+    """A figure with one axes that measures inches, downwards from the upper left."""
 
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = width, height
@@ -133,15 +123,8 @@ class Sheet:
 
     def frame(self, box: Box, look: Look, gid: str) -> None:
         """A frame around a box."""
-        self.rectangle(
-            box,
-            gid,
-            fill=False,
-            edgecolor=look.color,
-            linestyle=look.style,
-            linewidth=look.thickness,
-            joinstyle='miter',
-        )
+        line = dict(linestyle=look.style, linewidth=look.thickness, joinstyle='miter')
+        self.rectangle(box, gid, fill=False, edgecolor=look.color, **line)
 
     def text(
         self,
@@ -169,20 +152,11 @@ def thumbnail_rows(
     legend: Sequence[tuple[Look | None, str]] = (),
     apart: float = 0.0,
 ) -> Figure:
-    """Rows of thumbnails with what is to be said of them.
+    """Rows of thumbnails, ``height`` inches tall; rows may differ in length.
 
-    Args:
-        rows (Sequence[Sequence[Cell]]): From above; they may differ in length.
-        height (float): Of a thumbnail, inches.
-        title (str, optional): Heading; broken into lines.
-        subtitle (str): A line below it.
-        heads (Sequence[str]): Of the columns.
-        words (Sequence[str]): Above each row.
-        legend (Sequence[tuple[Look | None, str]]): A line below.
-        apart (float): Inches between the first column and the others.
-
-    Returns:
-        Figure: The texts of its axes begin with the title, a line each.
+    ``heads`` stand above the columns, ``words`` above each row, ``subtitle`` below the
+    title and ``legend`` below all; ``apart`` are inches between the first column and
+    the others. The texts of the axes begin with the title, a line each.
     """
     cells = [cell for row in rows for cell in row]
     # captions need some width whatever the images' proportions

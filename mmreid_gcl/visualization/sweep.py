@@ -52,8 +52,11 @@ def sweep(
     order = np.argsort(values)
     values = values[order]
     log = values.min() > 0 and values.max() >= 8 * values.min()
-    key = _key(max(table.shape[1] for table in tables.values()), reference, chosen)
-    below = '. '.join(filter(None, [key, note]))
+    seeds = max(table.shape[1] for table in tables.values())
+    marks = [f'mean ± std over up to {seeds} seeds (dashes)'] if seeds > 1 else []
+    marks += ['grey diamonds: reference'] if reference else []
+    marks += [f'dashed line: the config has {chosen:g}'] if chosen is not None else []
+    below = '. '.join(filter(None, ['; '.join(marks), note]))
     figure = chart(5.2, 2.1 * len(tables) + 0.5, title, below)
     rows = figure.subplots(len(tables), 1, sharex=True, squeeze=False)[:, 0]
     for n, (axes, (metric, table)) in enumerate(zip(rows, tables.items())):
@@ -125,15 +128,3 @@ def mean_and_std(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     there = np.ma.masked_invalid(table)
     std = there.std(axis=1, ddof=1).filled(np.nan)
     return there.mean(axis=1).filled(np.nan), std
-
-
-def _key(seeds: int, reference: Mapping | None, chosen: float | None) -> str:
-    """What the marks are."""
-    words = []
-    if seeds > 1:
-        words.append(f'mean ± std over up to {seeds} seeds (dashes)')
-    if reference:
-        words.append('grey diamonds: reference')
-    if chosen is not None:
-        words.append(f'dashed line: the config has {chosen:g}')
-    return '; '.join(words)

@@ -14,36 +14,25 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from ..benchmark import BenchmarkDataset
 from ..checksums import file_digest
 from .output import Output
 
 #: How the crops were cut out: by hand, or by a detector.
 CROPS = ('labeled', 'detected')
-FOLDERS = {
-    'train': 'bounding_box_train',
-    'query': 'query',
-    'gallery': 'bounding_box_test',
-}
+FOLDERS = BenchmarkDataset.PARTS
 _NAME = re.compile(r'([1-5])_([0-9]{3,4})_([12])_([0-9]{2})\.[a-z]+')
 
 
 @dataclass(frozen=True)
 class Cuhk03Image:
-    """One image of the protocol; numbers from 1, as in MATLAB.
+    """One image of the protocol; numbers from 1, as in MATLAB."""
 
-    Attributes:
-        pair (int): Pair of cameras, 1 to 5.
-        person (int): Row in the pair's cell.
-        view (int): Camera of the pair, 1 or 2.
-        number (int): Column in the pair's cell, 1 to 10.
-        pid (int): Identity that the protocol gives.
-    """
-
-    pair: int
-    person: int
-    view: int
-    number: int
-    pid: int
+    pair: int  #: Pair of cameras, 1 to 5
+    person: int  #: Row in the pair's cell
+    view: int  #: Camera of the pair, 1 or 2
+    number: int  #: Column in the pair's cell, 1 to 10
+    pid: int  #: Identity that the protocol gives
 
     @property
     def name(self) -> str:
@@ -57,18 +46,9 @@ class Cuhk03Image:
 def read_protocol(path: str | Path) -> dict[str, list[Cuhk03Image]]:
     """The split into 767 and 700 people (Zhong et al., CVPR 2017).
 
-    Args:
-        path (str | Path): ``cuhk03_new_protocol_config_labeled.mat`` (or
-            detected), or a JSON file that other projects made of it: a dict, or a
-            list whose first item is one, with ``train``, ``query`` and
-            ``gallery``: lists of [path, identity, camera].
-
-    Returns:
-        dict[str, list[Cuhk03Image]]: Under 'train', 'query' and 'gallery'.
-
-    Raises:
-        FileNotFoundError: If the file is missing.
-        ValueError: If it is no such file.
+    From ``cuhk03_new_protocol_config_labeled.mat`` (or detected), or a JSON file that
+    other projects made of it: a dict, or a list whose first item is one, with
+    ``train``, ``query`` and ``gallery``: lists of [path, identity, camera].
     """
     path = Path(path)
     if not path.is_file():
@@ -79,48 +59,36 @@ def read_protocol(path: str | Path) -> dict[str, list[Cuhk03Image]]:
         )
     try:
         rows = _rows_of_json(path) if path.suffix == '.json' else _rows_of_mat(path)
-        parts = {
-            part: [_image(name, pid) for name, pid in rows[part]] for part in FOLDERS
-        }
+        return {part: [_image(*row[:2]) for row in rows[part]] for part in FOLDERS}
     except (KeyError, IndexError, TypeError, ValueError, NotImplementedError) as error:
         raise ValueError(
             f'{path}: this is not the new protocol of CUHK03 '
             f'({type(error).__name__}: {error}). A .mat file of it holds filelist, '
             'labels, train_idx, query_idx and gallery_idx.'
         ) from error
-    return parts
 
 
-def _rows_of_mat(path: Path) -> dict[str, list[tuple[str, int]]]:
+def _rows_of_mat(path: Path) -> dict[str, list]:
     from scipy.io import loadmat
 
     content = loadmat(path)
     files = [str(np.ravel(cell)[0]) for cell in content['filelist'].ravel()]
     pids = content['labels'].ravel()
-    return {
-        part: [
-            (files[i], int(pids[i]))
-            for i in content[f'{part}_idx'].ravel().astype(np.int64) - 1
-        ]
-        for part in FOLDERS
-    }
+    places = {part: content[f'{part}_idx'].ravel().astype(int) - 1 for part in FOLDERS}
+    return {part: [(files[i], pids[i]) for i in places[part]] for part in FOLDERS}
 
 
-def _rows_of_json(path: Path) -> dict[str, list[tuple[str, int]]]:
+def _rows_of_json(path: Path) -> dict[str, list]:
     content = json.loads(path.read_bytes())
-    if isinstance(content, list):
-        content = content[0]
-    return {
-        part: [(str(row[0]), int(row[1])) for row in content[part]] for part in FOLDERS
-    }
+    return content[0] if isinstance(content, list) else content
 
 
-def _image(name: str, pid: int) -> Cuhk03Image:
-    match = _NAME.fullmatch(name.replace('\\', '/').rpartition('/')[2])
+def _image(name: object, pid: int) -> Cuhk03Image:
+    match = _NAME.fullmatch(str(name).replace('\\', '/').rpartition('/')[2])
     if match is None:
         raise ValueError(f'{name!r}: expected a name like 1_001_1_01.png')
     pair, person, view, number = map(int, match.groups())
-    return Cuhk03Image(pair, person, view, number, pid)
+    return Cuhk03Image(pair, person, view, number, int(pid))
 
 
 def convert_cuhk03(
@@ -134,21 +102,14 @@ def convert_cuhk03(
 
     Args:
         mat (str | Path): ``cuhk-03.mat`` of the release of the authors.
-        protocols (Mapping[str, str | Path]): The split for 'labeled',
-            'detected', or both; see :func:`read_protocol`.
-        out (str | Path): Folder to fill: ``labeled/bounding_box_train`` and so
-            on, ``SHA256SUMS``, ``conversion.json``.
+        protocols (Mapping[str, str | Path]): The split for 'labeled', 'detected', or
+            both; see :func:`read_protocol`.
+        out (str | Path): Folder to fill, see :class:`Output`.
         overwrite (bool): Replace a conversion that is there. Defaults to False.
         progress (bool): Show bars. Defaults to True.
 
     Returns:
         dict[str, dict[str, int]]: Images of each part for each kind of crop.
-
-    Raises:
-        FileExistsError: If ``out`` is not empty.
-        FileNotFoundError: If a file is missing.
-        ImportError: If h5py is not installed.
-        ValueError: If a file is not what it should be, or lacks an image.
     """
     mat = Path(mat)
     unknown = set(protocols) - set(CROPS)
@@ -162,8 +123,11 @@ def convert_cuhk03(
         for crops, images in parts.items():
             counts[crops] = {}
             for part, wanted in images.items():
-                _write_part(file, cells[crops], crops, part, wanted, output, progress)
                 counts[crops][part] = len(wanted)
+                title, quiet = f'{crops} {part}', not progress
+                for image in tqdm(wanted, title, disable=quiet, mininterval=1):
+                    name = f'{crops}/{FOLDERS[part]}/{image.name}'
+                    output.write(name, _png(file, cells[crops], crops, image))
     if progress:
         print(f'Checksums of {mat.name} …')
     sources = {str(p.name): file_digest(p) for p in map(Path, protocols.values())}
@@ -205,42 +169,17 @@ def _cells(file: Any, crops: str, path: Path) -> list[Any]:
     return [file[reference][:].T for reference in np.ravel(file[crops][:])]
 
 
-def _write_part(
-    file: Any,
-    cells: Sequence[Any],
-    crops: str,
-    part: str,
-    images: Sequence[Cuhk03Image],
-    output: Output,
-    progress: bool,
-) -> None:
-    bar = tqdm(
-        images,
-        desc=f'{crops} {part}',
-        unit=' images',
-        disable=not progress,
-        mininterval=1,
-    )
-    for image in bar:
-        pixels = _pixels(file, cells, image)
-        if pixels is None:
-            raise ValueError(
-                f'{file.filename}: {crops} has no image {image.number} of person '
-                f'{image.person} of camera pair {image.pair}, but the split lists it. '
-                'Give the split that belongs to these crops.'
-            )
-        done, data = cv2.imencode('.png', np.ascontiguousarray(pixels[..., ::-1]))
-        assert done
-        output.write(f'{crops}/{FOLDERS[part]}/{image.name}', data.tobytes())
-
-
-def _pixels(file: Any, cells: Sequence[Any], image: Cuhk03Image) -> np.ndarray | None:
-    """(H, W, 3) uint8, red green blue; None if there is none."""
+def _png(file: Any, cells: Sequence[Any], crops: str, image: Cuhk03Image) -> bytes:
+    """One image, encoded; ``cells`` are those of its kind of crops."""
     try:
         reference = cells[image.pair - 1][image.person - 1, image.number - 1]
+        pixels = file[reference][:].T  # MATLAB counts columns first
     except IndexError:
-        return None
-    pixels = file[reference][:].T  # MATLAB counts columns first
+        pixels = np.empty(0)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-        return None  # an empty cell
-    return pixels
+        raise ValueError(  # none, or an empty cell
+            f'{file.filename}: {crops} has no image {image.number} of person '
+            f'{image.person} of camera pair {image.pair}, but the split lists it. '
+            'Give the split that belongs to these crops.'
+        )
+    return cv2.imencode('.png', np.ascontiguousarray(pixels[..., ::-1]))[1].tobytes()

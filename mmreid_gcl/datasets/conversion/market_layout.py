@@ -27,30 +27,23 @@ def convert_to_market(
 ) -> dict[str, int]:
     """Write a benchmark as other projects expect one: Market-1501's layout.
 
-    In ``0002_c1s3031_000451_00.jpg``, 0002 is the identity, c1 the camera, s3031
-    the sequence, 000451 the frame (0 where they are unknown), and the last number
-    tells images of one person, camera and frame apart. If an identity 0 is a
-    person (in MSMT17 it is), 1 is added to all, since 0 is a distractor in that
-    layout. ``conversion.json`` says so.
+    In ``0002_c1s3031_000451_00.jpg``, 0002 is the identity, c1 the camera, s3031 the
+    sequence, 000451 the frame (0 where they are unknown), and the last number tells
+    images of one person, camera and frame apart. If an identity 0 is a person (in
+    MSMT17 it is), 1 is added to all, since 0 is a distractor in that layout.
+    ``conversion.json`` says so.
 
     Args:
         dataset (type[BenchmarkDataset]): The class that reads the source.
         source (str | Path): Its ``data_root``.
-        out (str | Path): Folder to fill, with ``SHA256SUMS`` and
-            ``conversion.json``.
-        mode (str): 'copy', 'hardlink' (same disk) or 'symlink'. Defaults to
-            'copy'.
+        out (str | Path): Folder to fill, see :class:`Output`.
+        mode (str): 'copy', 'hardlink' (same disk) or 'symlink'. Defaults to 'copy'.
         overwrite (bool): Replace a conversion that is there. Defaults to False.
         progress (bool): Show bars. Defaults to True.
         **options: Further arguments of ``dataset``.
 
     Returns:
         dict[str, int]: Images of each part.
-
-    Raises:
-        FileExistsError: If ``out`` is not empty.
-        FileNotFoundError: If the source or a part of it is missing.
-        ValueError: If a name cannot be parsed, or ``mode`` is unknown.
     """
     if mode not in MODES:
         raise ValueError(f'mode must be one of {MODES}, got {mode!r}.')

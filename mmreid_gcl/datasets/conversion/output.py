@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -17,33 +16,23 @@ RECORD = 'conversion.json'
 
 
 class Output:
-    """A folder that gets images, then checksums, then a record.
+    """A folder that gets images, then ``SHA256SUMS``, then ``conversion.json``.
 
-    The record is written last: a folder that has one is complete. Until then the
-    conversion can be repeated over what is there.
-
-    Args:
-        folder (str | Path): Is made. What a conversion that was cut off left in
-            it is replaced.
-        overwrite (bool): Whether a complete conversion in it may be replaced.
-            Defaults to False.
-
-    Raises:
-        FileExistsError: If the folder holds a complete conversion, or files that
-            no conversion wrote.
+    The record is written last: a folder that has one is complete, and only
+    ``overwrite`` lets a conversion replace it. Until then the conversion can be
+    repeated over what is there. Files that no conversion wrote are a FileExistsError.
     """
 
     def __init__(self, folder: str | Path, overwrite: bool = False) -> None:
         self.folder = Path(folder).expanduser()
         self._begun = self.folder / f'.{RECORD}.begun'
-        if (self.folder / RECORD).is_file():
-            if not overwrite:
-                raise FileExistsError(
-                    f'{self.folder}: a finished conversion is here already. Give '
-                    '--overwrite to replace it, or another folder.'
-                )
-            self._clear()
-        elif self._begun.is_file():
+        finished = (self.folder / RECORD).is_file()
+        if finished and not overwrite:
+            raise FileExistsError(
+                f'{self.folder}: a finished conversion is here already. Give '
+                '--overwrite to replace it, or another folder.'
+            )
+        if finished or self._begun.is_file():
             self._clear()
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise FileExistsError(
@@ -64,44 +53,14 @@ class Output:
                 if folder.is_dir() and not folder.is_symlink():
                     shutil.rmtree(folder)
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write one image.
-
-        Args:
-            name (str): Path relative to the folder, with '/'.
-            data (bytes): The file.
-
-        Raises:
-            ValueError: If there is one of that name already.
-        """
-        path = self._new(name)
-        path.write_bytes(data)
-        self.digests[name] = hashlib.sha256(data, usedforsecurity=False).hexdigest()
-
     def place(self, name: str, source: Path, mode: str) -> None:
-        """Copy or link one image.
+        """Copy or link one image; ``mode`` is 'copy', 'hardlink' or 'symlink'."""
+        self.write(name, read_bytes(source), source, mode)
 
-        Args:
-            name (str): Path relative to the folder, with '/'.
-            source (Path): The image.
-            mode (str): 'copy', 'hardlink' or 'symlink'.
-
-        Raises:
-            OSError: If it cannot be read, copied or linked.
-            ValueError: If there is one of that name already.
-        """
-        data = read_bytes(source)
-        if mode == 'copy':
-            self.write(name, data)
-            return
-        path = self._new(name)
-        if mode == 'hardlink':
-            os.link(source.resolve(), path)
-        else:
-            path.symlink_to(source.resolve())
-        self.digests[name] = hashlib.sha256(data, usedforsecurity=False).hexdigest()
-
-    def _new(self, name: str) -> Path:
+    def write(
+        self, name: str, data: bytes, source: Path = Path(), mode: str = 'copy'
+    ) -> None:
+        """Write one image, or link to ``source`` that holds it, as ``name``."""
         if name in self.digests:
             raise ValueError(
                 f'{name}: two images of the source would get this name; the source '
@@ -109,14 +68,16 @@ class Output:
             )
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        if mode == 'copy':
+            path.write_bytes(data)
+        elif mode == 'hardlink':
+            path.hardlink_to(source.resolve())
+        else:
+            path.symlink_to(source.resolve())
+        self.digests[name] = hashlib.sha256(data, usedforsecurity=False).hexdigest()
 
     def finish(self, **record) -> None:
-        """Write checksums and the record.
-
-        Args:
-            **record: What to keep: sources with their checksums, counts.
-        """
+        """Write checksums and the record: sources with their checksums, counts."""
         write_checksums(self.folder / SUMS, self.digests)
         text = json.dumps(record, indent=1, ensure_ascii=False) + '\n'
         (self.folder / RECORD).write_text(text, encoding='utf-8')

@@ -20,19 +20,11 @@ def require_count(name: str, value: object) -> None:
 def draw_clusters(
     num_clusters: int, per_batch: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Batches of clusters, going through a permutation of all clusters.
+    """Batches of P clusters in [0, U), from permutations of all, without end.
 
     A batch has no cluster twice, unless there are fewer than it needs. When a
-    permutation ends inside a batch, the next one begins there, and gives its
-    clusters that are already in the batch to a later batch.
-
-    Args:
-        num_clusters (int): U.
-        per_batch (int): P.
-        rng (np.random.Generator): Source of the permutations.
-
-    Yields:
-        np.ndarray: (P,) clusters in [0, U), without end.
+    permutation ends inside a batch, the next one begins there, and gives its clusters
+    that are already in the batch to a later batch.
     """
     queue: list[int] = []
     while True:
@@ -54,19 +46,10 @@ def draw_instances(
     rng: np.random.Generator,
     camids: np.ndarray | None = None,
 ) -> np.ndarray:
-    """K images of one cluster.
+    """K of the image indices (n,) of a cluster; of fewer, with replacement.
 
-    Args:
-        members (np.ndarray): (n,) image indices of the cluster.
-        count (int): K. With fewer images than K they are drawn with
-            replacement, without regard to cameras.
-        rng (np.random.Generator): Source of randomness.
-        camids (np.ndarray, optional): (n,) cameras of the members; given, the
-            images spread over as many cameras as possible, as public
-            baselines do.
-
-    Returns:
-        np.ndarray: (K,) image indices.
+    With ``camids`` (n,) K images or more spread over as many cameras as possible, as
+    public baselines do.
     """
     if len(members) < count:
         return rng.choice(members, count, replace=True)

@@ -16,7 +16,39 @@ from ..concat_dataset import require_reid_dataset
 from ..image_folder import log
 from ..seeding import derive_seeds
 from .pk_draw import draw_clusters, draw_instances, require_count
-from .sample_index import SampleIndex
+
+
+class SampleIndex(int):
+    """An image's index with the pseudo-label and the random seed of its draw.
+
+    It is an ``int``, so any data set takes it. A
+    :class:`~mmreid_gcl.datasets.ReIDDataset` also reads its two attributes.
+    They travel from the sampler (main process) to the worker inside the
+    index: a persistent worker's old copy of the data set never sees a stale
+    label, and an augmentation depends on the position in training alone.
+
+    Args:
+        index (int): Position of the image in the data set.
+        label (int, optional): Its pseudo-label in this epoch.
+        seed (int, optional): Seed of the random transforms of this draw,
+            in [0, 2**63).
+    """
+
+    label: int | None
+    seed: int | None
+
+    def __new__(cls, index: int, label: int | None = None, seed: int | None = None):
+        """An int that carries ``label`` and ``seed``."""
+        self = super().__new__(cls, index)
+        self.label = label
+        self.seed = seed
+        return self
+
+    def __getnewargs__(self):
+        return int(self), self.label, self.seed
+
+    def __repr__(self) -> str:
+        return f'SampleIndex({int(self)}, label={self.label}, seed={self.seed})'
 
 
 @DATA_SAMPLERS.register_module()
@@ -156,11 +188,7 @@ class PKSampler(Sampler):
         self.epoch = epoch
 
     def set_labels(self, labels: Sequence[int] | np.ndarray) -> None:
-        """Set the clusters to draw from.
-
-        Args:
-            labels (Sequence[int]): (N,) 0..U-1, or -1 for an outlier; see
-                ``outliers``.
+        """Set the clusters to draw from: (N,) 0..U-1, or -1 for an outlier.
 
         Raises:
             ValueError: If the count is wrong or no image is in a cluster.

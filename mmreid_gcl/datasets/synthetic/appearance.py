@@ -129,15 +129,7 @@ def _cloth(rng: np.random.Generator, patterns: tuple) -> Cloth:
 
 
 def sample_person(seed: int, key: int) -> Person:
-    """Dress a person.
-
-    Args:
-        seed (int): Seed of the data set.
-        key (int): Number of the person.
-
-    Returns:
-        Person: The same for the same ``(seed, key)``.
-    """
+    """Dress person number ``key`` of a data set with this seed."""
     rng = generator(seed, PERSON, key)
     top = _cloth(rng, PATTERNS)
     plain_sleeve = rng.random() < 0.35 or top.pattern in ('yoke', 'halves', 'band')

@@ -53,16 +53,10 @@ def _bone(length: float, swing: float, out: float = 0.0) -> np.ndarray:
 
 
 def project(points: np.ndarray, yaw: float, pitch: float) -> np.ndarray:
-    """Turn body coordinates into what a distant camera sees.
+    """Body coordinates (n, 3) as a distant camera sees them: right, up, towards it.
 
-    Args:
-        points (np.ndarray): (n, 3) to the left, up, forward.
-        yaw (float): Heading in radians: 0 comes towards the camera, pi / 2
-            walks to the right of the image, pi walks away.
-        pitch (float): How far the camera looks down, radians.
-
-    Returns:
-        np.ndarray: (n, 3): right, up, towards the camera; body heights.
+    ``yaw`` is the heading in radians: 0 comes towards the camera, pi / 2 walks to the
+    right of the image, pi walks away. ``pitch`` is how far the camera looks down.
     """
     cos, sin = math.cos(yaw), math.sin(yaw)
     seen = np.empty_like(points)

@@ -11,6 +11,9 @@ import numpy as np
 
 from .seeds import CAMERA, generator
 
+#: What of a :class:`Difficulty` is 1 at most.
+SHARES = ('saturation', 'passers_by', 'occlusion')
+
 
 @dataclass(frozen=True)
 class Difficulty:
@@ -38,24 +41,20 @@ class Difficulty:
     noise: float = 5.0  #: Largest standard deviation of the sensor's noise, grey levels
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name, value in vars(self).items():
             if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
                 raise ValueError(
-                    f'Difficulty: {field.name} must be a number of at least 0, '
-                    f'got {value!r}.'
+                    f'Difficulty: {name} must be a number of at least 0, got {value!r}.'
                 )
-        for name in ('saturation', 'passers_by', 'occlusion'):
-            if getattr(self, name) > 1:
+            if name in SHARES and value > 1:
                 raise ValueError(
-                    f'Difficulty: {name} is a share and must be at most 1, got '
-                    f'{getattr(self, name)!r}.'
+                    f'Difficulty: {name} is a share, at most 1, got {value!r}.'
                 )
 
     def scaled(self, factor: float) -> Difficulty:
         """All nuisances times a factor, 0 takes them away; shares stop at 1."""
         values = {f.name: getattr(self, f.name) * factor for f in fields(self)}
-        for name in ('saturation', 'passers_by', 'occlusion'):
+        for name in SHARES:
             values[name] = min(1.0, values[name])
         return replace(self, **values)
 
@@ -81,16 +80,7 @@ class Camera:
 
 
 def sample_camera(seed: int, number: int, difficulty: Difficulty) -> Camera:
-    """Set up a camera.
-
-    Args:
-        seed (int): Seed of the data set.
-        number (int): Number of the camera, from 1 on.
-        difficulty (Difficulty): How much it may differ.
-
-    Returns:
-        Camera: The same for the same arguments.
-    """
+    """Set up camera ``number``, from 1 on, of a data set with this seed."""
     rng = generator(seed, CAMERA, number)
     gains = np.exp(rng.normal(0, difficulty.cast, 3))
     gains /= gains.mean()
@@ -126,11 +116,7 @@ def tone_curve(camera: Camera, gain: float) -> np.ndarray:
 
 
 def expose(
-    image: np.ndarray,
-    camera: Camera,
-    gain: float,
-    blur: float,
-    noise: np.ndarray,
+    image: np.ndarray, camera: Camera, gain: float, blur: float, noise: np.ndarray
 ) -> np.ndarray:
     """What the camera makes of a view (h, w, 3) uint8 in true colours.
 

@@ -41,18 +41,12 @@ def draw_person(
     pitch: float,
     light: float = 0.5,
 ) -> None:
-    """Draw a walking person.
+    """Draw a walking person on a canvas (h, w, 3), ``unit`` pixels tall.
 
-    Args:
-        canvas (np.ndarray): (h, w, 3) uint8; drawn on.
-        person (Person): Who.
-        unit (float): Pixels of one body height.
-        foot (tuple[float, float]): Column of the body's axis and row of the
-            ground.
-        phase (float): Position in the walking cycle, radians.
-        yaw (float): Heading, see :func:`~.body.project`.
-        pitch (float): How far the camera looks down, radians.
-        light (float): Direction of the light, radians. Defaults to 0.5.
+    ``foot`` is the column of the body's axis and the row of the ground, ``phase`` the
+    position in the walking cycle, ``yaw`` the heading (see :func:`~.body.project`),
+    ``pitch`` how far the camera looks down and ``light`` where the light comes from,
+    all in radians.
     """
     _Drawing(canvas, person, unit, foot, phase, yaw, pitch, light).draw()
 

@@ -49,11 +49,6 @@ class Layout:
         if self.visit_rate > 1:
             raise ValueError(f'visit_rate must be at most 1, got {self.visit_rate}.')
 
-    def images_per_id(self) -> float:
-        """Expected number of images of one identity."""
-        mean = max(2.0, self.visit_rate * self.num_cameras)
-        return mean * self.tracklets_per_camera * self.tracklet_length
-
     def with_num_images(self, num_images: int) -> Layout:
         """The layout with as many identities as make about ``num_images`` in all.
 
@@ -61,7 +56,8 @@ class Layout:
         """
         extra = 1 + self.distractors + self.junk
         share = self.num_train_ids / (self.num_train_ids + self.num_test_ids * extra)
-        per_id = self.images_per_id()
+        cameras = max(2.0, self.visit_rate * self.num_cameras)
+        per_id = cameras * self.tracklets_per_camera * self.tracklet_length
         train = max(1, round(num_images * share / per_id))
         test = max(1, round(num_images * (1 - share) / per_id / extra))
         return replace(self, num_train_ids=train, num_test_ids=test)
@@ -94,9 +90,9 @@ class _Visit:
     pid: int
     person: int
     camera: int
-    begin: int
     length: int
-    query: int = -1
+    query: int  # which image of it, -1 for none
+    begin: int = 0
 
 
 def _visits(rng, layout: Layout, people: list[tuple[int, int]]) -> list[_Visit]:
@@ -114,27 +110,24 @@ def _visits(rng, layout: Layout, people: list[tuple[int, int]]) -> list[_Visit]:
             for lap in range(layout.tracklets_per_camera if pid > 0 else 1):
                 length = int(rng.integers(low, high + 1))
                 query = int(rng.integers(length)) if lap == 0 and pid > 0 else -1
-                visits.append(_Visit(pid, person, int(camera), 0, length, query))
+                visits.append(_Visit(pid, person, int(camera), length, query))
     return visits
 
 
 def _set_times(rng, layout: Layout, visits: list[_Visit]) -> int:
     """Begin each visit so that some people are in view at the same time.
 
-    People enter at random moments and need time from camera to camera. The
-    recording is as long as makes ``IN_VIEW`` people visible at a time in a
+    People enter at random moments and need time from camera to camera. The recording is
+    as long (frames, returned) as makes ``IN_VIEW`` people visible at a time in a
     camera.
-
-    Returns:
-        int: Length of the recording, frames.
     """
     shown = sum(visit.length for visit in visits) * FRAME_STEP
     duration = max(1, int(shown / layout.num_cameras / IN_VIEW))
     entry: dict[int, int] = {}
     for visit in visits:
-        begin = entry.get(visit.person)
-        if begin is None:
-            begin = int(rng.integers(duration))
+        if visit.person not in entry:
+            entry[visit.person] = int(rng.integers(duration))
+        begin = entry[visit.person]
         visit.begin = begin % duration
         walk = visit.length * FRAME_STEP + int(rng.integers(20, 200))
         entry[visit.person] = begin + walk
@@ -185,15 +178,7 @@ def _split_tracklets(
 
 
 def plan_tracklets(layout: Layout, seed: int) -> list[Tracklet]:
-    """All tracklets of a data set.
-
-    Args:
-        layout (Layout): Its size.
-        seed (int): Seed of the data set.
-
-    Returns:
-        list[Tracklet]: Training, then test.
-    """
+    """All tracklets of a data set: training, then test."""
     rng = generator(seed, PLAN)
     count = layout.num_train_ids + layout.num_test_ids
     pids = rng.permutation(count) + 1

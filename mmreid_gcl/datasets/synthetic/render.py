@@ -27,15 +27,7 @@ _person = lru_cache(256)(sample_person)
 
 
 class World:
-    """All cameras of a data set, ready to take pictures.
-
-    Args:
-        seed (int): Seed of the data set.
-        num_cameras (int): Cameras.
-        difficulty (Difficulty): How they differ.
-        height (int): Rows of an image. Defaults to 128.
-        width (int): Columns. Defaults to 64.
-    """
+    """All cameras of a data set, ready to take pictures (height, width, 3)."""
 
     def __init__(
         self,
@@ -62,25 +54,22 @@ class World:
 
     def render(self, tracklet: Tracklet) -> list[np.ndarray]:
         """All images of a tracklet: (height, width, 3) uint8, blue green red."""
-        walk = _walk(self, tracklet)
+        walk = _Walk(self, tracklet)
         return [self._image(tracklet, walk, i) for i in range(len(tracklet.frames))]
 
     def _image(self, tracklet: Tracklet, walk: _Walk, i: int) -> np.ndarray:
         camera = self.cameras[tracklet.camera - 1]
         rows, columns = self.factor * self.height, self.factor * self.width
         canvas = self._background(tracklet.camera, walk, i, rows, columns)
-        foot = (
-            columns / 2 + walk.offset[i, 0] * rows,
-            rows * (0.97 + walk.offset[i, 1]),
-        )
+        right, down = walk.offset[i]
+        foot = columns / 2 + right * rows, rows * (0.97 + down)
         unit = 0.92 * rows * walk.zoom[i]
         for other in walk.others:
             if not other.front:
                 self._other(canvas, camera, other, foot, unit, i)
         _shadow(canvas, foot, unit)
-        self._draw(
-            canvas, camera, tracklet.person, unit, foot, walk.phase[i], walk.yaw[i]
-        )
+        pose = walk.phase[i], walk.yaw[i]
+        self._draw(canvas, camera, tracklet.person, unit, foot, *pose)
         for other in walk.others:
             if other.front:
                 self._other(canvas, camera, other, foot, unit, i)
@@ -88,9 +77,8 @@ class World:
             kind, start, speed, size, colour = walk.occluder
             x = columns / 2 + (start - speed * i) * rows
             draw_occluder(canvas, kind, x, size, colour, tracklet.key)
-        image = cv2.resize(
-            canvas, (self.width, self.height), interpolation=cv2.INTER_AREA
-        )
+        size = self.width, self.height
+        image = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
         y, x = walk.noise_at[i]
         noise = self.noise[tracklet.camera - 1]
         noise = noise[y : y + self.height, x : x + self.width]
@@ -98,11 +86,11 @@ class World:
 
     def _background(self, camera, walk, i, rows, columns) -> np.ndarray:
         scene = self.scenes[camera - 1]
-        unit = rows  # scenes have as many pixels for a box as the canvas
-        height = walk.box[i] * unit / walk.zoom[i]
+        # scenes have as many pixels for a box as the canvas
+        height = walk.box[i] * rows / walk.zoom[i]
         width = height * columns / rows
-        bottom = walk.ground[i] * unit - walk.offset[i, 1] * height
-        left = walk.place[i] * unit - width / 2 - walk.offset[i, 0] * height
+        bottom = walk.ground[i] * rows - walk.offset[i, 1] * height
+        left = walk.place[i] * rows - width / 2 - walk.offset[i, 0] * height
         y1 = int(np.clip(bottom, height, scene.shape[0]))
         x0 = int(np.clip(left, 0, scene.shape[1] - width - 1))
         view = scene[max(0, y1 - int(height)) : y1, x0 : x0 + max(2, int(width))]
@@ -134,24 +122,6 @@ class _Other:
     yaw: float
 
 
-@dataclass
-class _Walk:
-    """What changes within a tracklet, one entry an image."""
-
-    yaw: np.ndarray
-    phase: np.ndarray
-    place: np.ndarray
-    ground: np.ndarray
-    box: np.ndarray
-    offset: np.ndarray
-    zoom: np.ndarray
-    gain: np.ndarray
-    blur: np.ndarray
-    noise_at: np.ndarray
-    others: list
-    occluder: tuple | None
-
-
 def _shadow(canvas: np.ndarray, foot: tuple, unit: float) -> None:
     """Darken the ground under the feet."""
     x, y = int(foot[0]), int(foot[1])
@@ -166,53 +136,47 @@ def _shadow(canvas: np.ndarray, foot: tuple, unit: float) -> None:
     cv2.copyTo(cv2.convertScaleAbs(region, alpha=0.6), mask, region)
 
 
-def _walk(world: World, tracklet: Tracklet) -> _Walk:
-    """Draw everything random about a tracklet."""
-    rng = generator(world.seed, TRACKLET, tracklet.key)
-    level = world.difficulty
-    camera = world.cameras[tracklet.camera - 1]
-    count = len(tracklet.frames)
-    steps = np.arange(count)
+class _Walk:
+    """Everything random about a tracklet; arrays have one entry an image."""
 
-    heading = camera.path + math.pi * rng.integers(2) + rng.normal(0, level.viewpoint)
-    yaw = heading + np.cumsum(rng.normal(0, 0.08, count))
-    phase = rng.uniform(0, 2 * math.pi) + _CYCLE * steps * rng.uniform(0.85, 1.15)
-    near = np.clip(rng.uniform() + 0.06 * math.cos(heading) * (steps - count / 2), 0, 1)
-    path = _STEP * math.sin(heading) * steps
-    low, high = 0.6 - path.min(), SCENE_SIZE[1] - 0.6 - path.max()
-    place = rng.uniform(low, max(low + 0.01, high)) + path
-    box = 0.8 + 0.4 * near
+    def __init__(self, world: World, tracklet: Tracklet) -> None:
+        rng = generator(world.seed, TRACKLET, tracklet.key)
+        level = world.difficulty
+        camera = world.cameras[tracklet.camera - 1]
+        count = len(tracklet.frames)
+        steps = np.arange(count)
 
-    # A detector is off by about the same in all images of a tracklet.
-    offset = rng.normal(0, 0.7 * level.jitter, 2)
-    offset = offset + rng.normal(0, 0.7 * level.jitter, (count, 2))
-    zoom = rng.normal(0, level.jitter) + rng.normal(0, 0.7 * level.jitter, count)
-    bad = tracklet.pid == -1 or (tracklet.pid == 0 and rng.random() < 0.5)
-    if bad:
-        offset = offset + rng.choice([-1, 1], 2) * rng.uniform(0.12, 0.4, 2)
-        zoom = zoom + rng.choice([-0.45, 0.5])
-    zoom = camera.zoom * np.exp(np.clip(zoom, -0.8, 0.8))
+        back = math.pi * rng.integers(2)
+        heading = camera.path + back + rng.normal(0, level.viewpoint)
+        self.yaw = heading + np.cumsum(rng.normal(0, 0.08, count))
+        phase = rng.uniform(0, 2 * math.pi)
+        self.phase = phase + _CYCLE * steps * rng.uniform(0.85, 1.15)
+        nearer = 0.06 * math.cos(heading) * (steps - count / 2)
+        near = np.clip(rng.uniform() + nearer, 0, 1)
+        path = _STEP * math.sin(heading) * steps
+        low, high = 0.6 - path.min(), SCENE_SIZE[1] - 0.6 - path.max()
+        self.place = rng.uniform(low, max(low + 0.01, high)) + path
+        self.box, self.ground = 0.8 + 0.4 * near, 1.2 + 0.45 * near
 
-    # Light changes along the scene, in the same way for everybody.
-    waves = generator(world.seed, CAMERA, camera.number, 2).uniform(0, 2 * math.pi, 3)
-    along = sum(np.sin(place * f + w) for f, w in zip((0.7, 1.3, 2.1), waves)) / 1.5
-    gain = np.exp(level.lighting * (along + 0.5 * rng.normal()))
-    blur = camera.blur * rng.uniform(0.7, 1.3, count)
+        # A detector is off by about the same in all images of a tracklet.
+        offset = rng.normal(0, 0.7 * level.jitter, 2)
+        offset = offset + rng.normal(0, 0.7 * level.jitter, (count, 2))
+        zoom = rng.normal(0, level.jitter) + rng.normal(0, 0.7 * level.jitter, count)
+        if tracklet.pid == -1 or (tracklet.pid == 0 and rng.random() < 0.5):
+            offset = offset + rng.choice([-1, 1], 2) * rng.uniform(0.12, 0.4, 2)
+            zoom = zoom + rng.choice([-0.45, 0.5])
+        self.offset = offset
+        self.zoom = camera.zoom * np.exp(np.clip(zoom, -0.8, 0.8))
 
-    return _Walk(
-        yaw=yaw,
-        phase=phase,
-        place=place,
-        ground=1.2 + 0.45 * near,
-        box=box,
-        offset=offset,
-        zoom=zoom,
-        gain=gain,
-        blur=blur,
-        noise_at=rng.integers(0, _NOISE_MARGIN, (count, 2)),
-        others=_others(rng, level, heading),
-        occluder=_occluder(rng, level, heading),
-    )
+        # Light changes along the scene, in the same way for everybody.
+        own = generator(world.seed, CAMERA, camera.number, 2)
+        waves = zip((0.7, 1.3, 2.1), own.uniform(0, 2 * math.pi, 3))
+        along = sum(np.sin(self.place * f + w) for f, w in waves) / 1.5
+        self.gain = np.exp(level.lighting * (along + 0.5 * rng.normal()))
+        self.blur = camera.blur * rng.uniform(0.7, 1.3, count)
+        self.noise_at = rng.integers(0, _NOISE_MARGIN, (count, 2))
+        self.others = _others(rng, level, heading)
+        self.occluder = _occluder(rng, level, heading)
 
 
 def _others(rng, level: Difficulty, heading: float) -> list[_Other]:

@@ -69,15 +69,10 @@ def fill_tube(
 ) -> None:
     """Draw a standing tube of varying width, wrapped in a fabric.
 
-    Args:
-        canvas (np.ndarray): Drawn on.
-        centre (float): Column of the axis.
-        rows (np.ndarray): (k,) rows of the levels, from the top down.
-        widths (np.ndarray): (k,) half widths there, in pixels.
-        atlas (np.ndarray): Of :func:`~.textures.garment_atlas`.
-        yaw (float): Heading of the body, radians.
-        texel (float): Rows of the atlas for a pixel.
-        light (float): Radians from the camera to the right.
+    Its axis is at column ``centre``; ``rows`` (k,) are levels from the top down and
+    ``widths`` (k,) half widths there, in pixels; a pixel has ``texel`` rows of the
+    ``atlas``. ``yaw`` is the body's heading, ``light`` comes from so many radians to
+    the right of the camera.
     """
     height, width = canvas.shape[:2]
     widest = float(widths.max())

@@ -77,15 +77,14 @@ def garment_atlas(cloth: Cloth, seed: int, person: Person | None = None) -> np.n
     )
     if person is not None:
         aside = np.abs(turn)
-        if person.logo == 'disc':
-            where = ((down - 0.13) / 0.05) ** 2 + (turn / 0.17) ** 2 < 1
-            image[where] = person.print_colour
-        elif person.logo == 'square':
-            where = (np.abs(down - 0.13) < 0.04) & (aside < 0.15)
-            image[where] = person.print_colour
-        elif person.logo == 'bars':
-            where = (np.abs(down - 0.14) < 0.06) & (aside < 0.2) & (down * 30 % 1 < 0.5)
-            image[where] = person.print_colour
+        bars = (np.abs(down - 0.14) < 0.06) & (aside < 0.2) & (down * 30 % 1 < 0.5)
+        logos = {
+            'none': np.zeros_like(bars),
+            'disc': ((down - 0.13) / 0.05) ** 2 + (turn / 0.17) ** 2 < 1,
+            'square': (np.abs(down - 0.13) < 0.04) & (aside < 0.15),
+            'bars': bars,
+        }
+        image[logos[person.logo]] = person.print_colour
         if person.back_print:
             image[(np.abs(down - 0.15) < 0.06) & (aside > 0.8)] = person.print_colour
         if person.open_front is not None:

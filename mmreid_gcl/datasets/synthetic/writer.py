@@ -29,6 +29,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]  # asked for with `is None`
 
 MANIFEST = 'synthetic.json'
+_FORMAT = 'mmreid_gcl synthetic'
 #: Raised when the same arguments give other images.
 VERSION = 1
 _CHUNK = 8  # tracklets a task
@@ -36,37 +37,13 @@ _LOCK = 'being-written'
 _world: World | None = None
 
 
-def manifest_of(
-    layout: Layout, difficulty: Difficulty, seed: int, height: int, width: int
-) -> dict:
-    """What identifies a data set: the arguments and the renderer's version."""
-    return dict(
-        format='mmreid_gcl synthetic',
-        version=VERSION,
-        seed=seed,
-        height=height,
-        width=width,
-        layout=asdict(layout),
-        difficulty=asdict(difficulty),
-    )
-
-
 def finished_manifest(out: Path) -> dict | None:
-    """Manifest of a finished data set in a folder, None if there is none.
-
-    Args:
-        out (Path): The folder.
-
-    Returns:
-        dict | None: What :func:`write_synthetic` left there.
-    """
+    """What :func:`write_synthetic` left in a folder when done, else None."""
     try:
         manifest = json.loads((out / MANIFEST).read_text())
     except (OSError, ValueError):
         return None
-    known = isinstance(manifest, dict) and manifest.get('format') == (
-        'mmreid_gcl synthetic'
-    )
+    known = isinstance(manifest, dict) and manifest.get('format') == _FORMAT
     return manifest if known else None
 
 
@@ -95,13 +72,9 @@ def _write_tracklets(task: tuple[str, list[Tracklet]]) -> int:
         quality = _world.cameras[tracklet.camera - 1].quality
         images = _world.render(tracklet)
         for (part, name), image in zip(tracklet.names(), images):
-            done, data = cv2.imencode(
-                '.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality]
-            )
-            if not done:
-                raise RuntimeError(f'OpenCV could not encode {name}.')
-            with open(os.path.join(folder, part, name), 'wb') as file:
-                file.write(data.tobytes())
+            # not imwrite, which says nothing of a full disk
+            data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+            Path(folder, part, name).write_bytes(data.tobytes())
         written += len(images)
     return written
 
@@ -185,7 +158,9 @@ def write_synthetic(
         raise ValueError(f'Images need 16 x 8 pixels at least, got {height} x {width}.')
     if workers is not None and workers < 1:
         raise ValueError(f'workers must be at least 1, got {workers}.')
-    manifest = manifest_of(layout, difficulty, seed, height, width)
+    # what identifies a data set: the arguments and the renderer's version
+    manifest = dict(format=_FORMAT, version=VERSION, seed=seed, height=height)
+    manifest |= dict(width=width, layout=asdict(layout), difficulty=asdict(difficulty))
     found = _check_target(out, manifest, overwrite)
     if found is not None:
         return {**found, 'rendered': False}
@@ -194,10 +169,8 @@ def write_synthetic(
     total = sum(len(tracklet.frames) for tracklet in tracklets)
     arguments = (seed, layout.num_cameras, difficulty, height, width)
     with _claimed(out) as partial:
-        tasks = [
-            (str(partial), tracklets[i : i + _CHUNK])
-            for i in range(0, len(tracklets), _CHUNK)
-        ]
+        begins = range(0, len(tracklets), _CHUNK)
+        tasks = [(str(partial), tracklets[i : i + _CHUNK]) for i in begins]
         workers = min(workers or num_threads(), len(tasks))
         with tqdm(total=total, unit='image', disable=not progress) as bar:
             for written in _run(tasks, arguments, workers):
@@ -260,16 +233,12 @@ def _check_target(out: Path, manifest: dict, overwrite: bool) -> dict | None:
 
 
 def _counts(tracklets: list[Tracklet]) -> dict:
-    images: Counter = Counter()
-    pids: dict[str, set] = {name: set() for name in FOLDERS}
-    for tracklet in tracklets:
-        for folder in tracklet.folders:
-            images[folder] += 1
-            if tracklet.pid > 0:
-                pids[folder].add(tracklet.pid)
+    images = Counter(folder for t in tracklets for folder in t.folders)
+    people = {(folder, t.pid) for t in tracklets if t.pid > 0 for folder in t.folders}
+    identities = Counter(folder for folder, _ in people)
     return dict(
         images={name: images[name] for name in FOLDERS},
-        identities={name: len(pids[name]) for name in FOLDERS},
+        identities={name: identities[name] for name in FOLDERS},
         distractors=sum(len(t.frames) for t in tracklets if t.pid == 0),
         junk=sum(len(t.frames) for t in tracklets if t.pid == -1),
         tracklets={
