@@ -24,9 +24,8 @@ from mmreid_gcl.work_dir import (
     release,
 )
 
-from ..agreement import together
 from ..checkpoint_files import ATOMIC, INTERRUPTED
-from ..wrapping import unwrapped
+from ..processes import together, unwrapped
 
 
 @HOOKS.register_module()

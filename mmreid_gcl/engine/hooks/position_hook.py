@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from mmreid_gcl.registry import HOOKS
 
 from ..position import Position
-from ..wrapping import unwrapped
+from ..processes import unwrapped
 
 _POSITION = 'position'
 _GRADIENTS = 'gradients'

@@ -17,11 +17,10 @@ from torch.utils.data import DataLoader
 from mmreid_gcl.registry import LOOPS
 from mmreid_gcl.work_dir import point_to, release
 
-from ..agreement import Vote, highest, together
 from ..checkpoint_files import ATOMIC, INTERRUPTED
 from ..hooks.position_hook import PositionHook
 from ..position import Position, ValidationRecord
-from ..rank_zero import on_rank_zero
+from ..processes import Vote, highest, on_rank_zero, together, unwrapped
 from ..signals import (
     EXIT_PREEMPTED,
     DeferredDeaths,
@@ -30,7 +29,6 @@ from ..signals import (
     end_workers,
     make_patient,
 )
-from ..wrapping import unwrapped
 
 _GO, _STOP, _FAILED = 0, 1, 2
 
