@@ -12,17 +12,10 @@ from torch import nn
 
 
 def model_fingerprint(model: nn.Module, pipeline: Sequence[dict] = ()) -> str:
-    """A hash of all that decides on embeddings.
+    """A hash of all that decides on embeddings, 64 hexadecimal digits (sha256).
 
-    Weights, the normalisation of the images, test-time flipping and the
-    transforms count; device, precision and batch size do not.
-
-    Args:
-        model (nn.Module): The model.
-        pipeline (Sequence[dict]): Its test transforms.
-
-    Returns:
-        str: 64 hexadecimal digits (sha256).
+    Weights, the normalisation of the images, test-time flipping and the transforms of
+    ``pipeline`` count; device, precision and batch size do not.
     """
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):

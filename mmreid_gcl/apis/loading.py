@@ -38,20 +38,10 @@ def load_checkpoint_file(path: str | Path) -> dict:
 
 
 def load_state(model: nn.Module, path: str | Path) -> dict:
-    """Load all weights of a model from a checkpoint.
+    """Load all weights of a model from a checkpoint; returns what else is in it.
 
-    Args:
-        model (nn.Module): Changed in place.
-        path (str | Path): A checkpoint: a state dict, or a dict that has one
-            as ``state_dict``.
-
-    Returns:
-        dict: What the checkpoint holds besides, for example ``meta``.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no safe checkpoint, or weights are missing, left
-            over or of another shape.
+    ``path`` holds a state dict, or a dict that has one as ``state_dict``. Weights that
+    are missing, left over or of another shape are a ``ValueError``.
     """
     content = load_checkpoint_file(path)
     state = content.get('state_dict', content)
@@ -62,14 +52,7 @@ def load_state(model: nn.Module, path: str | Path) -> dict:
 
 
 def trained_epochs(path: str | Path) -> int | None:
-    """For how many epochs the weights in a checkpoint were trained.
-
-    Args:
-        path (str | Path): A checkpoint.
-
-    Returns:
-        int | None: None if it does not say.
-    """
+    """Epochs for which a checkpoint was trained; None if it does not say."""
     meta = load_checkpoint_file(path).get('meta')
     epoch = meta.get('epoch') if isinstance(meta, Mapping) else None
     return epoch if isinstance(epoch, int) else None
@@ -148,18 +131,7 @@ def load_model(
 
 
 def to_device(model: nn.Module, device: str | torch.device) -> nn.Module:
-    """Move a model, with an error that a user understands.
-
-    Args:
-        model (nn.Module): The model.
-        device (str | torch.device): Where to.
-
-    Returns:
-        nn.Module: The same model.
-
-    Raises:
-        ValueError: If there is no such device.
-    """
+    """Move a model, with a ``ValueError`` that a user understands."""
     try:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:  # of torch without CUDA

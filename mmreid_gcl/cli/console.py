@@ -33,14 +33,9 @@ REFUSED = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a tool of this package.
+    """Run a tool of this package by the command line after ``mmreid``.
 
-    Args:
-        argv (Sequence[str], optional): The command line after ``mmreid``.
-
-    Returns:
-        int: Exit code. A tool that ends with an exit code of its own raises
-            ``SystemExit``.
+    Returns the exit code; a tool with an exit code of its own raises ``SystemExit``.
     """
     command, *rest = list(sys.argv[1:] if argv is None else argv) or ['--help']
     try:
@@ -68,15 +63,8 @@ class UsageError(ValueError):
 def launch_command(script: Path, argv: Sequence[str], processes: int) -> list[str]:
     """The command that starts a tool in several processes, by torch's launcher.
 
-    Args:
-        script (Path): The tool; it takes ``--launcher``.
-        argv (Sequence[str]): Its arguments.
-        processes (int): On this machine. ``NNODES``, ``NODE_RANK``,
-            ``MASTER_ADDR`` and ``PORT`` of the environment are for several
-            machines; on one the port is a free one.
-
-    Returns:
-        list[str]: Program and arguments.
+    ``NNODES``, ``NODE_RANK``, ``MASTER_ADDR`` and ``PORT`` of the environment are for
+    several machines; on one the port is a free one.
     """
     port = os.environ.get('PORT')
     if port is None:

@@ -90,16 +90,7 @@ def audit_graphs(
 
 
 def mates_of(pids: np.ndarray, camids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many other images of the same person there are.
-
-    Args:
-        pids (np.ndarray): (N,) identities.
-        camids (np.ndarray): (N,) cameras.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: (N,) counts: of all, and of those from
-        another camera.
-    """
+    """(N,) counts of other images of the same person: all, and from other cameras."""
     _, person, of_person = np.unique(pids, return_inverse=True, return_counts=True)
     camera = np.unique(camids, return_inverse=True)[1]
     place = person * (camera.max(initial=0) + 1) + camera
@@ -108,18 +99,10 @@ def mates_of(pids: np.ndarray, camids: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def hit_chance(wanted: np.ndarray, others: int, draws: np.ndarray) -> np.ndarray:
-    """Chance that some of the wanted ones are among those drawn.
+    """(N,) chances that some of the wanted are among those drawn from ``others``.
 
     ``1 - C(others - wanted, draws) / C(others, draws)``: hypergeometric, without
     replacement.
-
-    Args:
-        wanted (np.ndarray): (N,) how many are wanted.
-        others (int): How many there are.
-        draws (np.ndarray): (N,) how many are drawn.
-
-    Returns:
-        np.ndarray: (N,) in [0, 1].
     """
     wanted, draws = np.broadcast_arrays(wanted, draws)
     missed = np.ones(wanted.shape)

@@ -23,13 +23,7 @@ from .signals import end_workers, make_patient
 def shard(count: int, rank: int, world_size: int) -> range:
     """The samples of one rank: contiguous, disjoint, together all of them.
 
-    Args:
-        count (int): N samples.
-        rank (int): This rank.
-        world_size (int): How many there are; may exceed N.
-
-    Returns:
-        range: Indices; of the same length on all ranks but for the last ones.
+    As many on all ranks but for the last ones.
     """
     size = -(-count // world_size)
     return range(min(rank * size, count), min((rank + 1) * size, count))

@@ -38,11 +38,8 @@ class Position:
 class ValidationRecord:
     """The last finished validation of a run, as a file in its work dir.
 
-    A checkpoint is written before the validation of its epoch; this says
-    whether that has happened since.
-
-    Args:
-        work_dir (str): The work dir.
+    A checkpoint is written before the validation of its epoch; this says whether that
+    has happened since.
     """
 
     def __init__(self, work_dir: str | Path) -> None:

@@ -22,17 +22,11 @@ from .ground_truth import match_positions, num_matches
 def match_ranks(
     similarity: np.ndarray | Tensor, order: np.ndarray, bounds: np.ndarray
 ) -> np.ndarray:
-    """Ranks of all matches of the queries of one chunk.
+    """Ranks of all matches of n queries, int64, query by query, not sorted.
 
-    Args:
-        similarity (np.ndarray | Tensor): (n, G), no NaN. Arrays and CPU
-            tensors are counted by all cores, tensors elsewhere on their device.
-        order (np.ndarray): (G,), of
-            :class:`~mmreid_gcl.evaluation.ground_truth.IdentityIndex`.
-        bounds (np.ndarray): (n, 4), likewise.
-
-    Returns:
-        np.ndarray: (number of matches,), int64, query by query, not sorted.
+    Of ``similarity`` (n, G) without NaN, arrays and CPU tensors are counted by all
+    cores, tensors elsewhere on their device. ``order`` and ``bounds`` are of an
+    ``IdentityIndex``.
     """
     if isinstance(similarity, Tensor) and similarity.device.type != 'cpu':
         return _count_by_torch(similarity, order, bounds)

@@ -109,14 +109,7 @@ def plan(
 ) -> list[Job]:
     """Jobs, all experiments of the first seed first; equal ones once.
 
-    Args:
-        resolved (Sequence[Resolved]): The experiments.
-        seeds (Sequence[int]): Of each.
-        work_dir (Path): Holds a folder for each experiment.
-
-    Returns:
-        list[Job]: Of which some may be done. A run of equal settings under
-        another name counts.
+    Some may be done. A run of equal settings under another name in ``work_dir`` counts.
     """
     jobs: dict[tuple[str, int], Job] = {}
     for seed in seeds:
@@ -167,15 +160,11 @@ def _cfg_options(options: Mapping, data_root: str) -> list[str]:
 
 
 class Pool:
-    """Keeps ``settings.jobs`` runs going until all are done.
+    """Keeps ``settings.jobs`` runs going until all are done; says so in lines.
 
-    A run that fails is noted, and the others go on. SIGINT, SIGTERM and SIGHUP end
-    the children and then :meth:`run`; what was reached is kept for the next time.
-    Children that outlive this process keep the locks of their runs.
-
-    Args:
-        settings (Settings): Of all runs.
-        say (Callable): Prints a line.
+    A run that fails is noted, and the others go on. SIGINT, SIGTERM and SIGHUP end the
+    children and then :meth:`run`; what was reached is kept for the next time. Children
+    that outlive this process keep the locks of their runs.
     """
 
     def __init__(self, settings: Settings, say: Callable[[str], None] = print) -> None:
@@ -185,14 +174,7 @@ class Pool:
         self._stop = False
 
     def run(self, jobs: Sequence[Job]) -> Outcome:
-        """Run what is not done yet.
-
-        Args:
-            jobs (Sequence[Job]): In the order to start them.
-
-        Returns:
-            Outcome: What became of them.
-        """
+        """Run what is not done yet, in this order."""
         waiting = [job for job in jobs if not job.result_file.is_file()]
         if len(waiting) < len(jobs):
             self.say(f'{len(jobs) - len(waiting)} of {len(jobs)} runs are done already')
@@ -434,19 +416,13 @@ class _Progress:
 def time_left(
     done: float, left: float, spent: float, since: float, running: int
 ) -> float | None:
-    """Estimate the seconds that are left.
+    """Estimate the seconds that are left, None where there is no telling.
 
-    Args:
-        done (float): Epochs finished since the beginning.
-        left (float): Epochs that are not finished.
-        spent (float): Seconds from the beginning to the last finished epoch.
-        since (float): Seconds from then on.
-        running (int): Runs that are under way, each within one epoch.
-
-    Returns:
-        float | None: Falls between two finished epochs, but not below what the
-        epochs that have not begun will take. None before the first epoch, and
-        in the last ones where they take longer than the others did.
+    ``done`` epochs took ``spent`` seconds to the last finished one, ``since`` have
+    passed from then on; ``left`` are not finished, and ``running`` runs are each within
+    one. The estimate falls between two finished epochs, but not below what the epochs
+    that have not begun will take. None before the first epoch, and in the last ones
+    where they take longer than the others did.
     """
     if done <= 0:
         return None
