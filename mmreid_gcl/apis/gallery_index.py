@@ -53,7 +53,7 @@ class GalleryIndex:
         cameras (Sequence[str]): N names of cameras.
         root (str | Path): Folder of the images.
         model_hash (str): Of the model that made the features, see
-            :func:`~mmreid_gcl.apis.fingerprint.model_fingerprint`.
+            :func:`~mmreid_gcl.apis.loading.model_fingerprint`.
         failed (dict[str, str], optional): Images that could not be read, and
             why.
 

@@ -25,12 +25,17 @@ from mmreid_gcl.eval_mode import evaluating
 from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import TRANSFORMS
 
-from .fingerprint import model_fingerprint
 from .folder import list_folder
 from .gallery_index import GalleryIndex, Match
 from .images import MAX_PIXELS, ImageError, own, read_image
 from .inputs import in_batches, is_single, list_inputs, load_ahead
-from .loading import load_model, load_state, to_device, trained_epochs
+from .loading import (
+    load_model,
+    load_state,
+    model_fingerprint,
+    to_device,
+    trained_epochs,
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from mmreid_gcl.checkpoint import read_checkpoint
 from mmreid_gcl.visualization import cluster_sheet
 
-from ..loading import load_checkpoint_file
 from .source import ModelSource, images_of
 
 
@@ -58,7 +58,7 @@ def stored_labels(source: ModelSource) -> np.ndarray | None:
     """The pseudo-labels in the checkpoint, (N,) int64; None without any."""
     if source.checkpoint is None:
         return None
-    labels = load_checkpoint_file(source.checkpoint).get('pseudo_labels')
+    labels = read_checkpoint(source.checkpoint, mmap=True).get('pseudo_labels')
     if labels is None:
         return None
     if len(labels) != len(source.train_set):
