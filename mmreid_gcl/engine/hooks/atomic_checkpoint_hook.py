@@ -109,8 +109,8 @@ class AtomicCheckpointHook(CheckpointHook):
         if runner._resume and missing:
             problem = (
                 'this is no checkpoint of a training run, it lacks '
-                f'{", ".join(missing)}. To start from its weights give it as load_from, '
-                'without --resume.'
+                f'{", ".join(missing)}. To start from its weights give it as '
+                'load_from, without --resume.'
             )
         else:  # to begin with, some weights of another model are welcome
             begins = isinstance(runner._train_loop, BaseLoop) and not runner._resume
