@@ -23,21 +23,13 @@ _INDEX = 'index.faiss'
 
 @dataclass(frozen=True)
 class Match:
-    """One gallery image that a query found.
+    """One gallery image that a query found."""
 
-    Attributes:
-        rank (int): 1 is the best.
-        score (float): Cosine similarity, -1 to 1.
-        path (str): The image.
-        camera (str): Name of its camera.
-        index (int): Its row in the gallery.
-    """
-
-    rank: int
-    score: float
-    path: str
-    camera: str
-    index: int
+    rank: int  #: 1 is the best
+    score: float  #: Cosine similarity, -1 to 1
+    path: str  #: The image
+    camera: str  #: Name of its camera
+    index: int  #: Its row in the gallery
 
 
 class GalleryIndex:

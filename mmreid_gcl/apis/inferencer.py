@@ -40,18 +40,12 @@ from .loading import (
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """Embeddings of the images that could be read.
+    """Embeddings of the images that could be read."""
 
-    Attributes:
-        features (np.ndarray): (n, C) float32, unit length.
-        paths (list[str]): n paths; of what has no path 'inputs[<position>]'.
-        rows (np.ndarray): (n,) positions among the inputs.
-        failed (dict[str, str]): Path of an image that was skipped, and why.
-    """
-
-    features: np.ndarray
-    paths: list[str]
-    rows: np.ndarray
+    features: np.ndarray  #: (n, C) float32, unit length
+    paths: list[str]  #: n paths; of what has no path 'inputs[<position>]'
+    rows: np.ndarray  #: (n,) positions among the inputs
+    #: Path of an image that was skipped, and why
     failed: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:

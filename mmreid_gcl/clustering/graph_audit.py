@@ -13,28 +13,19 @@ import numpy as np
 
 @dataclass(frozen=True)
 class GraphAudit:
-    """Shares in [0, 1], and what chance gives.
+    """Shares in [0, 1], and what chance gives."""
 
-    Attributes:
-        nodes (float): Other nodes in an image's graph, on average.
-        same (float): Of the other nodes in the graphs of all images, those
-            that show the same person; NaN without any.
-        same_chance (float): The same for random images.
-        mate (float): Of the images, those with another image of the same
-            person in their graph.
-        mate_chance (float): The same for as many random nodes.
-        far_mate (float): Those with an image of the same person *from another
-            camera* in their graph.
-        far_mate_chance (float): The same for as many random nodes.
-    """
-
-    nodes: float
+    nodes: float  #: Other nodes in an image's graph, on average
+    #: Of the other nodes in the graphs of all images, those that show the same person;
+    #: NaN without any
     same: float
-    same_chance: float
+    same_chance: float  #: The same for random images
+    #: Of the images, those with another image of the same person in their graph
     mate: float
-    mate_chance: float
+    mate_chance: float  #: The same for as many random nodes
+    #: Those with an image of the same person *from another camera* in their graph
     far_mate: float
-    far_mate_chance: float
+    far_mate_chance: float  #: The same for as many random nodes
 
 
 def audit_graphs(

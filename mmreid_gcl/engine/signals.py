@@ -18,10 +18,7 @@ _GRACE_SECONDS = 60
 class Preempted(SystemExit):
     """Training was asked to stop, has saved its state, and can be resumed.
 
-    The process ends with :data:`EXIT_PREEMPTED`.
-
-    Args:
-        message (str): What stopped it and where the state is.
+    The process ends with :data:`EXIT_PREEMPTED`. The message says what stopped it.
     """
 
     def __init__(self, message: str) -> None:

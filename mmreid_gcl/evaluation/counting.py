@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mmreid_gcl.parallel import num_threads
 
+from ._rank_kernels import rank_rows
 from .ground_truth import match_positions, num_matches
 
 
@@ -41,8 +42,6 @@ def match_ranks(
 def _count_by_numba(
     similarity: np.ndarray, order: np.ndarray, bounds: np.ndarray
 ) -> np.ndarray:
-    from ._rank_kernels import rank_rows  # numba is slow to import
-
     # Widening keeps order and ties.
     exact = similarity.dtype in (np.float16, np.float32)
     similarity = np.ascontiguousarray(similarity, np.float32 if exact else np.float64)

@@ -39,17 +39,11 @@ _TIME = 'seconds.txt'
 
 @dataclass
 class Job:
-    """One run of an experiment.
+    """One run of an experiment."""
 
-    Attributes:
-        resolved (Resolved): The experiment.
-        seed (int): ``randomness.seed``.
-        folder (Path): Work dir of the run.
-    """
-
-    resolved: Resolved
-    seed: int
-    folder: Path
+    resolved: Resolved  #: The experiment
+    seed: int  #: ``randomness.seed``
+    folder: Path  #: Work dir of the run
 
     @property
     def title(self) -> str:
@@ -64,44 +58,30 @@ class Job:
 
 @dataclass
 class Settings:
-    """What all runs have in common.
+    """What all runs have in common."""
 
-    Attributes:
-        root (Path): Of the repository; runs start there. Those of an installed
-            package start in the current folder.
-        jobs (int): Runs at a time.
-        data_root (str): Folder of the data; '' is the config's own.
-        device (str): Kept with the results.
-        gpus (Sequence[str]): Names for CUDA_VISIBLE_DEVICES; each running job
-            gets one, in turn. Without any, jobs see what this process sees.
-        checkpoints (str): What stays after a run: 'last' or 'none'.
-        report_every (float): Seconds between two lines of progress.
-    """
-
+    #: Of the repository; runs start there. Those of an installed package start in the
+    #: current folder
     root: Path
-    jobs: int = 1
-    data_root: str = ''
-    device: str = ''
+    jobs: int = 1  #: Runs at a time
+    data_root: str = ''  #: Folder of the data; '' is the config's own
+    device: str = ''  #: Kept with the results
+    #: Names for CUDA_VISIBLE_DEVICES; each running job gets one, in turn. Without any,
+    #: jobs see what this process sees
     gpus: Sequence[str] = ()
-    checkpoints: str = 'last'
-    report_every: float = 60.0
+    checkpoints: str = 'last'  #: What stays after a run: 'last' or 'none'
+    report_every: float = 60.0  #: Seconds between two lines of progress
 
 
 @dataclass
 class Outcome:
-    """What became of the jobs.
+    """What became of the jobs."""
 
-    Attributes:
-        done (list[Result]): Finished now.
-        failed (list[tuple[Job, Path, str]]): Job, log, reason.
-        interrupted (bool): By a signal.
-        busy (list[Job]): Another process was running these.
-    """
-
-    done: list[Result] = field(default_factory=list)
+    done: list[Result] = field(default_factory=list)  #: Finished now
+    #: Job, log, reason
     failed: list[tuple[Job, Path, str]] = field(default_factory=list)
-    interrupted: bool = False
-    busy: list[Job] = field(default_factory=list)
+    interrupted: bool = False  #: By a signal
+    busy: list[Job] = field(default_factory=list)  #: Another process was running these
 
 
 def plan(

@@ -95,16 +95,7 @@ class ReIDMetric(BaseMetric):
         self.query_expansion = query_expansion
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the features and the meta information of one batch.
-
-        Args:
-            data_batch (Any): Not used.
-            data_samples (Sequence[dict]): What the model predicted.
-
-        Raises:
-            KeyError: If a data sample lacks the feature or a meta key.
-            ValueError: If a feature is not a vector, or not as long as the others.
-        """
+        """Keep the features and the meta information of one batch of the model."""
         if not data_samples:
             return
         for sample in data_samples:
@@ -131,17 +122,9 @@ class ReIDMetric(BaseMetric):
     def evaluate(self, size: int) -> dict[str, float]:
         """Gather the samples of all processes and rank them on the main one.
 
-        Args:
-            size (int): Number of samples in the data set.
-
-        Returns:
-            dict[str, float]: Names with prefix, values in percent; the same on
-            every process.
-
-        Raises:
-            ValueError: If there are too few samples, no query or no gallery,
-                or no query with a match.
-            RuntimeError: On the other processes, if the main one failed.
+        The result, names with prefix and values in percent, is the same on every
+        process; so is the end, if the main one fails. ``size`` is the number of samples
+        in the data set.
         """
         batches, self.results = self.results, []
         gathered = _gather(batches, self.collect_device)
@@ -157,17 +140,9 @@ class ReIDMetric(BaseMetric):
         return outcome[0]
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Rank what :meth:`process` kept.
+        """Rank batches of :meth:`process`, in the order of the data set, in percent.
 
-        Args:
-            results (list[dict]): Batches, in the order of the data set. The
-                list is emptied, to free memory early.
-
-        Returns:
-            dict[str, float]: Names without prefix, values in percent.
-
-        Raises:
-            ValueError: As :meth:`evaluate`.
+        The list is emptied, to free memory early.
         """
         features, columns, names = _concatenate(results)
         results.clear()
