@@ -181,10 +181,6 @@ def _load(source, map_location, mmap: bool) -> object:
     return plain_pickle.load(source, map_location, mmap)
 
 
-class DamagedError(ValueError):
-    """The content of a file is not what was written."""
-
-
 def _check_sums(source: str | Path | io.BytesIO) -> None:
     """Compare every member of the zip with its CRC-32, which torch does not.
 
@@ -206,7 +202,7 @@ def _check_sums(source: str | Path | io.BytesIO) -> None:
             wrong = members.testzip()
         file.seek(begin)
     if wrong is not None:
-        raise DamagedError(f'the checksum of its member {wrong} is wrong')
+        raise ValueError(f'the checksum of its member {wrong} is wrong')
 
 
 def load_from_local(filename: str, map_location=None) -> dict:

@@ -427,14 +427,7 @@ class ReIDInferencer:
                     'There is no gallery to search. Call build_gallery(folder) or '
                     'load_gallery(path) first, or give gallery=.'
                 )
-            model_hash = self.model_hash
-            if gallery.model_hash != model_hash:
-                raise ValueError(
-                    'This gallery was built with another model, or the weights changed '
-                    f'since ({gallery.model_hash[:8] or "unknown"}, not '
-                    f'{model_hash[:8]}); embeddings of different models cannot be '
-                    'compared. Build it again.'
-                )
+            gallery.require_model(self.model_hash)
         found = gallery.search(self(query), topk, cameras, exclude_cameras)
         return found[0] if is_single(query) else found
 

@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif command in ('-V', '--version', 'version'):
             print(f'mmreid_gcl {__version__}, {packaged.root()}')
         elif command == 'list':
-            _list_tools(*rest[:1])
-            _list_configs(*rest[:1])
+            _print('Tools', packaged.tools(), *rest[:1])
+            _print('Configs', packaged.configs(), *rest[:1])
         elif command == 'configs':
             _configs(rest)
         else:
@@ -127,7 +127,7 @@ def _free_port() -> int:
 
 def _configs(argv: list[str]) -> None:
     if argv[:1] != ['--copy']:
-        return _list_configs(*argv[:1])
+        return _print('Configs', packaged.configs(), *argv[:1])
     if len(argv) != 2:
         raise UsageError('expected: mmreid configs --copy DIR')
     target = Path(argv[1])
@@ -142,15 +142,7 @@ def _configs(argv: list[str]) -> None:
     print(f'{target}: {len(packaged.configs())} configs and what they build on')
 
 
-def _list_tools(text: str = '') -> None:
-    _print('Tools', packaged.tools(), text)
-
-
-def _list_configs(text: str = '') -> None:
-    _print('Configs', packaged.configs(), text)
-
-
-def _print(title: str, paths: dict[str, Path], text: str) -> None:
+def _print(title: str, paths: dict[str, Path], text: str = '') -> None:
     chosen = {name: path for name, path in paths.items() if text in name}
     if not chosen:
         return

@@ -102,30 +102,18 @@ def plan(
     return list(jobs.values())
 
 
-def train_command(job: Job, settings: Settings) -> list[str]:
-    """Command line of ``tools/train.py`` for a job; it resumes."""
-    options = {**job.resolved.options, 'randomness.seed': job.seed}
+def _command(
+    job: Job, settings: Settings, tool: str, *arguments: str, **options: object
+) -> list[str]:
+    """Command line of ``tools/<tool>.py`` for a job, with more ``--cfg-options``."""
+    options = {**job.resolved.options, **options}
     return [
         sys.executable,
-        str(settings.root / 'tools/train.py'),
+        str(settings.root / f'tools/{tool}.py'),
         str(job.resolved.config),
-        f'--work-dir={job.folder}',
-        '--resume',
+        *arguments,
         '--cfg-options',
         *_cfg_options(options, settings.data_root),
-    ]
-
-
-def eval_command(job: Job, checkpoint: str, settings: Settings) -> list[str]:
-    """Command line of ``tools/test.py``, for a run that missed its validation."""
-    return [
-        sys.executable,
-        str(settings.root / 'tools/test.py'),
-        str(job.resolved.config),
-        checkpoint,
-        f'--work-dir={job.folder / "test"}',
-        '--cfg-options',
-        *_cfg_options(job.resolved.options, settings.data_root),
     ]
 
 
@@ -242,7 +230,9 @@ class _Run:
         self._lock = lock
         self._slot = slot
         self._begin = time.monotonic()
-        self._launch(train_command(job, settings))
+        seed = {'randomness.seed': job.seed}
+        where = f'--work-dir={job.folder}'
+        self._launch(_command(job, settings, 'train', where, '--resume', **seed))
 
     def _launch(self, command: Sequence[str]) -> None:
         env = dict(os.environ)
@@ -290,7 +280,8 @@ class _Run:
                 self._close()
                 raise _Failure(f'no metrics after epoch {row.epochs}')
             self.evaluated = True
-            self._launch(eval_command(self.job, checkpoint, self.settings))
+            where = f'--work-dir={self.job.folder / "test"}'
+            self._launch(_command(self.job, self.settings, 'test', checkpoint, where))
             return None
         result = Result(
             name=row.name,

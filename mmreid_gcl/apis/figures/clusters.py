@@ -40,7 +40,12 @@ def cluster_figure(
     labels = None if recluster else stored_labels(source)
     words = 'labels of the last epoch'
     if labels is None:
-        labels = new_labels(source)
+        labels = source.labeller(
+            source.train_features,
+            source.records,
+            source.model.relation_neck,
+            source.epoch,
+        ).labels
         words = 'clustered with its weights'
     pids = data.column('pid')
     return cluster_sheet(
@@ -68,14 +73,3 @@ def stored_labels(source: ModelSource) -> np.ndarray | None:
             'trained on (data_root), or cluster again (--recluster).'
         )
     return labels.numpy()
-
-
-def new_labels(source: ModelSource) -> np.ndarray:
-    """Cluster the training set as the next epoch would begin."""
-    outcome = source.labeller(
-        source.train_features,
-        source.records,
-        source.model.relation_neck,
-        source.epoch,
-    )
-    return outcome.labels
