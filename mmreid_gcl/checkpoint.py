@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
@@ -26,6 +27,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import checkpoint as stack
 from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor
 
 from . import plain_pickle
 
@@ -78,6 +80,42 @@ def read_checkpoint(
         # on resume the stack would run this text as a Python config
         content['meta'] = {k: v for k, v in content['meta'].items() if k != 'config'}
     return content
+
+
+def weights_of(content: Mapping) -> dict[str, Any]:
+    """The weights in a checkpoint, by their names without DDP's ``module.``."""
+    state = content.get('state_dict', content)
+    return {str(name).removeprefix('module.'): value for name, value in state.items()}
+
+
+def misfit(
+    own: Mapping[str, Tensor], weights: Mapping, part: bool = False, more: bool = True
+) -> str:
+    """Why a model whose state is ``own`` cannot take weights; '' if it can.
+
+    With ``part`` one that fits is enough; without ``more`` there must be no others.
+    """
+    problems = []
+    for name, expected in own.items():
+        value = weights.get(name)
+        shape = tuple(value.shape) if isinstance(value, Tensor) else None
+        if shape != tuple(expected.shape):
+            found = 'is missing' if shape is None else f'has shape {shape}'
+            problems.append(f'{name} {found}, expected is {tuple(expected.shape)}')
+    if part:
+        if len(problems) < len(own):
+            return ''
+        return 'none of its weights has the name and shape of one of the model.'
+    if not more:
+        problems += [f'{name} is not in it' for name in weights if name not in own]
+    if not problems:
+        return ''
+    return (
+        f'this checkpoint belongs to another model: {len(problems)} of '
+        f'{len(own.keys() | weights.keys())} weights do not fit ('
+        f'{"; ".join(problems[:3])}{"; …" if problems[3:] else ""}). Use the config it '
+        'was trained with; a run keeps it in its work dir.'
+    )
 
 
 def last_good_checkpoint(
@@ -143,10 +181,6 @@ def _load(source, map_location, mmap: bool) -> object:
     return plain_pickle.load(source, map_location, mmap)
 
 
-class DamagedError(ValueError):
-    """The content of a file is not what was written."""
-
-
 def _check_sums(source: str | Path | io.BytesIO) -> None:
     """Compare every member of the zip with its CRC-32, which torch does not.
 
@@ -168,7 +202,7 @@ def _check_sums(source: str | Path | io.BytesIO) -> None:
             wrong = members.testzip()
         file.seek(begin)
     if wrong is not None:
-        raise DamagedError(f'the checksum of its member {wrong} is wrong')
+        raise ValueError(f'the checksum of its member {wrong} is wrong')
 
 
 def load_from_local(filename: str, map_location=None) -> dict:

@@ -11,12 +11,8 @@ import numba
 def jit(function: Callable | None = None, **options) -> Callable:
     """Compile for use in threads, keeping the result on disk where possible.
 
-    Args:
-        function (Callable): In numba's nopython subset. None makes a decorator.
-        **options: More arguments of ``numba.njit``, such as ``inline``.
-
-    Returns:
-        Callable: Releases the GIL while it runs.
+    ``options`` are more arguments of ``numba.njit``, such as ``inline``; alone they
+    make a decorator. The result releases the GIL while it runs.
     """
     if function is None:
         return lambda wrapped: jit(wrapped, **options)

@@ -28,13 +28,8 @@ def type_name(part: Any) -> str:
 def find_pseudo_label_hook(cfg: Mapping | Config | None) -> dict[str, Any]:
     """Settings of the pseudo-label hook of a config: clusterer, graphs, ….
 
-    Args:
-        cfg (Config, optional): The config. The hook is ``pseudo_labels`` of
-            ``default_hooks``, or stands in ``custom_hooks``.
-
-    Returns:
-        dict: The settings in the config itself, which may be changed; empty if there
-        is no such hook.
+    They are those of the config itself, which may be changed: ``pseudo_labels`` of
+    ``default_hooks``, or an entry of ``custom_hooks``; empty if there is none.
     """
     named = (cfg or {}).get('default_hooks') or {}
     listed = (cfg or {}).get('custom_hooks') or []
@@ -47,12 +42,8 @@ def find_pseudo_label_hook(cfg: Mapping | Config | None) -> dict[str, Any]:
 def name_hooks(cfg: Config) -> None:
     """Move this package's hooks from ``custom_hooks`` to ``default_hooks`` by name.
 
-    Configs of before hooks had names go on working. A hook in ``custom_hooks``
-    replaces the one of that name, as its writer meant. A hook that is None or empty
-    is left out.
-
-    Args:
-        cfg (Config): Changed in place.
+    Configs of before hooks had names go on working. A hook in ``custom_hooks`` replaces
+    the one of that name, as its writer meant. A hook that is None or empty is left out.
     """
     named = cfg.get('default_hooks') or {}
     for name in set(HOOK_NAMES.values()) & named.keys():
@@ -78,19 +69,10 @@ def name_hooks(cfg: Config) -> None:
 
 
 def find_test_pipeline(cfg: Mapping | Config) -> list[dict]:
-    """The test transforms of a config.
+    """The test transforms of a config, the one that loads included.
 
-    Those of the test data set, else of the validation data set, of the
-    pseudo-label hook, or the variable ``test_pipeline``.
-
-    Args:
-        cfg (Config): The config.
-
-    Returns:
-        list[dict]: Configs of transforms, the one that loads included.
-
-    Raises:
-        ValueError: If there are none.
+    Those of the test data set, else of the validation data set, of the pseudo-label
+    hook, or the variable ``test_pipeline``; without any a ``ValueError``.
     """
     candidates = [
         ((cfg.get(name) or {}).get('dataset') or {}).get('pipeline')

@@ -8,7 +8,7 @@ import logging
 import warnings
 from collections.abc import Collection
 from contextlib import redirect_stdout
-from importlib import import_module, metadata
+from importlib import import_module, metadata, util
 
 #: Import name to the distributions that provide it: original, continuation.
 STACK = {
@@ -87,15 +87,9 @@ def check_stack(installed: Collection[str] | None = None) -> None:
                 f'install one: pip uninstall -y {" ".join(present)} && '
                 f'pip install {present[-1]}'
             )
-        if not present and not _importable(module):
+        if not present and util.find_spec(module) is None:
             raise ImportError(
                 f"'{module}' is not installed. Install the maintained OpenMMLab "
                 f'packages with: pip install "mmreid_gcl[mm]" (in a checkout: '
                 'pip install -e ".[mm]"), or keep an environment that has them.'
             )
-
-
-def _importable(module: str) -> bool:
-    from importlib.util import find_spec
-
-    return find_spec(module) is not None

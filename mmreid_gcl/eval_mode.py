@@ -17,12 +17,9 @@ _evaluated_lock = Lock()
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode inside of the block; then every module is in its own mode again.
 
-    ``model.train(mode)`` would put all modules into one mode, also those that are
-    in another on purpose, such as frozen stages. Threads may share a model: the
-    last one to leave restores.
-
-    Args:
-        model (nn.Module): Possibly in train mode, wholly or in parts.
+    ``model.train(mode)`` would put all modules into one mode, also those that are in
+    another on purpose, such as frozen stages. Threads may share a model: the last one
+    to leave restores.
     """
     with _evaluated_lock:
         users, modes = _evaluated.get(model, (0, []))

@@ -19,13 +19,7 @@ _PARTIAL = '.partial'
 def write_atomically(path: str | Path, data: bytes | memoryview) -> None:
     """Write a file so that a crash leaves the old one or the new one.
 
-    Args:
-        path (str | Path): Is replaced if it exists.
-        data (bytes | memoryview): The content.
-
-    Raises:
-        OSError: If it cannot be written, for example because the disk is
-            full; what was there is untouched.
+    What was there is untouched if that fails, for example on a full disk (``OSError``).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,20 +79,12 @@ def _is_alive(pid: int) -> bool:
 
 
 def lock(handle: int) -> bool | None:
-    """Lock an open file for this process, without waiting.
+    """Lock an open file for this process, without waiting; None: there are no locks.
 
-    The lock is the process's (``lockf``), not the open file's (``flock``): it
-    ends with the process, however that ends, and a child that was forked with the
-    file open, such as a loading process that outlives a killed training for
-    some seconds, does not keep it. It also ends when the process closes any
-    handle of the file.
-
-    Args:
-        handle (int): Descriptor, open for writing.
-
-    Returns:
-        bool | None: Whether this process has it now; None where there are no
-        locks (the file system or the system has none).
+    The lock is the process's (``lockf``), not the open file's (``flock``): it ends with
+    the process, however that ends, and a child that was forked with the file open, such
+    as a loading process that outlives a killed training for some seconds, does not keep
+    it. It also ends when the process closes any handle of the file.
     """
     if fcntl is None:
         return None

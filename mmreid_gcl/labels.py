@@ -5,15 +5,9 @@ import numpy as np
 
 
 def by_first_member(labels: np.ndarray, min_size: int = 1) -> np.ndarray:
-    """Number clusters 0, 1, ... in the order of their first members.
+    """Number clusters 0, 1, ... in the order of their first members; (N,) int64.
 
-    Args:
-        labels (np.ndarray): (N,) integers, negative for outliers.
-        min_size (int): Members of smaller clusters become outliers. Defaults to
-            1.
-
-    Returns:
-        np.ndarray: (N,) int64, -1 for outliers.
+    Negative labels and clusters below ``min_size`` members become outliers, -1.
     """
     labels = np.asarray(labels)
     kept = np.flatnonzero(labels >= 0)
@@ -29,14 +23,7 @@ def by_first_member(labels: np.ndarray, min_size: int = 1) -> np.ndarray:
 
 
 def outliers_as_classes(labels: np.ndarray) -> np.ndarray:
-    """Give every outlier a class of its own, behind the clusters.
-
-    Args:
-        labels (np.ndarray): (N,) 0..U-1, -1 for outliers.
-
-    Returns:
-        np.ndarray: (N,) int64; the outliers are U, U + 1, ... in their order.
-    """
+    """Make outliers of (N,) labels 0..U-1 the classes U, U + 1, ... in their order."""
     labels = np.array(labels, np.int64)
     outliers = np.flatnonzero(labels < 0)
     labels[outliers] = labels.max(initial=-1) + 1 + np.arange(len(outliers))

@@ -39,11 +39,7 @@ def all_cores() -> Iterator[None]:
 class Progress:
     """Log lines with the time left, for steps that take long.
 
-    Args:
-        name (str): What is being done.
-        total (float): Work units in all.
-        interval (float): Seconds between two lines. Nothing is logged for
-            work that ends within the first interval. Defaults to 20.
+    Every ``interval`` seconds at most: work that ends before logs nothing.
     """
 
     def __init__(self, name: str, total: float, interval: float = 20.0):
@@ -73,17 +69,10 @@ def map_row_ranges(
     name: str,
     chunk: int | None = None,
 ) -> list:
-    """Call ``kernel(start, stop)`` on ranges that cover all rows.
+    """What ``kernel(start, stop)`` returns for ranges of all rows, in their order.
 
-    Args:
-        kernel (Callable): Takes a range of rows; must release the GIL.
-        num_rows (int): Number of rows.
-        name (str): For the progress lines.
-        chunk (int, optional): Rows in a range. Defaults to what gives every
-            core some sixteen ranges, at most 4096 rows each.
-
-    Returns:
-        list: What the kernel returned, in the order of the rows.
+    The kernel must release the GIL. By default every core gets some sixteen ranges of
+    at most 4096 rows; ``name`` is for the progress lines.
     """
     threads = num_threads()
     if chunk is None:

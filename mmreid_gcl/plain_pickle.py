@@ -29,21 +29,11 @@ _LONGEST = dict(b=1, i=8, u=8, f=8, c=16, O=8, S=_LONGEST_TEXT, U=_LONGEST_TEXT)
 
 
 def load(source, map_location, mmap: bool) -> Any:
-    """``torch.load`` for tensors and plain values.
+    """``torch.load`` for tensors and plain values of a path or binary file.
 
     It is safe in many threads at a time. What other code has registered with
-    ``torch.serialization.add_safe_globals`` neither counts here nor changes.
-
-    Args:
-        source: Path or binary file.
-        map_location: As in ``torch.load``.
-        mmap (bool): Map tensors from the file, if it is of torch 1.6 or newer.
-
-    Returns:
-        The content of the file.
-
-    Raises:
-        Exception: Of any kind, if the file is damaged or holds other objects.
+    ``torch.serialization.add_safe_globals`` neither counts here nor changes. A damaged
+    file, or one with other objects, raises exceptions of any kind.
     """
     options = dict(map_location=map_location, weights_only=True)
     with _only_stand_ins():

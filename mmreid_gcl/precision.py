@@ -13,11 +13,8 @@ import torch
 def float32_products(device_type: str, tf32: bool = False) -> Iterator[None]:
     """Products of float32 in float32: without autocast, and without TF32.
 
-    Distances by TF32 or half precision make ties of near misses.
-
-    Args:
-        device_type (str): 'cpu', 'cuda', ...
-        tf32 (bool): Allow TF32 on CUDA after all. Defaults to False.
+    Distances by TF32 or half precision make ties of near misses. ``tf32`` allows it on
+    CUDA after all.
     """
     matmul = torch.backends.cuda.matmul
     # Newer torch refuses the old switch once the new one has been used.
@@ -36,15 +33,12 @@ def float32_products(device_type: str, tf32: bool = False) -> Iterator[None]:
 
 @contextmanager
 def exact_float32(exact: bool = True) -> Iterator[None]:
-    """A block in which a GPU computes float32 products in float32.
+    """A block in which a GPU computes float32 products in float32, if ``exact``.
 
-    PyTorch lets convolutions round their operands to TF32, whose mantissa is that
-    of float16, unless it is told otherwise; neighbours then are others
-    (docs/precision.md). Settings made by torch's newer ``fp32_precision`` are left
-    as they are: they were made on purpose.
-
-    Args:
-        exact (bool): False changes nothing. Defaults to True.
+    PyTorch lets convolutions round their operands to TF32, whose mantissa is that of
+    float16, unless it is told otherwise; neighbours then are others
+    (docs/precision.md). Settings made by torch's newer ``fp32_precision`` are left as
+    they are: they were made on purpose.
     """
     if not exact:
         yield

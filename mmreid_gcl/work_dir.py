@@ -29,16 +29,11 @@ class WorkDirError(ValueError):
 
 
 def claim(folder: str | Path) -> None:
-    """Let this training be the only one that writes into a folder.
+    """Let this training be the only one that writes into a folder, which is made.
 
-    To be called on all ranks; rank 0, which writes, gets the lock. It is given
-    back by :func:`release`, and by the system when the process ends.
-
-    Args:
-        folder (str | Path): Is made.
-
-    Raises:
-        WorkDirError: On all ranks, if another process has it.
+    To be called on all ranks; rank 0, which writes, gets the lock. It is given back by
+    :func:`release`, and by the system when the process ends. If another process has it,
+    a :class:`WorkDirError` on all ranks.
     """
     refusal = [_claim(Path(folder)) if dist.is_main_process() else None]
     dist.broadcast_object_list(refusal, src=0)
@@ -89,14 +84,9 @@ def release() -> None:
 
 
 def holder(folder: str | Path) -> str | None:
-    """Who trains in a folder now.
+    """Who trains in another process's folder now; None if nobody does.
 
-    Args:
-        folder (str | Path): A work dir, of another process.
-
-    Returns:
-        str | None: Such as ' (pid 7 on host since 2026-01-01 00:00:00 +0000)'; None
-        if nobody does.
+    Such as ' (pid 7 on host since 2026-01-01 00:00:00 +0000)'.
     """
     try:
         with open(Path(folder) / _LOCK, 'r+b') as file:
@@ -131,19 +121,11 @@ def point_to(work_dir: str | Path, checkpoint: str) -> None:
 
 
 def last_checkpoint(work_dir: str | Path) -> str | None:
-    """The checkpoint that a work dir's ``last_checkpoint`` names.
+    """The checkpoint that a work dir's ``last_checkpoint`` names; None without one.
 
-    The file of that name in the work dir goes before the path as it is written:
-    a work dir may have been moved, or copied.
-
-    Args:
-        work_dir (str | Path): Of a run.
-
-    Returns:
-        str | None: Path or address; None if the run has none yet.
-
-    Raises:
-        WorkDirError: If ``last_checkpoint`` names no file that is there.
+    A path or address. The file of that name in the work dir goes before the path as it
+    is written: a work dir may have been moved, or copied. A :class:`WorkDirError` if it
+    names no file that is there.
     """
     pointer = Path(work_dir) / POINTER
     if not os.path.exists(pointer):  # also where the name is no name

@@ -20,8 +20,7 @@ import platform
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-
+from mmreid_gcl.cli.command_line import ConfigOptions
 from mmreid_gcl.experiments import (
     DATASETS,
     TABLES,
@@ -63,7 +62,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     common.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         help='overrides for all of them, as key=value. "hook." stands for the '
         'PseudoLabelHook: hook.graphs.size=8. Give the same to run and table',
     )

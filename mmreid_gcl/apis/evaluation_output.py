@@ -16,14 +16,9 @@ from mmreid_gcl.evaluation import ReIDMetric
 class KeepEvaluation:
     """Keeps the features and identities of ``runner.test()``.
 
-    To be made before the test. In a distributed run the main process keeps them.
-
-    Args:
-        runner (Runner): With a :class:`~mmreid_gcl.evaluation.ReIDMetric` among
-            the metrics of its test.
-
-    Raises:
-        ValueError: If there is none.
+    To be made before the test, of a runner whose test has a
+    :class:`~mmreid_gcl.evaluation.ReIDMetric` (else a ``ValueError``). In a distributed
+    run the main process keeps them.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -47,14 +42,10 @@ class KeepEvaluation:
         metric.compute_metrics = keep  # type: ignore[method-assign]  # listens in
 
     def save(self, path: str | Path, metrics: Mapping[str, float]) -> None:
-        """Write an ``.npz``.
+        """Write an ``.npz`` with the ``metrics`` that ``runner.test()`` returned.
 
         It holds ``features`` (N, C) float32, ``pids``, ``camids``, ``is_query``,
         ``paths`` where the data set knows them, and ``metrics``, a JSON text.
-
-        Args:
-            path (str | Path): The file.
-            metrics (Mapping[str, float]): What ``runner.test()`` returned.
         """
         columns = np.concatenate([part['columns'].numpy() for part in self._found])
         arrays = dict(

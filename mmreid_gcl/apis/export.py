@@ -57,14 +57,7 @@ class EmbeddingModule(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed images.
-
-        Args:
-            images (Tensor): (n, 3, H, W), uint8 or normalised float32.
-
-        Returns:
-            Tensor: (n, C) float32, unit length.
-        """
+        """(n, 3, H, W) uint8 or normalised float32 to (n, C) float32 of unit length."""
         if self.input_type == 'uint8':
             images = (images.float() - self.mean) / self.std
         return self.model.extract_feat(images)

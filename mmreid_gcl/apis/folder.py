@@ -14,23 +14,15 @@ from mmreid_gcl.datasets.image_folder import as_path, require_folder
 
 @dataclass(frozen=True, eq=False)
 class FolderImages:
-    """Images of a folder tree, sorted by path.
+    """Images of a folder tree, sorted by path."""
 
-    Attributes:
-        root (Path): The folder, absolute.
-        paths (list[str]): N paths relative to it, with '/'.
-        cameras (list[str]): N names of cameras.
-        columns (dict[str, np.ndarray]): (N,) arrays ``img_path``, ``pid`` (-1
-            is not known), ``camid``, ``sequence``, ``frame``, ``is_query``; see
-            :class:`~mmreid_gcl.datasets.ReIDDataset`.
-        place (np.ndarray): (N,) int64 places in the order of that data set, which
-            training clusters them in.
-    """
-
-    root: Path
-    paths: list[str]
-    cameras: list[str]
+    root: Path  #: The folder, absolute
+    paths: list[str]  #: N paths relative to it, with '/'
+    cameras: list[str]  #: N names of cameras
+    #: (N,) arrays ``img_path``, ``pid`` (-1 is not known), ``camid``, ``sequence``,
+    #: ``frame``, ``is_query``; see :class:`~mmreid_gcl.datasets.ReIDDataset`
     columns: dict[str, np.ndarray]
+    #: (N,) int64 places in the order of that data set, which training clusters in
     place: np.ndarray
 
     def __len__(self) -> int:
@@ -47,14 +39,7 @@ class FolderImages:
         return {name: self.columns[name] for name in RECORDS}
 
     def select(self, rows: Sequence[int] | np.ndarray) -> FolderImages:
-        """Some of the images, for example those that could be read.
-
-        Args:
-            rows (Sequence[int]): Which.
-
-        Returns:
-            FolderImages: In the order of ``rows``.
-        """
+        """Some of the images, in the order of ``rows``."""
         rows = np.asarray(rows, dtype=np.int64)
         return FolderImages(
             self.root,

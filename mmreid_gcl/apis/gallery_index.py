@@ -23,21 +23,13 @@ _INDEX = 'index.faiss'
 
 @dataclass(frozen=True)
 class Match:
-    """One gallery image that a query found.
+    """One gallery image that a query found."""
 
-    Attributes:
-        rank (int): 1 is the best.
-        score (float): Cosine similarity, -1 to 1.
-        path (str): The image.
-        camera (str): Name of its camera.
-        index (int): Its row in the gallery.
-    """
-
-    rank: int
-    score: float
-    path: str
-    camera: str
-    index: int
+    rank: int  #: 1 is the best
+    score: float  #: Cosine similarity, -1 to 1
+    path: str  #: The image
+    camera: str  #: Name of its camera
+    index: int  #: Its row in the gallery
 
 
 class GalleryIndex:
@@ -53,7 +45,7 @@ class GalleryIndex:
         cameras (Sequence[str]): N names of cameras.
         root (str | Path): Folder of the images.
         model_hash (str): Of the model that made the features, see
-            :func:`~mmreid_gcl.apis.fingerprint.model_fingerprint`.
+            :func:`~mmreid_gcl.apis.loading.model_fingerprint`.
         failed (dict[str, str], optional): Images that could not be read, and
             why.
 
@@ -267,14 +259,7 @@ class GalleryIndex:
                 f'{path / _INDEX}: this file is cut off, changed, or not of the '
                 f'{_META} beside it ({len(data):,} bytes). Build the gallery again.'
             )
-        if model_hash is not None and model_hash != meta['model_hash']:
-            raise ValueError(
-                f'{path}: this gallery was built with another model (or another image '
-                f'size): {meta["model_hash"][:8] or "unknown"}, the queries come from '
-                f'{model_hash[:8]}. Their embeddings cannot be compared. Give the '
-                'model that built the gallery, or build it again.'
-            )
-        return cls(
+        gallery = cls(
             _flat_features(path / _INDEX, data, meta['images'], meta['dim']),
             meta['paths'],
             meta['cameras'],
@@ -282,6 +267,19 @@ class GalleryIndex:
             meta['model_hash'],
             meta['failed'],
         )
+        if model_hash is not None:
+            gallery.require_model(model_hash, f'{path}: this')
+        return gallery
+
+    def require_model(self, model_hash: str, name: str = 'This') -> None:
+        """Raise a ``ValueError`` unless this model built the gallery."""
+        if model_hash != self.model_hash:
+            raise ValueError(
+                f'{name} gallery was built with another model or image size, or the '
+                f'weights changed since: {self.model_hash[:8] or "unknown"}, the '
+                f'queries come from {model_hash[:8]}. Their embeddings cannot be '
+                'compared. Give the model that built it, or build it again.'
+            )
 
 
 def _flat_features(path: Path, data: bytes, images: int, dim: int) -> np.ndarray:

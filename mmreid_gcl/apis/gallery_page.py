@@ -34,13 +34,8 @@ MAX_UPLOAD = '20mb'
 class GalleryPage:
     """What the page does, without the page.
 
-    Only images of the index are ever read, and they leave as thumbnails: no
-    path comes from the browser.
-
-    Args:
-        inferencer (ReIDInferencer): The model that built the gallery.
-        gallery (GalleryIndex): What to search.
-        clusters (dict[int, np.ndarray], optional): Label to rows of the gallery.
+    Only images of the index are ever read, and they leave as thumbnails: no path comes
+    from the browser. ``clusters`` maps labels to rows of the gallery.
     """
 
     def __init__(
@@ -104,20 +99,9 @@ class GalleryPage:
     def search(
         self, image, row: int | None, topk: int, cameras: Collection[str]
     ) -> list[Match]:
-        """Search with a crop of the gallery, or with an image.
+        """The ``topk`` best of ``cameras``, for crop ``row`` or an image.
 
-        Args:
-            image (PIL.Image.Image | None): The image.
-            row (int, optional): The crop of the gallery; goes before the image.
-            topk (int): How many.
-            cameras (Collection[str]): Search these.
-
-        Returns:
-            list[Match]: Best first, a crop of the gallery without itself.
-
-        Raises:
-            ImageError: If the image cannot be used.
-            ValueError: If there is no query or no camera.
+        A crop goes before a Pillow image, and is not among its own matches.
         """
         if not cameras:
             raise ValueError('Choose at least one camera to search.')
@@ -247,18 +231,9 @@ def _gallery(name: str, preview: bool = True) -> gr.Gallery:
 
 
 def read_clusters(path: str | Path, gallery: GalleryIndex) -> dict[int, np.ndarray]:
-    """Clusters of ``tools/cluster.py`` as rows of a gallery.
+    """Clusters of ``tools/cluster.py`` as rows of a gallery, by label; -1 is in none.
 
-    Args:
-        path (str | Path): The CSV file, with the columns path and label.
-        gallery (GalleryIndex): Of the same folder.
-
-    Returns:
-        dict[int, np.ndarray]: Label to rows; -1 is in no cluster.
-
-    Raises:
-        ValueError: If columns are missing, a label is no integer, or no path is
-            in the gallery.
+    The CSV file has the columns path and label, and is of the gallery's folder.
     """
     row_of = {name: row for row, name in enumerate(gallery.paths)}
     found: dict[int, list[int]] = {}
@@ -293,16 +268,10 @@ def launch(
     port: int | None = None,
     block: bool = True,
 ) -> str:
-    """Serve the page, and no file but its own thumbnails.
+    """Serve the page, and no file but its own thumbnails; returns its address.
 
-    Args:
-        page (gr.Blocks): Of :meth:`GalleryPage.build`.
-        host (str): Address to listen on. Defaults to this machine only.
-        port (int, optional): Defaults to a free one from 7860 on.
-        block (bool): Wait until the program is stopped.
-
-    Returns:
-        str: Address of the page.
+    By default on this machine only, on a free port from 7860 on. ``block`` waits until
+    the program is stopped.
     """
     _, address, _ = page.launch(
         server_name=host,

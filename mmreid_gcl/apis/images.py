@@ -85,20 +85,11 @@ def read_image(
 
 
 def own(source: Any, name: str, color_type: str, max_pixels: int) -> Any:
-    """An input as it is now, whatever its owner does with it afterwards.
+    """An input of :func:`read_image` as it is now, whatever its owner does next.
 
-    A video reader fills one buffer again and again, and the frames of a file are
-    one Pillow image; what is read ahead must not be.
-
-    Args:
-        source (Any): As for :func:`read_image`.
-        name (str): As there.
-        color_type (str): As there.
-        max_pixels (int): As there.
-
-    Returns:
-        Any: A copy, an array for a Pillow image, the :class:`ImageError` of one that
-        cannot be decoded; a path as it is.
+    A video reader fills one buffer again and again, and the frames of a file are one
+    Pillow image; what is read ahead must not be. A Pillow image becomes an array, or
+    the :class:`ImageError` of one that cannot be decoded; a path stays one.
     """
     if isinstance(source, np.ndarray):
         return np.array(source)
@@ -212,11 +203,7 @@ def _three_channels(image: np.ndarray) -> np.ndarray:
 
 
 class Thumbnails(Sequence):
-    """Images of a sheet, read when it asks for them.
-
-    Args:
-        files (Sequence[str]): Paths.
-    """
+    """Images of a sheet, read from their paths when it asks for them."""
 
     def __init__(self, files: Sequence[str]) -> None:
         self.files = files

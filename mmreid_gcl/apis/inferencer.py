@@ -26,28 +26,27 @@ from mmreid_gcl.eval_mode import evaluating
 from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import TRANSFORMS
 
-from .fingerprint import model_fingerprint
 from .folder import list_folder
 from .gallery_index import GalleryIndex, Match
 from .images import MAX_PIXELS, ImageError, own, read_image
 from .inputs import in_batches, is_single, list_inputs, load_ahead
-from .loading import load_model, load_state, to_device, trained_epochs
+from .loading import (
+    load_model,
+    load_state,
+    model_fingerprint,
+    to_device,
+    trained_epochs,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """Embeddings of the images that could be read.
+    """Embeddings of the images that could be read."""
 
-    Attributes:
-        features (np.ndarray): (n, C) float32, unit length.
-        paths (list[str]): n paths; of what has no path 'inputs[<position>]'.
-        rows (np.ndarray): (n,) positions among the inputs.
-        failed (dict[str, str]): Path of an image that was skipped, and why.
-    """
-
-    features: np.ndarray
-    paths: list[str]
-    rows: np.ndarray
+    features: np.ndarray  #: (n, C) float32, unit length
+    paths: list[str]  #: n paths; of what has no path 'inputs[<position>]'
+    rows: np.ndarray  #: (n,) positions among the inputs
+    #: Path of an image that was skipped, and why
     failed: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -429,14 +428,7 @@ class ReIDInferencer:
                     'There is no gallery to search. Call build_gallery(folder) or '
                     'load_gallery(path) first, or give gallery=.'
                 )
-            model_hash = self.model_hash
-            if gallery.model_hash != model_hash:
-                raise ValueError(
-                    'This gallery was built with another model, or the weights changed '
-                    f'since ({gallery.model_hash[:8] or "unknown"}, not '
-                    f'{model_hash[:8]}); embeddings of different models cannot be '
-                    'compared. Build it again.'
-                )
+            gallery.require_model(self.model_hash)
         found = gallery.search(self(query), topk, cameras, exclude_cameras)
         return found[0] if is_single(query) else found
 

@@ -17,15 +17,7 @@ from mmreid_gcl.datasets.image_folder import as_path, walk_images
 
 
 def is_single(inputs: Any) -> bool:
-    """Whether an input is one image, not a folder or a collection.
-
-    Args:
-        inputs (Any): What a user gives.
-
-    Returns:
-        bool: True for a path of a file, an array (H, W[, C]), bytes and a Pillow
-        image.
-    """
+    """Whether an input is one image, not a folder or a collection."""
     if isinstance(inputs, (str, Path)):
         return not as_path(inputs).is_dir()
     if isinstance(inputs, np.ndarray):
@@ -34,20 +26,11 @@ def is_single(inputs: Any) -> bool:
 
 
 def list_inputs(inputs: Any) -> tuple[Iterable[tuple[str, Any]], int | None]:
-    """Name every image of an input.
+    """Pairs of a name for messages and an image; how many there are.
 
-    Args:
-        inputs (Any): One image (a path, an array, bytes, a Pillow image), a
-            folder, or a list, array (n, H, W, C), generator of images.
-
-    Returns:
-        tuple[Iterable[tuple[str, Any]], int | None]: Pairs of a name for messages
-        (the path where there is one) and the image; how many there are, None
-        where that is not known before.
-
-    Raises:
-        FileNotFoundError: If a folder holds no image.
-        TypeError: If it is nothing of all this.
+    ``inputs`` is one image (a path, an array, bytes, a Pillow image), a folder, or a
+    list, array (n, H, W, C), generator of images, whose number is not known before:
+    None.
     """
     if is_single(inputs):
         return [(_name(inputs, 'the image'), inputs)], 1
@@ -75,19 +58,11 @@ def _name(item: Any, otherwise: str) -> str:
 def load_ahead(
     items: Iterable, load: Callable[[Any], Any], workers: int, ahead: int
 ) -> Iterator:
-    """``map(load, items)``, some items ahead of the reader, in threads.
+    """``map(load, items)`` in ``workers`` threads, ``ahead`` items before the reader.
 
-    Decoding and resizing release Python's lock, so threads do.
-
-    Args:
-        items (Iterable): May be endless: no more than ``ahead`` are taken
-            before they are needed.
-        load (Callable): Called on each; an exception is raised at its place.
-        workers (int): Threads; 0 loads in this one.
-        ahead (int): Items in work.
-
-    Yields:
-        Any: What ``load`` returned, in the order of the items.
+    Decoding and resizing release Python's lock, so threads do. ``items`` may be
+    endless; 0 workers load in this thread. An exception of ``load`` is raised at its
+    place.
     """
     if workers == 0:
         yield from map(load, items)

@@ -4,98 +4,42 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from torch import Tensor, nn
+from torch import nn
 
-from mmreid_gcl.checkpoint import read_checkpoint, safe_loading
+from mmreid_gcl.checkpoint import misfit, read_checkpoint, safe_loading, weights_of
 from mmreid_gcl.registry import MODELS
 
 
-def load_checkpoint_file(path: str | Path) -> dict:
-    """Read a checkpoint; tensors and plain values only.
-
-    mmengine's own loader executes the pickle of a file that is not safe; a
-    file from elsewhere could run any code. This never does.
-
-    Args:
-        path (str | Path): A ``.pth`` file, of this project or of any other.
-
-    Returns:
-        dict: Its content, tensors on the CPU (mapped from the file).
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no checkpoint, is damaged, or holds Python objects.
-    """
-    return read_checkpoint(path, mmap=True)
-
-
 def load_state(model: nn.Module, path: str | Path) -> dict:
-    """Load all weights of a model from a checkpoint.
+    """Load all weights of a model from a checkpoint; returns what else is in it.
 
-    Args:
-        model (nn.Module): Changed in place.
-        path (str | Path): A checkpoint: a state dict, or a dict that has one
-            as ``state_dict``.
-
-    Returns:
-        dict: What the checkpoint holds besides, for example ``meta``.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no safe checkpoint, or weights are missing, left
-            over or of another shape.
+    ``path`` holds a state dict, or a dict that has one as ``state_dict``. Weights that
+    are missing, left over or of another shape are a ``ValueError``.
     """
-    content = load_checkpoint_file(path)
-    state = content.get('state_dict', content)
-    state = {str(name).removeprefix('module.'): value for name, value in state.items()}
-    _check_fit(model, state, path)
-    model.load_state_dict(state)
+    content = read_checkpoint(path, mmap=True)
+    weights = weights_of(content)
+    problem = misfit(model.state_dict(), weights, more=False)
+    if problem:
+        raise ValueError(f'{path}: {problem}')
+    model.load_state_dict(weights)
     return {name: value for name, value in content.items() if name != 'state_dict'}
 
 
 def trained_epochs(path: str | Path) -> int | None:
-    """For how many epochs the weights in a checkpoint were trained.
-
-    Args:
-        path (str | Path): A checkpoint.
-
-    Returns:
-        int | None: None if it does not say.
-    """
-    meta = load_checkpoint_file(path).get('meta')
+    """Epochs for which a checkpoint was trained; None if it does not say."""
+    meta = read_checkpoint(path, mmap=True).get('meta')
     epoch = meta.get('epoch') if isinstance(meta, Mapping) else None
     return epoch if isinstance(epoch, int) else None
-
-
-def _check_fit(model: nn.Module, state: Mapping, path: str | Path) -> None:
-    own = model.state_dict()
-    shapes = {n: tuple(v.shape) for n, v in state.items() if isinstance(v, Tensor)}
-    problems = []
-    for what, names in (
-        ('missing', [name for name in own if name not in shapes]),
-        ('not in the model', [name for name in state if name not in own]),
-        (
-            'of another shape',
-            [n for n in own if n in shapes and shapes[n] != tuple(own[n].shape)],
-        ),
-    ):
-        if names:
-            more = f' and {len(names) - 3} more' if len(names) > 3 else ''
-            problems.append(f'{what}: {", ".join(names[:3])}{more}')
-    if problems:
-        raise ValueError(
-            f'{path}: this checkpoint does not belong to the model of the config '
-            f'({"; ".join(problems)}). Give the config it was trained with: a run '
-            'keeps it in its work dir.'
-        )
 
 
 @contextmanager
@@ -148,18 +92,7 @@ def load_model(
 
 
 def to_device(model: nn.Module, device: str | torch.device) -> nn.Module:
-    """Move a model, with an error that a user understands.
-
-    Args:
-        model (nn.Module): The model.
-        device (str | torch.device): Where to.
-
-    Returns:
-        nn.Module: The same model.
-
-    Raises:
-        ValueError: If there is no such device.
-    """
+    """Move a model, with a ``ValueError`` that a user understands."""
     try:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:  # of torch without CUDA
@@ -168,3 +101,49 @@ def to_device(model: nn.Module, device: str | torch.device) -> nn.Module:
             f'The device {str(device)!r} cannot be used: {reason[:200]} Leave it out '
             "for the GPU if there is one, or give 'cpu'."
         ) from error
+
+
+def model_fingerprint(model: nn.Module, pipeline: Sequence[dict] = ()) -> str:
+    """A hash of all that decides on embeddings, 64 hexadecimal digits (sha256).
+
+    Weights, the normalisation of the images, test-time flipping and the transforms of
+    ``pipeline`` count; device, precision and batch size do not.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if name.endswith('num_batches_tracked'):  # counts, has no effect
+            continue
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
+        values = value.detach().cpu().contiguous().flatten()
+        digest.update(values.view(torch.uint8).numpy())
+    digest.update(json.dumps(_settings(model, pipeline), default=str).encode())
+    return digest.hexdigest()
+
+
+def _settings(model: nn.Module, pipeline: Sequence[dict]) -> dict:
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    numbers = {
+        name: getattr(preprocessor, name).flatten().tolist()
+        for name in ('mean', 'std')
+        if getattr(preprocessor, name, None) is not None
+    }
+    transforms = [
+        sorted((key, _plain(value)) for key, value in step.items())
+        for step in pipeline
+        if step.get('type') not in ('PackInputs', 'mmpretrain.PackInputs')
+    ]
+    return dict(
+        pipeline=transforms,
+        to_rgb=getattr(preprocessor, 'to_rgb', None),
+        flip_test=getattr(model, 'flip_test', False),
+        **numbers,
+    )
+
+
+def _plain(value):
+    """Lists for tuples: JSON and pickles of one config agree."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return sorted((str(key), _plain(item)) for key, item in value.items())
+    return value

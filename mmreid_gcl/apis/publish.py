@@ -11,12 +11,13 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from mmreid_gcl.checkpoint import read_checkpoint
 from mmreid_gcl.config.embedded import config_of_checkpoint, usable_config
 from mmreid_gcl.datasets.image_folder import as_path, log
 from mmreid_gcl.files import write_atomically
 from mmreid_gcl.version import __version__
 
-from .loading import load_checkpoint_file, load_model
+from .loading import load_model
 
 
 def publish_checkpoint(
@@ -58,7 +59,7 @@ def publish_checkpoint(
             f'{source}: {bad[0]} holds NaN or Inf ({len(bad)} tensors do): the '
             'training diverged. Publish an earlier checkpoint.'
         )
-    meta = load_checkpoint_file(source).get('meta')
+    meta = read_checkpoint(source, mmap=True).get('meta')
     kept = {
         name: meta[name]
         for name in ('epoch', 'iter', 'mmengine_version')

@@ -107,12 +107,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument('--workers', type=int, default=4, help='threads that read')
     parser.add_argument('--half', action='store_true', help='half precision')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=ConfigOptions,
-        help='override settings of the config, as key=value',
-    )
+    add_config_options(parser)
 
 
 def add_folder_arguments(parser: argparse.ArgumentParser) -> None:

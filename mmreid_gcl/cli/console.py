@@ -33,14 +33,9 @@ REFUSED = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a tool of this package.
+    """Run a tool of this package by the command line after ``mmreid``.
 
-    Args:
-        argv (Sequence[str], optional): The command line after ``mmreid``.
-
-    Returns:
-        int: Exit code. A tool that ends with an exit code of its own raises
-            ``SystemExit``.
+    Returns the exit code; a tool with an exit code of its own raises ``SystemExit``.
     """
     command, *rest = list(sys.argv[1:] if argv is None else argv) or ['--help']
     try:
@@ -49,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif command in ('-V', '--version', 'version'):
             print(f'mmreid_gcl {__version__}, {packaged.root()}')
         elif command == 'list':
-            _list_tools(*rest[:1])
-            _list_configs(*rest[:1])
+            _print('Tools', packaged.tools(), *rest[:1])
+            _print('Configs', packaged.configs(), *rest[:1])
         elif command == 'configs':
             _configs(rest)
         else:
@@ -68,15 +63,8 @@ class UsageError(ValueError):
 def launch_command(script: Path, argv: Sequence[str], processes: int) -> list[str]:
     """The command that starts a tool in several processes, by torch's launcher.
 
-    Args:
-        script (Path): The tool; it takes ``--launcher``.
-        argv (Sequence[str]): Its arguments.
-        processes (int): On this machine. ``NNODES``, ``NODE_RANK``,
-            ``MASTER_ADDR`` and ``PORT`` of the environment are for several
-            machines; on one the port is a free one.
-
-    Returns:
-        list[str]: Program and arguments.
+    ``NNODES``, ``NODE_RANK``, ``MASTER_ADDR`` and ``PORT`` of the environment are for
+    several machines; on one the port is a free one.
     """
     port = os.environ.get('PORT')
     if port is None:
@@ -139,7 +127,7 @@ def _free_port() -> int:
 
 def _configs(argv: list[str]) -> None:
     if argv[:1] != ['--copy']:
-        return _list_configs(*argv[:1])
+        return _print('Configs', packaged.configs(), *argv[:1])
     if len(argv) != 2:
         raise UsageError('expected: mmreid configs --copy DIR')
     target = Path(argv[1])
@@ -154,15 +142,7 @@ def _configs(argv: list[str]) -> None:
     print(f'{target}: {len(packaged.configs())} configs and what they build on')
 
 
-def _list_tools(text: str = '') -> None:
-    _print('Tools', packaged.tools(), text)
-
-
-def _list_configs(text: str = '') -> None:
-    _print('Configs', packaged.configs(), text)
-
-
-def _print(title: str, paths: dict[str, Path], text: str) -> None:
+def _print(title: str, paths: dict[str, Path], text: str = '') -> None:
     chosen = {name: path for name, path in paths.items() if text in name}
     if not chosen:
         return

@@ -34,15 +34,10 @@ def _contains(values, wanted):
 
 @jit
 def reciprocal_rows(neighbours, half, start, stop, flags):
-    """Which neighbours have the row among theirs.
+    """Which neighbours (N, k), the row itself first, have the row among theirs.
 
-    Args:
-        neighbours: (N, k) int32, the row itself first.
-        half: Length of the short lists H.
-        start: First row.
-        stop: Behind the last row.
-        flags: (N, k) uint8, written: 1 where j of F(i) is in R(i), plus 2 where
-            j of H(i) is in R½(i).
+    Writes ``flags`` (N, k) uint8: 1 where j of F(i) is in R(i), plus 2 where j of H(i),
+    the first ``half``, is in R½(i).
     """
     k = neighbours.shape[1]
     for i in range(start, stop):
@@ -62,22 +57,11 @@ def reciprocal_rows(neighbours, half, start, stop, flags):
 def expanded_weight_rows(neighbours, squared, flags, half, x, scale, start, stop):
     """Rows of V before query expansion: softmax of -d2 over R*(i).
 
-    A pair in R* mostly has its distance from the search, in the list of one or
-    the other; only the rest is computed.
-
-    Args:
-        neighbours: (N, k) int32.
-        squared: (N, k) float32, squared distances of unit vectors.
-        flags: (N, k) uint8 of :func:`reciprocal_rows`.
-        half: Length of the short lists H.
-        x: (N, C) float32 features.
-        scale: (N,) float32, 1 / norm.
-        start: First row.
-        stop: Behind the last row.
-
-    Returns:
-        lengths (stop - start,) int32, columns int32 and values float32 of these
-        rows.
+    A pair in R* mostly has its distance from the search, in the list of one or the
+    other (``neighbours`` and ``squared``, (N, k)); only the rest is computed, from
+    ``x`` (N, C) and ``scale`` (N,), 1 / norm. ``flags`` are of :func:`reciprocal_rows`.
+    Returns lengths (stop - start,) int32, columns int32 and values float32 of these
+    rows.
     """
     n, k = neighbours.shape
     lengths = np.empty(stop - start, np.int32)
@@ -146,19 +130,9 @@ def expanded_weight_rows(neighbours, squared, flags, half, x, scale, start, stop
 
 @jit
 def mean_rows(neighbours, k2, indptr, columns, values, start, stop):
-    """Rows of V after query expansion: means over the k2 nearest rows.
+    """Rows of V after query expansion: means over the ``k2`` nearest rows.
 
-    Args:
-        neighbours: (N, k) int32, k >= k2.
-        k2: Number of rows in a mean, the row itself counted as one.
-        indptr: (N + 1,) of V.
-        columns: (nnz,) of V.
-        values: (nnz,) of V.
-        start: First row.
-        stop: Behind the last row.
-
-    Returns:
-        lengths, columns and values as :func:`expanded_weight_rows`.
+    V is compressed by rows. Returns the same as :func:`expanded_weight_rows`.
     """
     n = neighbours.shape[0]
     lengths = np.empty(stop - start, np.int32)
@@ -196,16 +170,10 @@ def mean_rows(neighbours, k2, indptr, columns, values, start, stop):
 
 @jit
 def invert(indptr, columns, values, inverse_indptr, rows, inverse_values, place):
-    """Inverted lists of a matrix, rows ascending in every list.
+    """Inverted lists of a matrix of compressed rows, rows ascending in every list.
 
-    Args:
-        indptr: (N + 1,).
-        columns: (nnz,).
-        values: (nnz,).
-        inverse_indptr: (N + 1,), written.
-        rows: (nnz,), written.
-        inverse_values: (nnz,), written.
-        place: (nnz,), written: where each entry went.
+    Writes the last four: (N + 1,), and three of (nnz,), of which ``place`` says where
+    each entry went.
     """
     n = len(indptr) - 1
     inverse_indptr[:] = 0
@@ -238,27 +206,12 @@ def plus_min_rows(
     start,
     stop,
 ):
-    """Pairs i < j with sum_n min(V(i, n), V(j, n)) >= least.
+    """Pairs i < j with sum_n min(V(i, n), V(j, n)) >= ``least``.
 
-    The sum is symmetric: of every inverted list only the part behind row i is
-    read, and ``place`` says where that begins.
-
-    Args:
-        indptr: (N + 1,) of V.
-        columns: (nnz,) of V.
-        values: (nnz,) of V.
-        place: (nnz,) position of each entry in the inverted lists.
-        inv_indptr: (N + 1,) of the inverted lists.
-        inv_rows: (nnz,) of the inverted lists.
-        inv_values: (nnz,) of the inverted lists.
-        copies: (N,) pairs of rows with the same number here are left out; -1: none.
-        least: Smallest sum to keep.
-        start: First row.
-        stop: Behind the last row.
-
-    Returns:
-        lengths (stop - start,) int32, columns int32, ascending in every row, and
-        sums float32.
+    The sum is symmetric: of every inverted list only the part behind row i is read, and
+    ``place`` of :func:`invert` says where that begins. Pairs of rows with the same
+    number in ``copies`` (N,), -1 for none, are left out. Returns lengths (stop -
+    start,) int32, columns int32, ascending in every row, and sums float32.
     """
     n = len(indptr) - 1
     lengths = np.empty(stop - start, np.int32)
@@ -303,13 +256,8 @@ def plus_min_rows(
 def mirror(upper_indptr, upper_columns, upper_values, indptr, columns, values):
     """A symmetric matrix with zero diagonal from its strict upper triangle.
 
-    Args:
-        upper_indptr: (N + 1,), columns ascending in every row.
-        upper_columns: (nnz,).
-        upper_values: (nnz,).
-        indptr: (N + 1,), written.
-        columns: (2 nnz + N,), written, ascending in every row.
-        values: (2 nnz + N,), written.
+    Columns ascend in every row, before and after. Writes the last three: (N + 1,) and
+    (2 nnz + N,).
     """
     n = len(upper_indptr) - 1
     indptr[:] = 0

@@ -51,15 +51,9 @@ def without_self(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Drop every row itself from its list, or the last entry if it is not there.
 
-    Args:
-        distances (np.ndarray): (n, k + 1) float32, ascending.
-        indices (np.ndarray): (n, k + 1); -1 where nothing was found.
-        start (int): Index of the first of the n rows.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: (n, k) float32 and int32, ascending; equal
-        distances by index. Where too little was found, the row itself stands at
-        an infinite distance (it adds nothing to a neighbourhood).
+    Of (n, k + 1) ascending distances and indices of the rows from ``start`` on, (n, k)
+    float32 and int32 stay, equal distances by index. Where too little was found (-1),
+    the row itself stands at an infinite distance: it adds nothing to a neighbourhood.
     """
     n, width = indices.shape
     own = np.arange(start, start + n)[:, None]
@@ -79,16 +73,7 @@ def without_self(
 
 
 def flat_search(features: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Exact search by ``faiss.IndexFlatL2`` on all cores.
-
-    Args:
-        features (Features): N rows; faiss keeps a copy.
-        k (int): Number of neighbours, itself not counted; 1 <= k < N.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: Squared distances (N, k) float32 and
-        indices (N, k) int32.
-    """
+    """Exact search by ``faiss.IndexFlatL2`` on all cores; faiss keeps a copy."""
     index = _faiss().IndexFlatL2(features.x.shape[1])
     _fill(index, features, 'faiss')
     return _search(index, features, k, 'faiss')
@@ -97,19 +82,7 @@ def flat_search(features: Features, k: int) -> tuple[np.ndarray, np.ndarray]:
 def gpu_search(
     features: Features, k: int, device: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Exact search by ``faiss.IndexFlatL2`` on one GPU.
-
-    Args:
-        features (Features): N rows.
-        k (int): Number of neighbours, itself not counted; 1 <= k < N.
-        device (int): Number of the GPU. Defaults to 0.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: As :func:`flat_search`.
-
-    Raises:
-        RuntimeError: If faiss was installed without GPU support or sees no GPU.
-    """
+    """Exact search by ``faiss.IndexFlatL2`` on the GPU of number ``device``."""
     faiss = _faiss()
     if not hasattr(faiss, 'StandardGpuResources') or faiss.get_num_gpus() == 0:
         raise RuntimeError(
@@ -134,21 +107,10 @@ def ivf_search(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Approximate search by an inverted file (``faiss.index_factory``).
 
-    Args:
-        features (Features): N rows.
-        k (int): Number of neighbours, itself not counted; 1 <= k < N.
-        nlist (int, optional): Number of cells. Defaults to 4 * sqrt(N), at most
-            N / 39 (what faiss wants to train on).
-        nprobe (int, optional): Cells to look into. Defaults to nlist / 16, at
-            least 8.
-        quantizer (str): What the cells hold, as in faiss: 'Flat', 'SQfp16',
-            'SQ8', 'PQ64x8', ... Defaults to 'Flat'.
-        seed (int): Of the training of the cells. Defaults to 0.
-        recall_sample (int): Rows to measure recall on; 0 leaves it out.
-            Defaults to 1000.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: As :func:`flat_search`.
+    ``nlist`` cells, by default 4 * sqrt(N) but at most N / 39, what faiss wants to
+    train on, hold ``quantizer`` as in faiss ('SQfp16', 'PQ64x8', ...). A search looks
+    into ``nprobe``, by default nlist / 16 but at least 8. ``seed`` is of the training
+    and of the ``recall_sample`` rows (0: none) on which recall is measured.
     """
     faiss = _faiss()
     n, c = features.x.shape
@@ -183,22 +145,10 @@ def hnsw_search(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Approximate search by a navigable graph (``faiss.IndexHNSWFlat``).
 
-    The graph depends on the order in which threads insert: use 'ivf' where the
-    same result in every run matters.
-
-    Args:
-        features (Features): N rows.
-        k (int): Number of neighbours, itself not counted; 1 <= k < N.
-        m (int): Links of a node. Defaults to 32.
-        ef_construction (int): Candidates while building. Defaults to 80.
-        ef_search (int): Candidates while searching, at least k + 1 are used.
-            Defaults to 128.
-        seed (int): Of the sample for recall. Defaults to 0.
-        recall_sample (int): Rows to measure recall on; 0 leaves it out.
-            Defaults to 1000.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: As :func:`flat_search`.
+    The graph depends on the order in which threads insert: use 'ivf' where the same
+    result in every run matters. Nodes have ``m`` links; ``ef_construction`` candidates
+    count while building and ``ef_search``, at least k + 1, while searching. ``seed`` is
+    of the ``recall_sample`` rows (0: none) on which recall is measured.
     """
     index = _faiss().IndexHNSWFlat(features.x.shape[1], m)
     index.hnsw.efConstruction = ef_construction

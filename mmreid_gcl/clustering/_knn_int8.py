@@ -27,23 +27,11 @@ def int8_search(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest other rows of every row, nearly always.
 
-    Rows are centred, which leaves distances as they are; turned by a random
-    rotation, so that no coordinate is much larger than others; and rounded to
-    bytes. The nearest k + extra by rounded products then get their distances
-    from the features themselves.
-
-    Args:
-        features (Features): N rows.
-        k (int): Number of neighbours, itself not counted; 1 <= k < N.
-        extra (int, optional): Candidates beyond k. Defaults to k.
-        block (int): Rows in a block of products. Defaults to 4096.
-        seed (int): Of the rotation and the sample. Defaults to 0.
-        recall_sample (int): Rows to measure recall on; 0 leaves it out.
-            Defaults to 1000.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: Squared distances (N, k) float32,
-        ascending, and indices (N, k) int32.
+    Rows are centred, which leaves distances as they are; turned by a random rotation of
+    ``seed``, so that no coordinate is much larger than others; and rounded to bytes.
+    The nearest k + ``extra`` (by default k) by rounded products then get their
+    distances from the features themselves. ``recall_sample`` rows (0: none) measure
+    recall.
     """
     n = len(features)
     codes, step, offset = _encode(features, seed)

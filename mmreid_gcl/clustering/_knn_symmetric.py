@@ -90,16 +90,9 @@ def _bound_rows(s, i0, j0, begin, end, scale, offset, distances):
 def scan_rows(s, i0, j0, begin, end, scale, offset, distances, indices):
     """Offer columns of a block of products to the lists of its rows.
 
-    Args:
-        s: (a, b) products of rows i0... with rows j0...
-        i0: Row of the first row of the block.
-        j0: Row of the first column of the block.
-        begin: First row of the block to work on.
-        end: Behind the last row of the block to work on.
-        scale: (N,) float32.
-        offset: (N,) float32.
-        distances: (N, k) float32, sorted lists, changed.
-        indices: (N, k) int32, changed.
+    ``s`` has products of rows ``i0``... with rows ``j0``...; rows ``begin`` to ``end``
+    of it are worked on. ``distances`` and ``indices``, (N, k), are sorted lists,
+    changed.
     """
     width = s.shape[1]
     k = distances.shape[1]
@@ -132,19 +125,9 @@ def scan_rows(s, i0, j0, begin, end, scale, offset, distances, indices):
 
 @jit(fastmath={'contract'})
 def scan_columns(s, i0, j0, begin, end, scale, offset, distances, indices, worst):
-    """Offer rows of a block of products to the lists of its columns.
+    """Offer rows of a block to the lists of its columns, as :func:`scan_rows`.
 
-    Args:
-        s: As in :func:`scan_rows`.
-        i0: As in :func:`scan_rows`.
-        j0: As in :func:`scan_rows`.
-        begin: First column of the block to work on.
-        end: Behind the last column of the block to work on.
-        scale: As in :func:`scan_rows`.
-        offset: As in :func:`scan_rows`.
-        distances: As in :func:`scan_rows`.
-        indices: As in :func:`scan_rows`.
-        worst: (N,) float32, scratch: the ends of the lists side by side.
+    ``worst`` (N,) is scratch: the ends of the lists side by side.
     """
     k = distances.shape[1]
     zero = np.float32(0)
@@ -192,18 +175,9 @@ def sweep(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Every block of products once, offered to the lists of both its sides.
 
-    Args:
-        products (Callable): ``products(i0, i1, j0, j1)`` gives <x_i, x_j> of two
-            ranges of rows, (i1 - i0, j1 - j0) float32 or int32; the array may
-            be reused from call to call.
-        scale (np.ndarray): (N,) float32, see :class:`Features`.
-        offset (np.ndarray): (N,) float32.
-        k (int): Number of neighbours, itself not counted; 1 <= k < N.
-        block (int): Rows in a block.
-        name (str): For the progress lines.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: As :func:`symmetric_search`.
+    ``products(i0, i1, j0, j1)`` gives <x_i, x_j> of two ranges of rows, float32 or
+    int32, in an array that may be reused. ``scale`` and ``offset`` are of
+    :class:`Features`. Returns the same as :func:`symmetric_search`.
     """
     n = len(scale)
     block = min(n, max(block, k + 1))
@@ -243,16 +217,8 @@ def symmetric_search(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest *other* rows of every row, exactly.
 
-    Args:
-        features (Features): N rows.
-        k (int): Number of neighbours, itself not counted; 1 <= k < N.
-        block (int): Rows in a block of products. Defaults to 2048 (16 MiB of
-            products).
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: Squared distances (N, k) float32,
-        ascending, and indices (N, k) int32; of equally distant rows the one
-        with the smaller index comes first.
+    Of equally distant rows the one with the smaller index comes first. The default
+    block is 16 MiB of products.
     """
     x = features.x
     side = min(len(x), max(block, k + 1))

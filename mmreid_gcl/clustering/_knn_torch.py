@@ -32,24 +32,11 @@ def torch_search(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest other rows of every row, by products on one device.
 
-    Args:
-        features (Features): N rows.
-        k (int): Number of neighbours, itself not counted; 1 <= k < N.
-        device (str | torch.device, optional): Defaults to CUDA where there is
-            any, else the CPU.
-        precision (str): 'float32' (exact), 'tf32', 'float16' or 'bfloat16':
-            the number format of the products. Defaults to 'float32'.
-        chunk_bytes (int): Memory for one chunk of products. Defaults to 256 MiB.
-        rerank (int, optional): Candidates a row of which distances are computed
-            again in float32; at least k. Defaults to none with 'float32', to
-            k + 32 otherwise.
-        recall_sample (int): Rows to measure and log recall on, unless 'float32';
-            0 leaves it out. Defaults to 1000.
-        seed (int): Of that sample. Defaults to 0.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: Squared distances (N, k) float32,
-        ascending, and indices (N, k) int32.
+    ``device`` is by default CUDA where there is any. ``precision`` is the number format
+    of the products: 'float32' (exact), 'tf32', 'float16' or 'bfloat16'. Of ``rerank``
+    candidates a row, by default k + 32 unless exact, distances are computed again in
+    float32. A chunk of products has ``chunk_bytes``. Recall is measured on
+    ``recall_sample`` rows (0: none), unless exact.
     """
     if precision not in _DTYPES:
         raise ValueError(

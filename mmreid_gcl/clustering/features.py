@@ -27,14 +27,9 @@ _BLOCK = 4096
 class Features:
     """Rows and what makes a squared distance of a product of two of them.
 
-    ``d2_ij = offset_i + offset_j - 2 * scale_i * scale_j * <x_i, x_j>``.
-    With unit length, ``scale = 1 / norm`` and ``offset = 1``: a normalised copy
-    is never made, so features in a memory map stay there.
-
-    Attributes:
-        x (np.ndarray): (N, C) float32, C-contiguous.
-        scale (np.ndarray): (N,) float32.
-        offset (np.ndarray): (N,) float32.
+    ``d2_ij = offset_i + offset_j - 2 * scale_i * scale_j * <x_i, x_j>``. With unit
+    length, ``scale = 1 / norm`` and ``offset = 1``: a normalised copy is never made, so
+    features in a memory map stay there.
     """
 
     x: np.ndarray
@@ -75,17 +70,10 @@ def _squared_norms(x, start, stop, out):
 
 
 def feature_dtype(*features: np.ndarray | Tensor) -> torch.dtype:
-    """The dtype to compute in: float64 if any input holds it, else float32.
+    """The dtype to compute in: float64 if any input needs it, else float32.
 
-    Args:
-        *features (np.ndarray | Tensor): Arrays of features.
-
-    Returns:
-        torch.dtype: ``torch.float64`` for float64, long double and integers
-        of more than 16 bits, ``torch.float32`` for everything narrower.
-
-    Raises:
-        TypeError: If an array is complex or not numeric.
+    float64, long double and integers of more than 16 bits do. Complex and other values
+    are a ``TypeError``.
     """
     wide = False
     for array in features:
@@ -105,18 +93,9 @@ def feature_dtype(*features: np.ndarray | Tensor) -> torch.dtype:
 def as_matrix(
     features: np.ndarray | Tensor, name: str = 'features'
 ) -> np.ndarray | Tensor:
-    """Check that ``features`` is a non-empty (N, C) array, without copying it.
+    """``features`` as they are, or as an array, if real, (N, C) and not empty.
 
-    Args:
-        features (np.ndarray | Tensor | Sequence): (N, C).
-        name (str): What the messages call it. Defaults to 'features'.
-
-    Returns:
-        np.ndarray | Tensor: The input; anything but a tensor as an array.
-
-    Raises:
-        TypeError: If it holds anything but real numbers.
-        ValueError: If it does not have two dimensions or is empty.
+    Else a ``TypeError`` or ``ValueError`` that calls them ``name``.
     """
     if not isinstance(features, Tensor):
         features = np.asarray(features)
@@ -130,20 +109,11 @@ def as_matrix(
 
 
 def prepare_features(features, unit: bool) -> Features:
-    """Check features and compute what distances need.
+    """Check features, any real (N, C), and compute what distances need.
 
-    Args:
-        features (np.ndarray | np.memmap | Tensor | Features): (N, C), any real
-            type, strides and device. Float32 arrays are not copied.
-        unit (bool): Whether rows are to be taken as scaled to unit length.
-
-    Returns:
-        Features: Ready for the kernels.
-
-    Raises:
-        TypeError: If the values are no real numbers.
-        ValueError: If the shape is not (N, C) with N, C >= 1, or a row holds NaN
-            or Inf or, with ``unit``, only zeros; the message names the first.
+    Float32 arrays are not copied. With ``unit`` rows are taken as scaled to unit
+    length. A row of NaN or Inf or, with ``unit``, of zeros is a ``ValueError`` that
+    names the first.
     """
     if isinstance(features, Features):
         return features
@@ -200,29 +170,13 @@ def unit_rows(
     device: torch.device | str | None = None,
     out: np.ndarray | None = None,
 ) -> Tensor:
-    """Copy features to unit length, checking every row.
+    """Features (n, C) copied to unit length; every row is checked.
 
-    Rows are divided by their largest magnitude first, so that neither very
-    large nor very small values overflow in the norm.
-
-    Args:
-        features (np.ndarray | Tensor): (n, C), any real dtype and strides.
-        name (str): What the messages call it. Defaults to 'features'.
-        keep (np.ndarray, optional): (n,) bool, the rows to return. All rows
-            are checked whether kept or not. Defaults to None: all.
-        dtype (torch.dtype, optional): float32 or float64. Defaults to None:
-            :func:`feature_dtype`.
-        device (torch.device | str, optional): Where the result lies. Defaults
-            to None: where the features lie.
-        out (np.ndarray, optional): (rows kept, C), where to write the result
-            on a CPU. Defaults to None.
-
-    Returns:
-        Tensor: (rows kept, C), contiguous, each row of length 1.
-
-    Raises:
-        ValueError: If a row is zero or holds NaN or Inf; the message names
-            the first such row.
+    Rows are divided by their largest magnitude first, so that neither very large nor
+    very small values overflow in the norm. Those under ``keep`` (n,) are returned, but
+    a row of zeros, NaN or Inf is a ``ValueError`` in any case. By default in
+    :func:`feature_dtype` and where the features lie; ``out`` (rows kept, C) takes the
+    result on a CPU.
     """
     features = as_matrix(features, name)
     dtype = dtype or feature_dtype(features)

@@ -13,28 +13,19 @@ import numpy as np
 
 @dataclass(frozen=True)
 class GraphAudit:
-    """Shares in [0, 1], and what chance gives.
+    """Shares in [0, 1], and what chance gives."""
 
-    Attributes:
-        nodes (float): Other nodes in an image's graph, on average.
-        same (float): Of the other nodes in the graphs of all images, those
-            that show the same person; NaN without any.
-        same_chance (float): The same for random images.
-        mate (float): Of the images, those with another image of the same
-            person in their graph.
-        mate_chance (float): The same for as many random nodes.
-        far_mate (float): Those with an image of the same person *from another
-            camera* in their graph.
-        far_mate_chance (float): The same for as many random nodes.
-    """
-
-    nodes: float
+    nodes: float  #: Other nodes in an image's graph, on average
+    #: Of the other nodes in the graphs of all images, those that show the same person;
+    #: NaN without any
     same: float
-    same_chance: float
+    same_chance: float  #: The same for random images
+    #: Of the images, those with another image of the same person in their graph
     mate: float
-    mate_chance: float
+    mate_chance: float  #: The same for as many random nodes
+    #: Those with an image of the same person *from another camera* in their graph
     far_mate: float
-    far_mate_chance: float
+    far_mate_chance: float  #: The same for as many random nodes
 
 
 def audit_graphs(
@@ -90,16 +81,7 @@ def audit_graphs(
 
 
 def mates_of(pids: np.ndarray, camids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many other images of the same person there are.
-
-    Args:
-        pids (np.ndarray): (N,) identities.
-        camids (np.ndarray): (N,) cameras.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: (N,) counts: of all, and of those from
-        another camera.
-    """
+    """(N,) counts of other images of the same person: all, and from other cameras."""
     _, person, of_person = np.unique(pids, return_inverse=True, return_counts=True)
     camera = np.unique(camids, return_inverse=True)[1]
     place = person * (camera.max(initial=0) + 1) + camera
@@ -108,18 +90,10 @@ def mates_of(pids: np.ndarray, camids: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def hit_chance(wanted: np.ndarray, others: int, draws: np.ndarray) -> np.ndarray:
-    """Chance that some of the wanted ones are among those drawn.
+    """(N,) chances that some of the wanted are among those drawn from ``others``.
 
     ``1 - C(others - wanted, draws) / C(others, draws)``: hypergeometric, without
     replacement.
-
-    Args:
-        wanted (np.ndarray): (N,) how many are wanted.
-        others (int): How many there are.
-        draws (np.ndarray): (N,) how many are drawn.
-
-    Returns:
-        np.ndarray: (N,) in [0, 1].
     """
     wanted, draws = np.broadcast_arrays(wanted, draws)
     missed = np.ones(wanted.shape)

@@ -120,16 +120,10 @@ class OrderedGraphs:
     def __call__(
         self, features: np.ndarray, records: Mapping[str, np.ndarray], epoch: int = 0
     ) -> np.ndarray:
-        """Build the graphs.
+        """(N, B) int64 nodes of each image's graph, -1 is empty.
 
-        Args:
-            features (np.ndarray): (N, C); only N matters here.
-            records (Mapping): (N,) arrays 'img_path', 'camid', 'sequence' and
-                'frame'.
-            epoch (int): Makes 'random' new every epoch. Defaults to 0.
-
-        Returns:
-            np.ndarray: (N, B) int64 nodes of each image's graph, -1 is empty.
+        Of the features (N, C) only N matters. ``records`` are (N,) arrays 'img_path',
+        'camid', 'sequence' and 'frame'; ``epoch`` makes 'random' new every time.
         """
         if self.order == 'filename':
             self._warn(

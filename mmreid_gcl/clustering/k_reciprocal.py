@@ -224,13 +224,10 @@ def _find_copies(
 ) -> tuple[np.ndarray, list[tuple[int, int]]]:
     """Rows that have the same encoding, but for an entry for themselves.
 
-    Only if no other row has such an entry: then all sums over pairs of them have
-    the same terms in the same order, and so the same bits.
-
-    Returns:
-        tuple[np.ndarray, list[tuple[int, int]]]: (N,) int32 number of the copies
-        behind the first ``max_copies``, -1 for all other rows; for each number the
-        first copy and one of those behind.
+    Only if no other row has such an entry: then all sums over pairs of them have the
+    same terms in the same order, and so the same bits. Gives (N,) int32 numbers of the
+    copies behind the first ``max_copies``, -1 for all other rows; for each number the
+    first copy and one of those behind.
     """
     n = encoding.shape[0]
     copies = np.full(n, -1, np.int32)

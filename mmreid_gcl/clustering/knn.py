@@ -87,17 +87,7 @@ def knn_search(
 def squared_knn(
     features: Features, k: int, backend: str = 'auto', **options
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As :func:`knn_search`, with *squared* distances and int32 indices.
-
-    Args:
-        features (Features): N prepared rows.
-        k (int): Number of neighbours, the row itself counted as one.
-        backend (str): Name of a backend. Defaults to 'auto'.
-        **options: Passed to the backend's function.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: (N, min(k, N)) float32 and int32.
-    """
+    """As :func:`knn_search`, with *squared* distances and int32 indices."""
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f'k must be a whole number of at least 1, got {k!r}')
     n = len(features)

@@ -12,18 +12,7 @@ _CHUNK = 16384
 def true_neighbours(
     features: Features, k: int, sample: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest other rows of rows drawn at random.
-
-    Args:
-        features (Features): N rows.
-        k (int): Number of neighbours, a row itself not counted; k < N.
-        sample (int): Rows to draw; all, if there are fewer.
-        seed (int): Of the draw. Defaults to 0.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: rows (m,) and their neighbours (m, k), in
-        no particular order.
-    """
+    """Random rows (m,) and their k nearest other rows (m, k), in no order."""
     n = len(features)
     rows = np.random.default_rng(seed).choice(n, min(sample, n), replace=False)
     queries = features.rows(rows)
@@ -46,17 +35,7 @@ def true_neighbours(
 def measure_recall(
     features: Features, indices: np.ndarray, sample: int, seed: int = 0
 ) -> float:
-    """Share of the true nearest neighbours that a search found.
-
-    Args:
-        features (Features): N rows.
-        indices (np.ndarray): (N, k) neighbours found, themselves not counted.
-        sample (int): Rows to look at, drawn at random.
-        seed (int): Of the draw. Defaults to 0.
-
-    Returns:
-        float: recall@k, in [0, 1].
-    """
+    """Share of the true nearest neighbours that ``indices`` (N, k) hold, in [0, 1]."""
     rows, truth = true_neighbours(features, indices.shape[1], sample, seed)
     hits = sum(len(np.intersect1d(a, b)) for a, b in zip(truth, indices[rows]))
     return hits / truth.size

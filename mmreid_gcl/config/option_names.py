@@ -25,18 +25,12 @@ _REGISTRIES = [r for r in vars(registry).values() if isinstance(r, Registry)]
 
 
 def check_options(cfg: Config, options: Iterable[str]) -> None:
-    """Raise if an option names a setting that there is not.
+    """Raise a ``ValueError`` if an option names a setting that there is not.
 
     ``train_datloader.batch_size=64`` would add a variable that nobody reads, and
     ``train_dataloader.sampler.num_batchs=9`` end in a traceback when the sampler is
-    built, after the runner has started.
-
-    Args:
-        cfg (Config): Before the options are merged into it.
-        options (Iterable[str]): Their keys, with dots.
-
-    Raises:
-        ValueError: With the name that was probably meant.
+    built, after the runner has started. ``options`` are keys with dots, ``cfg`` is
+    without them yet; the message has the name that was probably meant.
     """
     runner = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
     whole = cfg.to_dict()  # a Config itself is no mapping
@@ -55,15 +49,9 @@ def check_options(cfg: Config, options: Iterable[str]) -> None:
 
 
 def known_keys(part: Any, path: str) -> set[str] | None:
-    """The keys that a part of a config can have.
+    """The keys that a part of a config at ``path`` can have; None: any.
 
-    Args:
-        part: A piece of a config.
-        path (str): Its place there: 'train_dataloader'.
-
-    Returns:
-        set[str] | None: Those it has, and the arguments of what is built from it;
-        None if it can be anything.
+    Those it has, and the arguments of what is built from it.
     """
     if not isinstance(part, Mapping):
         return None
@@ -82,11 +70,7 @@ def known_keys(part: Any, path: str) -> set[str] | None:
 def arguments_of(kind: type) -> set[str] | None:
     """Names of the arguments of a class, with those that it hands to its bases.
 
-    Args:
-        kind (type): Any class.
-
-    Returns:
-        set[str] | None: None if it takes any name, or nobody can tell.
+    None if it takes any name, or nobody can tell.
     """
     names: set[str] = set()
     for base in kind.__mro__:

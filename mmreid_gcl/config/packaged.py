@@ -64,7 +64,9 @@ def tools() -> dict[str, Path]:
         dict[str, Path]: By name, such as 'train' or 'data/check'.
     """
     found = _scripts(root() / 'tools').items()
-    return {name: path for name, path in found if _is_tool(path)}
+    # the others are imported by their neighbours
+    main = "if __name__ == '__main__':"
+    return {n: path for n, path in found if main in path.read_text(encoding='utf-8')}
 
 
 def find_config(name: str) -> Path:
@@ -137,11 +139,6 @@ def _scripts(folder: Path) -> dict[str, Path]:
     }
 
 
-def _is_tool(path: Path) -> bool:
-    """Whether a file is meant to be run, not imported by its neighbours."""
-    return "if __name__ == '__main__':" in path.read_text(encoding='utf-8')
-
-
 def _find(short: str, known: dict[str, Path], message: str) -> Path:
     if short in known:
         return known[short]
@@ -149,14 +146,10 @@ def _find(short: str, known: dict[str, Path], message: str) -> Path:
     if len(same) == 1:
         return known[same[0]]
     if same:
-        raise UnknownNameError(f'{message}; it could be {_listed(same)}.')
+        raise UnknownNameError(f'{message}; it could be {", ".join(same)}.')
     short = short.rpartition('/')[2]
     last = {name: name.rpartition('/')[2] for name in known}
     near = get_close_matches(short, last.values(), n=4)
     near = [name for name in known if last[name] in near]
-    hint = f'; near it are {_listed(near)}' if near else ''
+    hint = f'; near it are {", ".join(near)}' if near else ''
     raise UnknownNameError(f"{message}{hint}. 'mmreid list' shows what there is.")
-
-
-def _listed(names: list[str]) -> str:
-    return ', '.join(names)

@@ -23,16 +23,7 @@ class AtomicBackend(LocalBackend):
     """mmengine's backend of local files, with writes that are whole or nothing."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write a file; see :func:`mmreid_gcl.files.write_atomically`.
-
-        Args:
-            obj (bytes): The content.
-            filepath (str | Path): Where to.
-
-        Raises:
-            OSError: If it cannot be written; the message names the last good
-                checkpoint beside it.
-        """
+        """Write a file whole; errors name the last good checkpoint beside it."""
         try:
             write_atomically(filepath, obj)
         except OSError as error:

@@ -16,21 +16,14 @@ from tqdm import tqdm
 
 from mmreid_gcl.eval_mode import evaluating
 
-from .agreement import share_failure
+from .processes import gather_rows, share_failure, unwrapped
 from .signals import end_workers, make_patient
-from .wrapping import unwrapped
 
 
 def shard(count: int, rank: int, world_size: int) -> range:
     """The samples of one rank: contiguous, disjoint, together all of them.
 
-    Args:
-        count (int): N samples.
-        rank (int): This rank.
-        world_size (int): How many there are; may exceed N.
-
-    Returns:
-        range: Indices; of the same length on all ranks but for the last ones.
+    As many on all ranks but for the last ones.
     """
     size = -(-count // world_size)
     return range(min(rank * size, count), min((rank + 1) * size, count))
@@ -114,7 +107,13 @@ def extract_features(
         bar.close()
         end_workers(batches)
     share_failure(error)  # the others would wait for this rank's part
-    return _gather(features, count)
+    if world_size == 1:
+        return features
+    width = torch.tensor([0 if features is None else features.shape[1]])
+    dist.all_reduce(width, op='max')  # a rank without images does not know it
+    own = torch.empty(0, int(width)) if features is None else features[: len(mine)]
+    counts = [len(shard(count, other, world_size)) for other in range(world_size)]
+    return gather_rows(own, counts, out=features)
 
 
 def _room(out: np.ndarray | str | os.PathLike | None, count: int, width: int) -> Tensor:
@@ -131,25 +130,3 @@ def _room(out: np.ndarray | str | os.PathLike | None, count: int, width: int) ->
             f'of width {width} need float32 {(count, width)}.'
         )
     return torch.from_numpy(array)
-
-
-def _gather(features: Tensor | None, count: int) -> Tensor | None:
-    """Put the ranks' contiguous shards together on rank 0.
-
-    One shard after the other, so that rank 0 holds one beside the result.
-    """
-    rank, world_size = dist.get_dist_info()
-    if world_size == 1:
-        return features
-    width = torch.tensor([0 if features is None else features.shape[1]])
-    dist.all_reduce(width, op='max')  # a rank without images does not know it
-    for source in range(1, world_size):
-        rows = shard(count, source, world_size)
-        if not rows:
-            break
-        part = features if rank == source else torch.empty(len(rows), int(width))
-        dist.broadcast(part, src=source)
-        if rank == 0:
-            assert features is not None  # rank 0 has images if another has
-            features[rows.start : rows.stop] = part
-    return features if rank == 0 else None

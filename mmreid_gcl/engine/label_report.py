@@ -19,19 +19,13 @@ from mmreid_gcl.clustering import (
 
 @dataclass(frozen=True)
 class LabelFreeSignals:
-    """Three signs of quality that need no identities.
+    """Three signs of quality that need no identities."""
 
-    Attributes:
-        clustered (float): Share of the images that are in a cluster, in [0, 1].
-        stability (float): Agreement (adjusted Rand index) with the labels of the
-            epoch before; at most 1.
-        silhouette (float | None): Mean silhouette of the clustered images on the
-            graph of Jaccard distances, in [-1, 1]; None if the clusterer has no
-            such graph.
-    """
-
-    clustered: float
+    clustered: float  #: Share of the images that are in a cluster, in [0, 1]
+    #: Agreement (adjusted Rand index) with the labels of the epoch before; at most 1
     stability: float
+    #: Mean silhouette of the clustered images on the graph of Jaccard distances, in
+    #: [-1, 1]; None if the clusterer has no such graph
     silhouette: float | None
 
     @property

@@ -18,10 +18,7 @@ _GRACE_SECONDS = 60
 class Preempted(SystemExit):
     """Training was asked to stop, has saved its state, and can be resumed.
 
-    The process ends with :data:`EXIT_PREEMPTED`.
-
-    Args:
-        message (str): What stopped it and where the state is.
+    The process ends with :data:`EXIT_PREEMPTED`. The message says what stopped it.
     """
 
     def __init__(self, message: str) -> None:
@@ -33,19 +30,13 @@ class Preempted(SystemExit):
 
 
 class StopSignals:
-    """Remembers that the process was asked to stop.
+    """Remembers that the process got one of the signals of these names.
 
-    A signal sets :attr:`received`; who trains looks at it where the state is
-    whole. In a block under :meth:`at_once` the signal ends the process there, and a
-    second SIGINT does so anywhere, as ``KeyboardInterrupt``. SIGINT and SIGHUP stay
-    ignored where a shell has set that: in the background, under ``nohup``. Outside
-    the main thread Python gets no signals, and neither does this.
-
-    Args:
-        names (Sequence[str]): Signals, for example ``('SIGTERM',)``.
-
-    Raises:
-        ValueError: If there is no such signal.
+    A signal sets :attr:`received`; who trains looks at it where the state is whole. In
+    a block under :meth:`at_once` the signal ends the process there, and a second SIGINT
+    does so anywhere, as ``KeyboardInterrupt``. SIGINT and SIGHUP stay ignored where a
+    shell has set that: in the background, under ``nohup``. Outside the main thread
+    Python gets no signals, and neither does this.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -148,12 +139,10 @@ class DeferredDeaths:
 class PatientWorker:
     """``worker_init_fn`` of a loader whose workers outlive a stop signal.
 
-    A cluster sends SIGTERM to all processes of a job, a terminal SIGINT. Workers
-    that die of it would take the last step with them; with this they go on, after
-    SIGTERM for a minute, in which the main process ends in good order.
-
-    Args:
-        init (Callable, optional): Called first, with the worker's number.
+    A cluster sends SIGTERM to all processes of a job, a terminal SIGINT. Workers that
+    die of it would take the last step with them; with this they go on, after SIGTERM
+    for a minute, in which the main process ends in good order. ``init`` is another such
+    function, called first.
     """
 
     def __init__(self, init: Callable[[int], None] | None = None) -> None:

@@ -10,11 +10,8 @@ from torch.optim import Optimizer
 class StepWatch:
     """Tells whether the optimiser stepped since it was last asked.
 
-    With gradient accumulation most iterations have no step, and a gradient
-    scaler skips the step when it finds a gradient that is not finite.
-
-    Args:
-        optim_wrapper (OptimWrapper): The runner's wrapper.
+    With gradient accumulation most iterations have no step, and a gradient scaler skips
+    the step when it finds a gradient that is not finite.
     """
 
     def __init__(self, optim_wrapper: OptimWrapper) -> None:
@@ -29,12 +26,7 @@ class StepWatch:
         self._stepped = found_inf is None or not bool(found_inf)
 
     def outcome(self) -> str:
-        """What became of the iterations since the last call.
-
-        Returns:
-            str: 'stepped', 'skipped' (there should have been a step), or
-            'accumulating'.
-        """
+        """'stepped', 'skipped' (there should have been a step), or 'accumulating'."""
         stepped, self._stepped = self._stepped, False
         if stepped:
             return 'stepped'

@@ -28,16 +28,11 @@ def _count_greater(values, threshold):
 
 @jit
 def rank_rows(similarity, order, bounds, offsets, ranks, first, step):
-    """Ranks of the matches of rows ``first``, ``first + step``, ...
+    """Ranks of the matches of rows ``first``, ``first + step``, ... of similarities.
 
-    Args:
-        similarity (np.ndarray): (n, G), float32 or float64, C-contiguous.
-        order (np.ndarray): (G,), the gallery by identity and camera.
-        bounds (np.ndarray): (n, 4), of the rows, into ``order``.
-        offsets (np.ndarray): (n,), where a row's ranks begin in ``ranks``.
-        ranks (np.ndarray): (number of matches,), int64. Written.
-        first (int): First row to do.
-        step (int): Distance between rows to do.
+    ``similarity`` is (n, G), ``order`` (G,) and ``bounds`` (n, 4) are of an
+    ``IdentityIndex``. A row's ranks begin at ``offsets[row]`` of ``ranks``, int64,
+    written.
     """
     for i in range(first, similarity.shape[0], step):
         row = similarity[i]
@@ -76,18 +71,8 @@ def plus_min_rows(
 ):
     """Rows ``first``, ``first + step``, ... of a plus-min product A * B^T.
 
-    Args:
-        rows (np.ndarray): (n,), rows of A to do.
-        row_starts (np.ndarray): Row pointers of A (compressed rows).
-        row_columns (np.ndarray): Columns of A.
-        row_values (np.ndarray): Values of A.
-        column_starts (np.ndarray): Column pointers of B (compressed columns).
-        column_rows (np.ndarray): Rows of B.
-        column_values (np.ndarray): Values of B.
-        out (np.ndarray): (n, rows of B), zeros. Written:
-            ``sum_c min(A[rows[i], c], B[j, c])`` at (i, j).
-        first (int): First row of ``out`` to do.
-        step (int): Distance between rows to do.
+    A has compressed rows, of which ``rows`` (n,) are done, B compressed columns.
+    ``out`` (n, rows of B), zeros, gets ``sum_c min(A[rows[i], c], B[j, c])`` at (i, j).
     """
     for i in range(first, rows.size, step):
         row = rows[i]

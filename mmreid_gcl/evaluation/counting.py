@@ -16,23 +16,18 @@ from torch import Tensor
 
 from mmreid_gcl.parallel import num_threads
 
+from ._rank_kernels import rank_rows
 from .ground_truth import match_positions, num_matches
 
 
 def match_ranks(
     similarity: np.ndarray | Tensor, order: np.ndarray, bounds: np.ndarray
 ) -> np.ndarray:
-    """Ranks of all matches of the queries of one chunk.
+    """Ranks of all matches of n queries, int64, query by query, not sorted.
 
-    Args:
-        similarity (np.ndarray | Tensor): (n, G), no NaN. Arrays and CPU
-            tensors are counted by all cores, tensors elsewhere on their device.
-        order (np.ndarray): (G,), of
-            :class:`~mmreid_gcl.evaluation.ground_truth.IdentityIndex`.
-        bounds (np.ndarray): (n, 4), likewise.
-
-    Returns:
-        np.ndarray: (number of matches,), int64, query by query, not sorted.
+    Of ``similarity`` (n, G) without NaN, arrays and CPU tensors are counted by all
+    cores, tensors elsewhere on their device. ``order`` and ``bounds`` are of an
+    ``IdentityIndex``.
     """
     if isinstance(similarity, Tensor) and similarity.device.type != 'cpu':
         return _count_by_torch(similarity, order, bounds)
@@ -47,8 +42,6 @@ def match_ranks(
 def _count_by_numba(
     similarity: np.ndarray, order: np.ndarray, bounds: np.ndarray
 ) -> np.ndarray:
-    from ._rank_kernels import rank_rows  # numba is slow to import
-
     # Widening keeps order and ties.
     exact = similarity.dtype in (np.float16, np.float32)
     similarity = np.ascontiguousarray(similarity, np.float32 if exact else np.float64)

@@ -13,20 +13,7 @@ JUNK_PID = -1
 
 
 def as_ids(values: np.ndarray | Tensor | Sequence[int], num: int, name: str):
-    """Identities or cameras as an int64 array of a known length.
-
-    Args:
-        values (np.ndarray | Tensor | Sequence[int]): (num,), any integer dtype.
-        num (int): The number of images.
-        name (str): What the messages call it.
-
-    Returns:
-        np.ndarray: (num,), int64.
-
-    Raises:
-        TypeError: If the values are not integers.
-        ValueError: If the shape is not (num,).
-    """
+    """Identities or cameras as a (num,) int64 array; messages call them ``name``."""
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
     values = np.asarray(values)
@@ -41,15 +28,11 @@ def as_ids(values: np.ndarray | Tensor | Sequence[int], num: int, name: str):
 
 
 class IdentityIndex:
-    """The gallery sorted by identity, then camera, then position.
+    """The gallery (G,) sorted by identity, then camera, then position; without junk.
 
-    In this order the images that a query may match and those that it must
-    ignore are contiguous, so four numbers describe a query, and nothing of
-    size query x gallery is needed.
-
-    Args:
-        pids (np.ndarray): (G,), int64, identities without junk.
-        camids (np.ndarray): (G,), int64, cameras.
+    In this order the images that a query may match and those that it must ignore are
+    contiguous, so four numbers describe a query, and nothing of size query x gallery is
+    needed.
     """
 
     def __init__(self, pids: np.ndarray, camids: np.ndarray) -> None:
@@ -62,16 +45,10 @@ class IdentityIndex:
         self._keys = keys[self.order]
 
     def bounds(self, pids: np.ndarray, camids: np.ndarray) -> np.ndarray:
-        """Where a query's matches stand in :attr:`order`.
+        """Where the matches of n queries stand in :attr:`order`, (n, 4) int64.
 
-        Args:
-            pids (np.ndarray): (n,), identities of queries.
-            camids (np.ndarray): (n,), their cameras.
-
-        Returns:
-            np.ndarray: (n, 4), int64: begin, ignored begin, ignored end, end.
-            ``order[begin:end]`` has the query's identity, and the part
-            between the two middle values its camera as well.
+        Begin, ignored begin, ignored end, end: ``order[begin:end]`` has the query's
+        identity, and the part between the two middle values its camera as well.
         """
         pid_codes, known = _codes(self._pids, pids)
         cam_codes, seen = _codes(self._camids, camids)
@@ -103,16 +80,10 @@ def num_matches(bounds: np.ndarray) -> np.ndarray:
 def match_positions(
     order: np.ndarray, bounds: np.ndarray, ignored: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gallery indices of the matches (or of the ignored images), written out.
+    """Pairs of a query's row and the gallery index of a match, by rows.
 
-    Args:
-        order (np.ndarray): (G,), :attr:`IdentityIndex.order`.
-        bounds (np.ndarray): (n, 4), of n queries.
-        ignored (bool): Give the ignored images instead. Defaults to False.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: Row of the query (0 to n-1) and gallery
-        index, both (number of pairs,), by rows.
+    ``order`` and ``bounds`` (n, 4) are of an :class:`IdentityIndex`; ``ignored`` gives
+    the ignored images instead.
     """
     if ignored:
         begins, ends = bounds[:, 1:2], bounds[:, 2:3]
@@ -128,16 +99,6 @@ def match_positions(
 def does_not_count(
     pid: int, camid: int | None, gallery_pids: np.ndarray, gallery_camids: np.ndarray
 ) -> np.ndarray:
-    """What a query's ranking leaves out: junk, and its own identity and camera.
-
-    Args:
-        pid (int): Identity of the query.
-        camid (int | None): Its camera; None: no image is of its camera.
-        gallery_pids (np.ndarray): (G,), identities.
-        gallery_camids (np.ndarray): (G,), cameras.
-
-    Returns:
-        np.ndarray: (G,), bool.
-    """
+    """(G,) bool, what does not count: junk, and the query's pid with its camid."""
     own = (gallery_pids == pid) & (gallery_camids == camid)
     return own | (gallery_pids == JUNK_PID)

@@ -71,28 +71,18 @@ def hellinger_distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def chi_square_distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """``1/2 sum_i (p_i - q_i)^2 / (p_i + q_i)``, empty bins left out.
+    """``1/2 sum_i (p_i - q_i)^2 / (p_i + q_i)``, as :func:`hellinger_distance`.
 
-    Args:
-        first (np.ndarray): (n, d), rows not negative, each summing to 1.
-        second (np.ndarray): (m, d), likewise.
-
-    Returns:
-        np.ndarray: (n, m), 0 to 1.
+    Empty bins are left out.
     """
     # For sums of 1 this is 1 - 2 sum_i p_i q_i / (p_i + q_i).
     return 1 - 2 * _over_shared(first, second, lambda p, q: p * q / (p + q))
 
 
 def intersection_distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """``1 - sum_i min(p_i, q_i)`` (Swain and Ballard 1991): half the L1 distance.
+    """``1 - sum_i min(p_i, q_i)``, as :func:`hellinger_distance`.
 
-    Args:
-        first (np.ndarray): (n, d), rows not negative, each summing to 1.
-        second (np.ndarray): (m, d), likewise.
-
-    Returns:
-        np.ndarray: (n, m), 0 to 1.
+    Half the L1 distance, by Swain and Ballard 1991.
     """
     return 1 - _over_shared(first, second, np.minimum)
 

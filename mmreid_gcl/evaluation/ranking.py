@@ -230,20 +230,8 @@ def top_gallery(
 ) -> Retrieved:
     """What one query finds first, by the rules of :func:`evaluate_ranking`.
 
-    Args:
-        similarity (np.ndarray): (G,), larger is more similar.
-        pid (int, optional): Identity of the query. None or -1: not known, and
-            nothing is ignored.
-        camid (int, optional): Its camera.
-        gallery_pids (np.ndarray, optional): (G,) identities.
-        gallery_camids (np.ndarray, optional): (G,) cameras.
-        topk (int): How many to name. Defaults to 10.
-
-    Returns:
-        Retrieved: At most ``topk`` images.
-
-    Raises:
-        ValueError: If shapes differ, or a similarity is NaN.
+    Of (G,) similarities, larger is more similar; at most ``topk`` are named. With an
+    unknown ``pid`` (None or -1) or without ``gallery_pids`` nothing is ignored.
     """
     similarity = np.asarray(similarity)
     if similarity.ndim != 1 or np.isnan(similarity).any():
@@ -301,12 +289,7 @@ def _rank(
 
 
 def _scores(ranks: np.ndarray, matches: np.ndarray) -> tuple[np.ndarray, ...]:
-    """AP, INP and the first rank of each query, from the ranks of its matches.
-
-    Args:
-        ranks (np.ndarray): (sum of matches,), query by query.
-        matches (np.ndarray): (n,), at least one each.
-    """
+    """AP, INP and first rank of n queries, from the ranks of their ``matches`` (n,)."""
     rows = np.repeat(np.arange(len(matches)), matches)
     ranks = ranks[np.lexsort((ranks, rows))]
     begins = np.cumsum(matches) - matches
@@ -345,16 +328,7 @@ def _check_shape(similarity: Array, rows: int, columns: int) -> None:
 
 
 def default_chunk(columns: int, itemsize: int, device: torch.device) -> int:
-    """Rows of similarities to compute at a time.
-
-    Args:
-        columns (int): Entries in a row.
-        itemsize (int): Bytes of an entry.
-        device (torch.device): Where they are computed.
-
-    Returns:
-        int: At least 1.
-    """
+    """Rows of ``columns`` similarities to compute at a time, at least 1."""
     row = max(1, columns) * itemsize
     budget = _CPU_BYTES if device.type == 'cpu' else _GPU_BYTES
     return max(1, budget // row, min(_MIN_ROWS, _MAX_BYTES // row))

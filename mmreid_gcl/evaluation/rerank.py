@@ -15,6 +15,7 @@ from mmreid_gcl.parallel import num_threads
 from ..clustering.features import as_matrix, prepare_features, unit_rows
 from ..clustering.k_reciprocal import check_parameters, encode
 from ..clustering.knn import squared_knn
+from ._rank_kernels import plus_min_rows
 from .ranking import default_chunk
 
 
@@ -116,8 +117,6 @@ class _Reranked:
 
     def _overlap(self, rows: np.ndarray) -> np.ndarray:
         """``s_qg`` of the rows with all of the gallery, (n, G)."""
-        from ._rank_kernels import plus_min_rows
-
         left, right = self.of_query, self.of_gallery
         shared = np.zeros((len(rows), right.shape[0]), np.float32)
         arrays = (left.indptr, left.indices, left.data)

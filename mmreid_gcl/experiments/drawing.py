@@ -23,21 +23,11 @@ def draw_table(
     default: float | None = None,
     note: str = '',
 ) -> Figure:
-    """MAP and R1 of a table.
+    """MAP and R1 of a table, with its rows by ``rows_of``.
 
-    Args:
-        table (Table): The table.
-        rows (Sequence): Of :func:`~mmreid_gcl.experiments.markdown.rows_of`.
-        default (float, optional): The value of a sweep that the config has;
-            marked.
-        note (str): A small line below, such as the settings of all rows.
-
-    Returns:
-        Figure: See :func:`~mmreid_gcl.visualization.sweep` and
-        :func:`~mmreid_gcl.visualization.comparison`.
-
-    Raises:
-        ValueError: If nothing of the table has run.
+    ``default``, the value of a sweep that the config has, is marked; ``note`` is a
+    small line below, such as the settings of all rows. Without any run a
+    ``ValueError``.
     """
     if not any(results for _, results in rows):
         raise ValueError(

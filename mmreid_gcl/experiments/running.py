@@ -39,17 +39,11 @@ _TIME = 'seconds.txt'
 
 @dataclass
 class Job:
-    """One run of an experiment.
+    """One run of an experiment."""
 
-    Attributes:
-        resolved (Resolved): The experiment.
-        seed (int): ``randomness.seed``.
-        folder (Path): Work dir of the run.
-    """
-
-    resolved: Resolved
-    seed: int
-    folder: Path
+    resolved: Resolved  #: The experiment
+    seed: int  #: ``randomness.seed``
+    folder: Path  #: Work dir of the run
 
     @property
     def title(self) -> str:
@@ -64,44 +58,30 @@ class Job:
 
 @dataclass
 class Settings:
-    """What all runs have in common.
+    """What all runs have in common."""
 
-    Attributes:
-        root (Path): Of the repository; runs start there. Those of an installed
-            package start in the current folder.
-        jobs (int): Runs at a time.
-        data_root (str): Folder of the data; '' is the config's own.
-        device (str): Kept with the results.
-        gpus (Sequence[str]): Names for CUDA_VISIBLE_DEVICES; each running job
-            gets one, in turn. Without any, jobs see what this process sees.
-        checkpoints (str): What stays after a run: 'last' or 'none'.
-        report_every (float): Seconds between two lines of progress.
-    """
-
+    #: Of the repository; runs start there. Those of an installed package start in the
+    #: current folder
     root: Path
-    jobs: int = 1
-    data_root: str = ''
-    device: str = ''
+    jobs: int = 1  #: Runs at a time
+    data_root: str = ''  #: Folder of the data; '' is the config's own
+    device: str = ''  #: Kept with the results
+    #: Names for CUDA_VISIBLE_DEVICES; each running job gets one, in turn. Without any,
+    #: jobs see what this process sees
     gpus: Sequence[str] = ()
-    checkpoints: str = 'last'
-    report_every: float = 60.0
+    checkpoints: str = 'last'  #: What stays after a run: 'last' or 'none'
+    report_every: float = 60.0  #: Seconds between two lines of progress
 
 
 @dataclass
 class Outcome:
-    """What became of the jobs.
+    """What became of the jobs."""
 
-    Attributes:
-        done (list[Result]): Finished now.
-        failed (list[tuple[Job, Path, str]]): Job, log, reason.
-        interrupted (bool): By a signal.
-        busy (list[Job]): Another process was running these.
-    """
-
-    done: list[Result] = field(default_factory=list)
+    done: list[Result] = field(default_factory=list)  #: Finished now
+    #: Job, log, reason
     failed: list[tuple[Job, Path, str]] = field(default_factory=list)
-    interrupted: bool = False
-    busy: list[Job] = field(default_factory=list)
+    interrupted: bool = False  #: By a signal
+    busy: list[Job] = field(default_factory=list)  #: Another process was running these
 
 
 def plan(
@@ -109,14 +89,7 @@ def plan(
 ) -> list[Job]:
     """Jobs, all experiments of the first seed first; equal ones once.
 
-    Args:
-        resolved (Sequence[Resolved]): The experiments.
-        seeds (Sequence[int]): Of each.
-        work_dir (Path): Holds a folder for each experiment.
-
-    Returns:
-        list[Job]: Of which some may be done. A run of equal settings under
-        another name counts.
+    Some may be done. A run of equal settings under another name in ``work_dir`` counts.
     """
     jobs: dict[tuple[str, int], Job] = {}
     for seed in seeds:
@@ -129,30 +102,18 @@ def plan(
     return list(jobs.values())
 
 
-def train_command(job: Job, settings: Settings) -> list[str]:
-    """Command line of ``tools/train.py`` for a job; it resumes."""
-    options = {**job.resolved.options, 'randomness.seed': job.seed}
+def _command(
+    job: Job, settings: Settings, tool: str, *arguments: str, **options: object
+) -> list[str]:
+    """Command line of ``tools/<tool>.py`` for a job, with more ``--cfg-options``."""
+    options = {**job.resolved.options, **options}
     return [
         sys.executable,
-        str(settings.root / 'tools/train.py'),
+        str(settings.root / f'tools/{tool}.py'),
         str(job.resolved.config),
-        f'--work-dir={job.folder}',
-        '--resume',
+        *arguments,
         '--cfg-options',
         *_cfg_options(options, settings.data_root),
-    ]
-
-
-def eval_command(job: Job, checkpoint: str, settings: Settings) -> list[str]:
-    """Command line of ``tools/test.py``, for a run that missed its validation."""
-    return [
-        sys.executable,
-        str(settings.root / 'tools/test.py'),
-        str(job.resolved.config),
-        checkpoint,
-        f'--work-dir={job.folder / "test"}',
-        '--cfg-options',
-        *_cfg_options(job.resolved.options, settings.data_root),
     ]
 
 
@@ -167,15 +128,11 @@ def _cfg_options(options: Mapping, data_root: str) -> list[str]:
 
 
 class Pool:
-    """Keeps ``settings.jobs`` runs going until all are done.
+    """Keeps ``settings.jobs`` runs going until all are done; says so in lines.
 
-    A run that fails is noted, and the others go on. SIGINT, SIGTERM and SIGHUP end
-    the children and then :meth:`run`; what was reached is kept for the next time.
-    Children that outlive this process keep the locks of their runs.
-
-    Args:
-        settings (Settings): Of all runs.
-        say (Callable): Prints a line.
+    A run that fails is noted, and the others go on. SIGINT, SIGTERM and SIGHUP end the
+    children and then :meth:`run`; what was reached is kept for the next time. Children
+    that outlive this process keep the locks of their runs.
     """
 
     def __init__(self, settings: Settings, say: Callable[[str], None] = print) -> None:
@@ -185,14 +142,7 @@ class Pool:
         self._stop = False
 
     def run(self, jobs: Sequence[Job]) -> Outcome:
-        """Run what is not done yet.
-
-        Args:
-            jobs (Sequence[Job]): In the order to start them.
-
-        Returns:
-            Outcome: What became of them.
-        """
+        """Run what is not done yet, in this order."""
         waiting = [job for job in jobs if not job.result_file.is_file()]
         if len(waiting) < len(jobs):
             self.say(f'{len(jobs) - len(waiting)} of {len(jobs)} runs are done already')
@@ -280,7 +230,9 @@ class _Run:
         self._lock = lock
         self._slot = slot
         self._begin = time.monotonic()
-        self._launch(train_command(job, settings))
+        seed = {'randomness.seed': job.seed}
+        where = f'--work-dir={job.folder}'
+        self._launch(_command(job, settings, 'train', where, '--resume', **seed))
 
     def _launch(self, command: Sequence[str]) -> None:
         env = dict(os.environ)
@@ -328,7 +280,8 @@ class _Run:
                 self._close()
                 raise _Failure(f'no metrics after epoch {row.epochs}')
             self.evaluated = True
-            self._launch(eval_command(self.job, checkpoint, self.settings))
+            where = f'--work-dir={self.job.folder / "test"}'
+            self._launch(_command(self.job, self.settings, 'test', checkpoint, where))
             return None
         result = Result(
             name=row.name,
@@ -434,19 +387,13 @@ class _Progress:
 def time_left(
     done: float, left: float, spent: float, since: float, running: int
 ) -> float | None:
-    """Estimate the seconds that are left.
+    """Estimate the seconds that are left, None where there is no telling.
 
-    Args:
-        done (float): Epochs finished since the beginning.
-        left (float): Epochs that are not finished.
-        spent (float): Seconds from the beginning to the last finished epoch.
-        since (float): Seconds from then on.
-        running (int): Runs that are under way, each within one epoch.
-
-    Returns:
-        float | None: Falls between two finished epochs, but not below what the
-        epochs that have not begun will take. None before the first epoch, and
-        in the last ones where they take longer than the others did.
+    ``done`` epochs took ``spent`` seconds to the last finished one, ``since`` have
+    passed from then on; ``left`` are not finished, and ``running`` runs are each within
+    one. The estimate falls between two finished epochs, but not below what the epochs
+    that have not begun will take. None before the first epoch, and in the last ones
+    where they take longer than the others did.
     """
     if done <= 0:
         return None

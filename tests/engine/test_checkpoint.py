@@ -28,7 +28,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 
 from mmreid_gcl import checkpoint as reading
-from mmreid_gcl.apis import loading
+from mmreid_gcl.apis.loading import load_model
 from mmreid_gcl.checkpoint import (
     last_good_checkpoint,
     read_checkpoint,
@@ -87,7 +87,7 @@ def test_malicious_file_is_refused_by_the_stack(malicious):
         read_checkpoint,
         lambda path: CheckpointLoader.load_checkpoint(str(path)),
         lambda path: load_checkpoint(torch.nn.Linear(1, 1), str(path)),
-        loading.load_checkpoint_file,
+        partial(read_checkpoint, mmap=True),
     ):
         with pytest.raises(ValueError, match='could execute code') as caught:
             load(malicious)
@@ -109,10 +109,10 @@ def test_malicious_file_is_refused_as_init_cfg(malicious):
 def test_malicious_file_is_refused_by_load_model(malicious, tmp_path):
     config = make_config(tmp_path, tmp_path)
     with pytest.raises(ValueError, match='could execute code'):
-        loading.load_model(config, malicious, 'cpu')
+        load_model(config, malicious, 'cpu')
     config.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(malicious))
     with pytest.raises(ValueError, match='could execute code'):
-        loading.load_model(config, device='cpu')
+        load_model(config, device='cpu')
 
 
 @pytest.mark.parametrize('resume', [False, True])
@@ -247,7 +247,7 @@ def test_a_file_whose_sums_are_wrong_is_no_good_checkpoint(tmp_path):
     data[data.index(torch.arange(500.0, 510.0).numpy().tobytes())] ^= 1
     (tmp_path / 'epoch_2.pth').write_bytes(data)
     assert last_good_checkpoint(tmp_path) == tmp_path / 'epoch_1.pth'
-    for read in (read_checkpoint, loading.load_checkpoint_file):
+    for read in (read_checkpoint, partial(read_checkpoint, mmap=True)):
         with pytest.raises(ValueError, match=r'damaged.*checksum.*epoch_1'):
             read(tmp_path / 'epoch_2.pth')
     with pytest.raises(ValueError, match='checksum'):

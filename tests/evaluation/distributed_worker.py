@@ -63,13 +63,13 @@ def two_datasets(rank):
 
 def tiny_blocks(rank):
     """The same through many rounds of communication."""
-    from mmreid_gcl.evaluation.metrics import gather
+    from mmreid_gcl.engine import processes
 
-    before, gather._BLOCK_BYTES = gather._BLOCK_BYTES, 100
+    before, processes._BLOCK_BYTES = processes._BLOCK_BYTES, 100
     try:
         return evaluate(interleaved(make_samples(), rank))
     finally:
-        gather._BLOCK_BYTES = before
+        processes._BLOCK_BYTES = before
 
 
 def mixed_types(rank):

@@ -65,7 +65,7 @@ def test_two_datasets(outcomes):
 )
 def test_an_error_ends_all_processes(outcomes, name, message):
     assert outcomes[0][name].startswith('ValueError') and message in outcomes[0][name]
-    assert outcomes[1][name].startswith('RuntimeError: ReIDMetric failed on rank 0.')
+    assert outcomes[1][name].startswith('RuntimeError: Rank 0 failed and all')
     assert message in outcomes[1][name]
 
 

@@ -15,7 +15,7 @@ from mmreid_gcl.evaluation import (
     k_reciprocal_rerank,
     rank_from_similarity,
 )
-from mmreid_gcl.evaluation.metrics.gather import dataset_order
+from mmreid_gcl.evaluation.metrics.reid_metric import dataset_order
 from mmreid_gcl.registry import METRICS
 
 from .distributed_worker import evaluate, make_samples, with_index

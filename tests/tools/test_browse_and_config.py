@@ -95,3 +95,30 @@ def test_print_config(load_tool, tmp_path, capsys):
     assert cfg.train_dataloader.batch_size == 128
     assert load_tool('print_config').main(['none.py']) == 2
     assert 'none.py' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('tool', 'arguments', 'option'),
+    [
+        ('data/check', ['PersonFolder', 'crops'], 'options'),
+        ('experiments', ['table', 'table2'], 'cfg_options'),
+        ('dataset_converters/to_market_layout', ['MSMT17', 'in', 'out'], 'options'),
+    ],
+)
+def test_options_of_all_tools_keep_paths_as_they_are(
+    load_tool, tool, arguments, option
+):
+    flag = f'--{option.replace("_", "-")}'
+    text = ['data_root=my crops, 2024', 'x.pattern=c(?P<camera>[0-9]+),', 'n=3']
+    args = load_tool(tool).parse_args([*arguments, flag, *text])
+    assert getattr(args, option) == {
+        'data_root': 'my crops, 2024',
+        'x.pattern': 'c(?P<camera>[0-9]+),',
+        'n': 3,
+    }
+
+
+def test_options_of_figures_keep_paths_as_they_are(load_tool):
+    parser = load_tool('analysis/_model').parser('A figure.', 'figure.png')
+    args = parser.parse_args(['a.py', 'b', '--cfg-options', 'data_root=my, crops'])
+    assert args.cfg_options == {'data_root': 'my, crops'}

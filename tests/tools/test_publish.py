@@ -95,7 +95,7 @@ def test_refused(load_tool, tmp_path, capsys):
     cfg.dump(tmp_path / 'other.py')
     source.write_bytes(data)
     assert publish([str(source), out, f'--config={tmp_path / "other.py"}']) == 2
-    assert 'does not belong' in capsys.readouterr().err
+    assert 'belongs to another model' in capsys.readouterr().err
     Config(dict(x=1)).dump(tmp_path / 'empty.py')
     assert publish([str(source), out, f'--config={tmp_path / "empty.py"}']) == 2
     assert not list(tmp_path.glob('b*'))

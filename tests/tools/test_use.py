@@ -181,7 +181,7 @@ def test_a_bad_crop_does_not_end_the_job(
     [
         (['none.py', '{crops}'], 'none.py'),
         (['{weights}', '{crops}/none'], 'none: no such folder'),
-        (['{config}', '{crops}', '--checkpoint={other}'], 'does not belong'),
+        (['{config}', '{crops}', '--checkpoint={other}'], 'belongs to another model'),
         (['{config}', '{crops}', '--cfg-options', 'model.flipp=1'], 'flipp'),
         (['{config}', '{crops}', '--cfg-options', 'model.type=Nothing'], 'Nothing'),
         (['{weights}', '{crops}', '--pattern=('], 'pattern'),

@@ -8,11 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 from mmreid_gcl.apis import load_config
 from mmreid_gcl.apis.figures import ModelSource
-from mmreid_gcl.cli.command_line import checkpoint_argument
+from mmreid_gcl.cli.command_line import add_config_options, checkpoint_argument
 from mmreid_gcl.visualization import save_figure
 from mmreid_gcl.visualization.canvas import check_figure_path
 
@@ -48,13 +46,7 @@ def parser(doc: str, out: str) -> argparse.ArgumentParser:
 
 def add_loading(made: argparse.ArgumentParser) -> None:
     """How to find the data and embed them."""
-    made.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value; data_root=FOLDER sets '
-        'the folder of all its data sets',
-    )
+    add_config_options(made)
     made.add_argument('--device', help="such as 'cpu' or 'cuda:1'; the GPU if any")
     made.add_argument('--batch-size', type=int, default=128, help='images at a time')
     made.add_argument('--num-workers', type=int, default=2, help='loading processes')

@@ -17,10 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import DictAction
 from tqdm import tqdm
 
 from mmreid_gcl.apis import load_config
+from mmreid_gcl.cli.command_line import ConfigOptions
 from mmreid_gcl.datasets import UNKNOWN, ReIDDataset
 from mmreid_gcl.datasets.inspection import ImageReport, inspect_image
 from mmreid_gcl.datasets.person_folder import NoImagesError
@@ -86,7 +86,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         default={},
         help="further arguments of the data set's type, as key=value",
     )

@@ -10,10 +10,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mmengine.config import DictAction
-
 import mmreid_gcl.datasets  # noqa: F401  (registers them)
-from mmreid_gcl.cli.command_line import run_tool
+from mmreid_gcl.cli.command_line import ConfigOptions, run_tool
 from mmreid_gcl.datasets.benchmark import BenchmarkDataset
 from mmreid_gcl.datasets.conversion import convert_to_market
 from mmreid_gcl.datasets.conversion.market_layout import MODES
@@ -42,7 +40,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         default={},
         help="further arguments of the data set's type, as key=value",
     )

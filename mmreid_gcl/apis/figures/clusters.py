@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from mmreid_gcl.checkpoint import read_checkpoint
 from mmreid_gcl.visualization import cluster_sheet
 
-from ..loading import load_checkpoint_file
 from .source import ModelSource, images_of
 
 
@@ -40,7 +40,12 @@ def cluster_figure(
     labels = None if recluster else stored_labels(source)
     words = 'labels of the last epoch'
     if labels is None:
-        labels = new_labels(source)
+        labels = source.labeller(
+            source.train_features,
+            source.records,
+            source.model.relation_neck,
+            source.epoch,
+        ).labels
         words = 'clustered with its weights'
     pids = data.column('pid')
     return cluster_sheet(
@@ -58,7 +63,7 @@ def stored_labels(source: ModelSource) -> np.ndarray | None:
     """The pseudo-labels in the checkpoint, (N,) int64; None without any."""
     if source.checkpoint is None:
         return None
-    labels = load_checkpoint_file(source.checkpoint).get('pseudo_labels')
+    labels = read_checkpoint(source.checkpoint, mmap=True).get('pseudo_labels')
     if labels is None:
         return None
     if len(labels) != len(source.train_set):
@@ -68,14 +73,3 @@ def stored_labels(source: ModelSource) -> np.ndarray | None:
             'trained on (data_root), or cluster again (--recluster).'
         )
     return labels.numpy()
-
-
-def new_labels(source: ModelSource) -> np.ndarray:
-    """Cluster the training set as the next epoch would begin."""
-    outcome = source.labeller(
-        source.train_features,
-        source.records,
-        source.model.relation_neck,
-        source.epoch,
-    )
-    return outcome.labels

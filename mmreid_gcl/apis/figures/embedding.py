@@ -59,22 +59,11 @@ def embedding_figure(
 def choose_images(
     pids: np.ndarray, camids: np.ndarray, num_ids: int, max_images: int, seed: int
 ) -> np.ndarray:
-    """Images of some people.
+    """Rising indices of at most ``max_images`` images each of ``num_ids`` people.
 
-    Args:
-        pids (np.ndarray): (N,) identities; 0 (Market-1501's distractors) and
-            -1 (junk, or not known) are nobody.
-        camids (np.ndarray): (N,) cameras.
-        num_ids (int): People at most; such as two cameras or more saw, if
-            there are any.
-        max_images (int): Of each at most.
-        seed (int): Of the draws.
-
-    Returns:
-        np.ndarray: Indices, rising.
-
-    Raises:
-        ValueError: If no identity is known.
+    Of (N,) ``pids``, 0 (Market-1501's distractors) and -1 (junk, or not known) are
+    nobody; people whom two cameras of ``camids`` (N,) or more saw are drawn, if there
+    are any.
     """
     people = [
         (pid, len(np.unique(camids[pids == pid])))

@@ -61,11 +61,7 @@ _SHEETS: tuple[tuple[str, Callable, str], ...] = (
 
 
 def find_config(work_dir: Path) -> Path:
-    """The config that a run keeps in its work dir, the newest of several.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
+    """The config that a run keeps in its work dir, the newest of several."""
     files = sorted(work_dir.glob('*.py'), key=lambda path: path.stat().st_mtime)
     if not files:
         raise FileNotFoundError(
@@ -81,20 +77,10 @@ def run_report(
     source: Callable[[], ModelSource] | None = None,
     without: str = '',
 ) -> tuple[str, list[str]]:
-    """Write the report of a run.
+    """The page that reports on a run, and what it could not show and why.
 
-    Args:
-        work_dir (Path): Of the run.
-        cfg (Config): Its config.
-        source (Callable, optional): Gives model and data, for the sheets.
-        without (str): Why there is no ``source``.
-
-    Returns:
-        tuple[str, list[str]]: The page, and what could not be shown and why,
-        which the page says as well.
-
-    Raises:
-        FileNotFoundError: If the run has written no scalars.
+    ``source`` gives model and data, for the sheets of images; ``without`` says why
+    there is none. A run without scalars is a ``FileNotFoundError``.
     """
     scalars = read_scalars(work_dir)
     name = _name(work_dir)

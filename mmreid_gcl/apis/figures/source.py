@@ -105,15 +105,7 @@ class ModelSource:
         return self.embed(self.train_set)
 
     def embed(self, dataset: Dataset, indices: Sequence[int] | None = None) -> Tensor:
-        """Embeddings x, of a whole data set or of some of its images.
-
-        Args:
-            dataset (Dataset): N images.
-            indices (Sequence[int], optional): Which n of them.
-
-        Returns:
-            Tensor: (n, C) float32, on the CPU.
-        """
+        """Embeddings x (n, C) float32 of a data set, or of the images at n indices."""
         if indices is not None:
             dataset = Subset(dataset, [int(i) for i in indices])
         return extract_features(self.model, dataset, **self._loading)

@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import os.path as osp
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from mmengine import dist
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import BaseLoop, Runner
-from torch import Tensor
 
-from mmreid_gcl.checkpoint import TRAINING_STATE, hint_of_good
+from mmreid_gcl.checkpoint import (
+    TRAINING_STATE,
+    hint_of_good,
+    misfit,
+    weights_of,
+)
 from mmreid_gcl.files import remove_partial
 from mmreid_gcl.registry import HOOKS
 from mmreid_gcl.work_dir import (
@@ -24,9 +27,8 @@ from mmreid_gcl.work_dir import (
     release,
 )
 
-from ..agreement import together
 from ..checkpoint_files import ATOMIC, INTERRUPTED
-from ..wrapping import unwrapped
+from ..processes import together, unwrapped
 
 
 @HOOKS.register_module()
@@ -103,12 +105,20 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuse a checkpoint that does not belong here."""
-        path = runner._load_from
-        training = isinstance(runner._train_loop, BaseLoop)
-        problem = _misfit(_own_state(runner), checkpoint, training, runner._resume)
+        missing = [key for key in TRAINING_STATE if key not in checkpoint]
+        if runner._resume and missing:
+            problem = (
+                'this is no checkpoint of a training run, it lacks '
+                f'{", ".join(missing)}. To start from its weights give it as '
+                'load_from, without --resume.'
+            )
+        else:  # to begin with, some weights of another model are welcome
+            begins = isinstance(runner._train_loop, BaseLoop) and not runner._resume
+            own = unwrapped(runner.model).state_dict()
+            problem = misfit(own, weights_of(checkpoint), part=begins)
         if problem:
-            good = hint_of_good(path) if runner._resume else ''
-            raise ValueError(f'{path}: {problem}{good}')
+            good = hint_of_good(runner._load_from) if runner._resume else ''
+            raise ValueError(f'{runner._load_from}: {problem}{good}')
 
     def _save_checkpoint(self, runner: Runner) -> None:
         _collect(runner)
@@ -158,37 +168,3 @@ class AtomicCheckpointHook(CheckpointHook):
 def _collect(runner: Runner) -> None:
     if hasattr(runner._train_loop, 'collect'):
         runner._train_loop.collect()
-
-
-def _own_state(runner: Runner) -> Mapping[str, Tensor]:
-    return unwrapped(runner.model).state_dict()
-
-
-def _misfit(own: Mapping, checkpoint: Mapping, training: bool, resume: bool) -> str:
-    """Why a checkpoint cannot be taken; '' if it can."""
-    missing = [key for key in TRAINING_STATE if key not in checkpoint]
-    if resume and missing:
-        return (
-            f'this is no checkpoint of a training run, it lacks {", ".join(missing)}. '
-            'To start from its weights give it as load_from, without --resume.'
-        )
-    state = checkpoint.get('state_dict', checkpoint)
-    shapes = {
-        str(name).removeprefix('module.'): tuple(value.shape)
-        for name, value in state.items()
-        if isinstance(value, Tensor)
-    }
-    fitting = [name for name in own if shapes.get(name) == tuple(own[name].shape)]
-    if not resume and training:  # some weights of another model are welcome
-        if fitting:
-            return ''
-        return 'none of its weights has the name and shape of one of the model.'
-    if len(fitting) == len(own):
-        return ''
-    wrong = next(name for name in own if name not in fitting)
-    found = f'has shape {shapes[wrong]}' if wrong in shapes else 'is missing'
-    return (
-        f'this checkpoint belongs to another model: {len(own) - len(fitting)} of '
-        f'{len(own)} weights do not fit, for example {wrong} {found}, expected is '
-        f'{tuple(own[wrong].shape)}. Use the config it was trained with.'
-    )

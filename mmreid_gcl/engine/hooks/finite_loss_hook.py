@@ -16,7 +16,7 @@ from mmreid_gcl.checkpoint import BEFORE_FAILURE, hint_of_good
 from mmreid_gcl.registry import HOOKS
 
 from ..checkpoint_files import ATOMIC
-from ..wrapping import unwrapped
+from ..processes import unwrapped
 
 
 @HOOKS.register_module()

@@ -13,7 +13,7 @@ from mmreid_gcl.registry import HOOKS
 
 from ..checkpoint_files import ATOMIC
 from ..label_report import LabelFreeSignals
-from ..rank_zero import on_rank_zero
+from ..processes import on_rank_zero
 from .pseudo_label_hook import PseudoLabelHook
 
 _INFO = 'label_free_best'

@@ -15,9 +15,8 @@ from mmreid_gcl.datasets.reid_dataset import image_records
 from mmreid_gcl.models import BaseMemoryHead
 from mmreid_gcl.registry import HOOKS
 
-from ..rank_zero import on_rank_zero
+from ..processes import on_rank_zero, unwrapped
 from ..step_watch import StepWatch
-from ..wrapping import unwrapped
 
 _CHECKPOINT_KEY = 'memories'
 

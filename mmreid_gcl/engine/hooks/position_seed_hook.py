@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from mmreid_gcl.datasets.seeding import derive_seed
 from mmreid_gcl.registry import HOOKS
 
-from ..rank_zero import shared_seed
+from ..processes import shared_seed
 
 
 @HOOKS.register_module()

@@ -22,8 +22,7 @@ from mmreid_gcl.registry import HOOKS
 
 from ..extraction import extract_features
 from ..label_report import LabelFreeSignals, describe, label_free_signals, report
-from ..rank_zero import on_rank_zero, shared_seed
-from ..wrapping import unwrapped
+from ..processes import on_rank_zero, shared_seed, unwrapped
 from .memory_hook import MemoryHook
 
 _CHECKPOINT_KEY = 'pseudo_labels'

@@ -17,11 +17,9 @@ from torch.utils.data import DataLoader
 from mmreid_gcl.registry import LOOPS
 from mmreid_gcl.work_dir import point_to, release
 
-from ..agreement import Vote, highest, together
 from ..checkpoint_files import ATOMIC, INTERRUPTED
-from ..hooks.position_hook import PositionHook
-from ..position import Position, ValidationRecord
-from ..rank_zero import on_rank_zero
+from ..hooks.position_hook import Position, PositionHook, ValidationRecord
+from ..processes import Vote, highest, on_rank_zero, together, unwrapped
 from ..signals import (
     EXIT_PREEMPTED,
     DeferredDeaths,
@@ -30,7 +28,6 @@ from ..signals import (
     end_workers,
     make_patient,
 )
-from ..wrapping import unwrapped
 
 _GO, _STOP, _FAILED = 0, 1, 2
 
@@ -100,15 +97,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         return self._resumed is not None and self._resumed.inside_epoch
 
     def position(self, meta: dict, resumable: bool) -> Position:
-        """Where a checkpoint that is being written is.
+        """Where a checkpoint with this ``meta`` is, to be put into it.
 
-        Args:
-            meta (dict): Its ``meta``.
-            resumable (bool): Whether a run can go on from it; this one then
-                has nothing to lose.
-
-        Returns:
-            Position: To put into it.
+        If a run can go on from it (``resumable``), this one has nothing to lose then.
         """
         if resumable:
             self._on_disk = (meta['epoch'], meta['iter'])
@@ -144,16 +135,10 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         return buffers
 
     def resume_at(self, position: Position, meta: dict, buffers: list[dict]) -> None:
-        """Continue from a checkpoint.
+        """Continue from a checkpoint's position, ``meta`` and the ranks' ``buffers``.
 
-        Args:
-            position (Position): Its position.
-            meta (dict): Its ``meta``.
-            buffers (list[dict]): Buffers of the ranks, if there were several;
-                with another number of processes now, those of rank 0 serve.
-
-        Raises:
-            ValueError: If it is inside an epoch of another length.
+        With another number of processes than then, the buffers of rank 0 serve. A
+        position inside an epoch of another length is a ``ValueError``.
         """
         if position.inside_epoch and position.num_batches != len(self.dataloader):
             raise ValueError(
@@ -171,15 +156,10 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         return unwrapped(self.runner.model)
 
     def run(self):
-        """Launch training.
+        """Train; asked to stop, this ends with :class:`Preempted`, a ``SystemExit``.
 
-        Returns:
-            nn.Module: The trained model.
-
-        Raises:
-            Preempted: If a signal asked to stop. It is a ``SystemExit``.
-            RuntimeError: If data cannot be loaded; the state is saved.
-            ValueError: If the processes do not begin at the same place.
+        A ``RuntimeError`` if data cannot be loaded (the state is saved), a
+        ``ValueError`` if the processes do not begin at the same place.
         """
         self._begin_together()
         self._vote = Vote()

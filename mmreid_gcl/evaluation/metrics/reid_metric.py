@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
+from mmengine.dist import all_gather_object, broadcast_object_list
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from mmreid_gcl.engine.processes import gather_rows, on_rank_zero
 from mmreid_gcl.registry import METRICS
 
 from ..expansion import average_query_expansion
 from ..ground_truth import JUNK_PID
 from ..ranking import evaluate_ranking, rank_from_similarity
 from ..rerank import k_reciprocal_rerank
-from .gather import dataset_order, gather_rows
 
 _REQUIRED = ('pid', 'camid', 'is_query')
 
@@ -95,16 +95,7 @@ class ReIDMetric(BaseMetric):
         self.query_expansion = query_expansion
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the features and the meta information of one batch.
-
-        Args:
-            data_batch (Any): Not used.
-            data_samples (Sequence[dict]): What the model predicted.
-
-        Raises:
-            KeyError: If a data sample lacks the feature or a meta key.
-            ValueError: If a feature is not a vector, or not as long as the others.
-        """
+        """Keep the features and the meta information of one batch of the model."""
         if not data_samples:
             return
         for sample in data_samples:
@@ -131,49 +122,27 @@ class ReIDMetric(BaseMetric):
     def evaluate(self, size: int) -> dict[str, float]:
         """Gather the samples of all processes and rank them on the main one.
 
-        Args:
-            size (int): Number of samples in the data set.
-
-        Returns:
-            dict[str, float]: Names with prefix, values in percent; the same on
-            every process.
-
-        Raises:
-            ValueError: If there are too few samples, no query or no gallery,
-                or no query with a match.
-            RuntimeError: On the other processes, if the main one failed.
+        The result, names with prefix and values in percent, is the same on every
+        process; so is the end, if the main one fails. ``size`` is the number of samples
+        in the data set.
         """
         batches, self.results = self.results, []
         gathered = _gather(batches, self.collect_device)
         del batches
-        outcome: list = [None, None]
-        error = None
-        if is_main_process():
-            try:
-                metrics = self.compute_metrics(_in_order(gathered, size))
-                outcome[0] = {f'{self.prefix}/{k}': v for k, v in metrics.items()}
-            except Exception as caught:  # every process must end, not hang
-                error = caught
-                outcome[1] = f'{type(caught).__name__}: {caught}'
+
+        def work() -> dict[str, float]:
+            metrics = self.compute_metrics(_in_order(gathered, size))
+            return {f'{self.prefix}/{name}': value for name, value in metrics.items()}
+
+        outcome = [on_rank_zero(work)]
         broadcast_object_list(outcome)
-        if error is not None:
-            raise error
-        if outcome[1] is not None:
-            raise RuntimeError(f'{type(self).__name__} failed on rank 0. {outcome[1]}')
+        assert outcome[0] is not None  # rank 0's
         return outcome[0]
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Rank what :meth:`process` kept.
+        """Rank batches of :meth:`process`, in the order of the data set, in percent.
 
-        Args:
-            results (list[dict]): Batches, in the order of the data set. The
-                list is emptied, to free memory early.
-
-        Returns:
-            dict[str, float]: Names without prefix, values in percent.
-
-        Raises:
-            ValueError: As :meth:`evaluate`.
+        The list is emptied, to free memory early.
         """
         features, columns, names = _concatenate(results)
         results.clear()
@@ -322,3 +291,31 @@ def _in_order(gathered: dict, size: int) -> list[dict]:
             names=[gathered['datasets'][code] for code in columns[rows, 4]],
         )
     ]
+
+
+def dataset_order(
+    sample_idx: np.ndarray, groups: np.ndarray, counts: Sequence[int], size: int
+) -> np.ndarray:
+    """Which gathered rows make up the data set, in its order: (size,) rows.
+
+    Samplers pad so that all processes have equally many samples, which makes
+    duplicates. With valid positions ``sample_idx`` (n,) in the data sets ``groups``
+    (n,) any sampler's are put right. Where one is -1, not known, the order of
+    mmengine's ``DefaultSampler`` (not shuffled) is assumed: process r of W, which
+    brought ``counts[r]`` samples, holds samples r, r + W, ...
+    """
+    total = sum(counts)
+    if total < size:
+        raise ValueError(
+            f'ReIDMetric got {total} samples of {size} in the data set. Set '
+            'drop_last=False in the dataloader and pass the number of samples to '
+            'evaluate().'
+        )
+    if (sample_idx >= 0).all():
+        keys = np.stack([groups, sample_idx], axis=1)
+        rows = np.unique(keys, axis=0, return_index=True)[1]
+        if len(rows) == size:
+            return rows
+    place = np.concatenate([np.arange(count) for count in counts])
+    process = np.repeat(np.arange(len(counts)), counts)
+    return np.lexsort((process, place))[:size]
