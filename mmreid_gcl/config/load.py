@@ -93,6 +93,7 @@ def load_config(
         if 'data_root' in options:  # before what an option says of one data set
             set_data_root(cfg, options['data_root'])
         cfg.merge_from_dict(dict(options))
+        name_hooks(cfg)  # an option may have set one to None
     cfg.launcher = launcher
     if work_dir is not None:
         cfg.work_dir = work_dir

@@ -183,3 +183,8 @@ def test_the_configs_here(path, no_gpu):
     assert cfg.train_dataloader.batch_size == product
     assert cfg.train_dataloader.dataset.data_root == '/data'
     assert isinstance(cfg, Config) and cfg.default_scope == 'mmreid_gcl'
+
+
+def test_an_option_takes_a_hook_away():
+    cfg = load_config('gcl_market', {'default_hooks.memory': None})
+    assert 'memory' not in cfg.default_hooks and 'pseudo_labels' in cfg.default_hooks

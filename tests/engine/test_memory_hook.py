@@ -59,6 +59,25 @@ def test_a_head_gets_index_and_camera_of_every_image(images, tmp_path, watched):
     assert set(runner.model.head.records) == {'img_path', 'camid', 'sequence', 'frame'}
 
 
+def test_an_old_clusterer_is_resumed_as_before(images, tmp_path):
+    class Old:
+        seen = None
+
+        def __call__(self, features):
+            return np.arange(len(features)) // 3
+
+        def resume(self, labels):
+            Old.seen = labels
+
+    options = {'train_cfg.max_epochs': 1}
+    train(make_config(images, tmp_path, **options))
+    runner = build(make_config(images, tmp_path, resume=True, **options))
+    hook = next(hook for hook in runner.hooks if isinstance(hook, PseudoLabelHook))
+    hook.labeller.clusterer = Old()
+    runner.train()
+    assert len(Old.seen) == len(hook.labels)
+
+
 def test_a_missing_key_is_named(images, tmp_path, watched):
     config = with_head(images, tmp_path, ('sample_idx', 'img_path'))
     with pytest.raises(RuntimeError, match=r"needs 'camid'.*meta_keys"):

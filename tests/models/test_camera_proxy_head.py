@@ -142,6 +142,14 @@ def test_every_query_moves_its_proxy_in_turn():
     assert torch.allclose(head.memory, expected, atol=1e-6)
 
 
+def test_cameras_are_needed():
+    head = CameraProxyHead(5)
+    head.init_memory(torch.randn(4, 5), torch.arange(4), dict(camid=np.zeros(4, int)))
+    for images in (None, BatchImages(torch.arange(2))):
+        with pytest.raises(RuntimeError, match='needs camid of the images'):
+            head.loss(torch.randn(2, 5), torch.arange(2), images)
+
+
 def test_arguments():
     with pytest.raises(ValueError, match='momentum'):
         CameraProxyHead(4, momentum=2)

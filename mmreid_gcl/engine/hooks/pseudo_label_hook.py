@@ -188,6 +188,8 @@ class PseudoLabelHook(Hook):
             clusterer = self.labeller.clusterer
             if isinstance(clusterer, BaseClusterer):
                 clusterer.resume(self.labels, checkpoint.get(_CLUSTERER_KEY, {}))
+            elif hasattr(clusterer, 'resume'):  # of before there was a base class
+                clusterer.resume(self.labels)
 
     def _label(self, runner: Runner, features, dataset) -> PseudoLabels:
         truth = dataset.column('pid')

@@ -176,7 +176,12 @@ class BaseMemoryHead(nn.Module):
                 "memory=dict(type='MemoryHook') into default_hooks: they do so at "
                 'the start of every epoch.'
             )
-        needed = [getattr(images, name) for name in self.needs]
+        needed = [getattr(images, name, None) for name in self.needs]
+        if any(values is None for values in needed):
+            raise RuntimeError(
+                f'{type(self).__name__} needs {", ".join(self.needs)} of the images: '
+                'loss(features, labels, BatchImages(labels, index=..., camid=...)).'
+            )
         losses = self.compute_loss(features, labels, *needed)
         if self.loss_weight != 1:
             losses = {name: self.loss_weight * loss for name, loss in losses.items()}
