@@ -22,7 +22,8 @@ HOOK_NAMES = {
 def type_name(part: Any) -> str:
     """The type of a part without its scope; '' if it has none."""
     kind = part.get('type') if isinstance(part, Mapping) else None
-    return kind.rpartition('.')[2] if isinstance(kind, str) else ''
+    name = getattr(kind, '__name__', kind)
+    return name.rpartition('.')[2] if isinstance(name, str) else ''
 
 
 def find_pseudo_label_hook(cfg: Mapping | Config | None) -> dict[str, Any]:
@@ -54,7 +55,8 @@ def name_hooks(cfg: Config) -> None:
     if not moved:
         return
     cfg.setdefault('default_hooks', ConfigDict())
-    cfg.default_hooks.update(moved)
+    for name, hook in moved.items():  # not update(), which would merge them
+        cfg.default_hooks[name] = hook
     cfg.custom_hooks = [h for h in listed if type_name(h) not in HOOK_NAMES]
     if 'pseudo_labels' in moved:
         cfg.default_hooks.setdefault('memory', ConfigDict(type='MemoryHook'))

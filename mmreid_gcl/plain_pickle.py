@@ -43,13 +43,13 @@ def load(source, map_location, mmap: bool) -> Any:
             if not mmap or 'mmap' not in str(error):
                 raise
             content = torch.load(source, **options)  # of before torch 1.6
-    return _plain(content)
+    return _plain(content, {})
 
 
 class _StandIn:
     """What a file says of an object; :meth:`value` makes a real one of it."""
 
-    def value(self) -> Any:
+    def value(self, done: dict[int, Any]) -> Any:
         """The object, or the nearest plain value."""
         raise NotImplementedError
 
@@ -103,7 +103,7 @@ class _DType(_StandIn):
                 raise ValueError('a NumPy text of no Unicode')
         return flat
 
-    def value(self) -> np.dtype:
+    def value(self, done: dict[int, Any]) -> np.dtype:
         return self.dtype
 
 
@@ -123,10 +123,10 @@ class _Array(_StandIn):
             flat = np.zeros(shape, flat.dtype)
         self.array = flat.reshape(shape, order=order).copy()
 
-    def value(self) -> np.ndarray:
+    def value(self, done: dict[int, Any]) -> np.ndarray:
         if self.array.dtype.hasobject:
             flat = self.array.reshape(-1)
-            flat[:] = [_plain(item) for item in flat]
+            flat[:] = [_plain(item, done) for item in flat]
         return self.array
 
 
@@ -142,10 +142,10 @@ class _History(_StandIn):
     def __setstate__(self, state: dict) -> None:
         self.state = state
 
-    def value(self) -> HistoryBuffer:
+    def value(self, done: dict[int, Any]) -> HistoryBuffer:
         history = HistoryBuffer(max_length=int(self.state.get('max_length', 1000000)))
         for name in ('_log_history', '_count_history'):
-            setattr(history, name, np.asarray(_plain(self.state.get(name, []))))
+            setattr(history, name, np.asarray(_plain(self.state.get(name, ()), done)))
         return history
 
 
@@ -158,8 +158,8 @@ class _Namespace(_StandIn):
     def __setstate__(self, state: dict) -> None:
         self.state = state
 
-    def value(self) -> dict:
-        return _plain(dict(self.state))
+    def value(self, done: dict[int, Any]) -> dict:
+        return _plain(self.state, done)
 
 
 class _Range(_StandIn):
@@ -168,7 +168,7 @@ class _Range(_StandIn):
     def __init__(self, *limits: int) -> None:
         self.limits = limits
 
-    def value(self) -> range:
+    def value(self, done: dict[int, Any]) -> range:
         return range(*self.limits)
 
 
@@ -281,15 +281,29 @@ def _only_stand_ins() -> Iterator[None]:
         _ours.reset(token)
 
 
-def _plain(value: Any) -> Any:
-    """``value`` with real arrays and histories in place of the stand-ins."""
+def _plain(value: Any, done: dict[int, Any]) -> Any:
+    """A copy of ``value`` with real arrays and histories in place of the stand-ins.
+
+    A copy, since a file can give an ``OrderedDict`` attributes in place of its
+    methods. What is in several places is copied once: ``done`` has copies by id.
+    """
+    if id(value) in done:
+        return done[id(value)]
     if isinstance(value, _StandIn):
-        return value.value()
-    if isinstance(value, dict):  # in place: an OrderedDict has attributes
-        for key, entry in value.items():
-            value[key] = _plain(entry)
+        made = value.value(done)
+    elif isinstance(value, dict):
+        made = done[id(value)] = type(value)()
+        for key, entry in type(value).items(value):
+            made[key] = _plain(entry, done)
+        metadata = vars(value).get('_metadata') if hasattr(value, '__dict__') else None
+        if isinstance(metadata, dict):  # versions of the modules of a state dict
+            made._metadata = _plain(metadata, done)  # type: ignore[attr-defined]
     elif isinstance(value, list):
-        value[:] = [_plain(entry) for entry in value]
+        made = done[id(value)] = []
+        made.extend(_plain(entry, done) for entry in value)
     elif type(value) is tuple:
-        return tuple(_plain(entry) for entry in value)
-    return value
+        made = tuple(_plain(entry, done) for entry in value)
+    else:
+        return value
+    done[id(value)] = made
+    return made

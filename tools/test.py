@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 from mmreid_gcl.apis import load_config
 from mmreid_gcl.apis.evaluation_output import KeepEvaluation
+from mmreid_gcl.checkpoint import safe_loading
 from mmreid_gcl.cli.command_line import (
     add_config_options,
     checkpoint_argument,
@@ -83,4 +84,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with safe_loading():  # whatever the config's default_scope
+        main()

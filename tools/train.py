@@ -11,6 +11,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmreid_gcl.apis import load_config
+from mmreid_gcl.checkpoint import safe_loading
 from mmreid_gcl.cli.command_line import (
     MENDABLE,
     REFUSED,
@@ -144,4 +145,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with safe_loading():  # whatever the config's default_scope
+        main()

@@ -37,6 +37,16 @@ class ShuffledLabels(BaseClusterer):
         rng = np.random.default_rng([self.seed, zlib.crc32(labels.tobytes())])
         return rng.permutation(labels)
 
+    def state(self) -> dict[str, float]:
+        """That of the clusterer."""
+        own = isinstance(self.clusterer, BaseClusterer)
+        return self.clusterer.state() if own else {}
+
+    def resume(self, labels: np.ndarray, state: dict[str, float] | None = None) -> None:
+        """Hand the clusterer its state; see :meth:`BaseClusterer.resume`."""
+        if isinstance(self.clusterer, BaseClusterer):
+            self.clusterer.resume(labels, state)
+
 
 @TASK_UTILS.register_module()
 class FrozenLabels(BaseClusterer):
@@ -56,6 +66,6 @@ class FrozenLabels(BaseClusterer):
             self._labels = call_clusterer(self.clusterer, features, records)
         return self._labels.copy()
 
-    def resume(self, labels: np.ndarray, state: dict[str, float]) -> None:
+    def resume(self, labels: np.ndarray, state: dict[str, float] | None = None) -> None:
         """Take the (N,) labels of the training that is resumed."""
         self._labels = labels.copy()

@@ -51,7 +51,7 @@ def config_of_checkpoint(path: str | Path) -> Config:
         )
     try:
         return usable_config(Config(literal_config(text, _WANTED)))
-    except (SyntaxError, ValueError, KeyError, RecursionError) as error:
+    except (SyntaxError, TypeError, ValueError, KeyError, RecursionError) as error:
         raise ValueError(
             f'{path}: the config in this checkpoint cannot be used ({error}). Give the '
             'config file as the model and this file as the weights.'

@@ -54,8 +54,15 @@ def read_config(path: str | Path) -> Config:
     except OSError:
         raise
     except Exception as error:  # a config is a program: it raises all kinds
+        hint = ''
+        if 'custom_hooks' in str(error):
+            hint = (
+                ' The packaged configs have their hooks in default_hooks by name: '
+                'default_hooks = dict(pseudo_labels=dict(refine=False)).'
+            )
         raise ValueError(
-            f'{path}: this config cannot be read ({type(error).__name__}: {error}).'
+            f'{path}: this config cannot be read '
+            f'({type(error).__name__}: {error}).{hint}'
         ) from error
 
 

@@ -38,6 +38,11 @@ def check_options(cfg: Config, options: Iterable[str]) -> None:
     for option in options:
         part: Any = whole
         path = ''
+        if option.startswith('custom_hooks.') and not _exists(whole, option):
+            raise ValueError(
+                f'--cfg-options {option}: there is no such hook in custom_hooks. Hooks '
+                'have names: default_hooks.pseudo_labels.clusterer.eps=0.5.'
+            )
         for key in option.split('.'):
             known = known_keys(part, path) if path else top
             if known is not None:
@@ -101,6 +106,11 @@ def _inside(part: Any, key: str) -> Any:
     if isinstance(part, (list, tuple)) and key.isdecimal() and int(key) < len(part):
         return part[int(key)]
     return None
+
+
+def _exists(whole: Mapping, option: str) -> bool:
+    hooks = whole.get('custom_hooks') or []
+    return _inside(hooks, option.split('.')[1]) is not None
 
 
 def _check(option: str, path: str, known: set[str], key: str) -> None:

@@ -68,13 +68,15 @@ def use_sub_batches(module: nn.Module, samples: int) -> nn.Module:
         nn.Module: The network.
 
     Raises:
-        ValueError: If ``samples`` is below 1.
+        ValueError: If ``samples`` is below 1, or there is no such layer.
     """
     if samples < 1:
         raise ValueError(f'samples_per_bn must be at least 1, got {samples}.')
+    found = False
     for parent in list(module.modules()):
         for name, child in parent.named_children():
-            if type(child) is nn.BatchNorm2d:
+            if type(child) is nn.BatchNorm2d and child.affine and child.momentum:
+                found = True
                 norm = SubBatchNorm2d(
                     child.num_features, samples, eps=child.eps, momentum=child.momentum
                 )
@@ -82,4 +84,6 @@ def use_sub_batches(module: nn.Module, samples: int) -> nn.Module:
                 norm._buffers = child._buffers
                 norm.training = child.training
                 setattr(parent, name, norm)
+    if not found:
+        raise ValueError('samples_per_bn: the backbone has no BatchNorm2d to replace.')
     return module

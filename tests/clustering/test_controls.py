@@ -55,3 +55,9 @@ def test_frozen_labels_of_a_resumed_training():
     control = build(FrozenLabels)
     control.resume(Parity()(FIRST))
     np.testing.assert_array_equal(control(SECOND), Parity()(FIRST))
+
+
+def test_shuffled_labels_hand_on_what_the_clusterer_keeps():
+    shuffled = ShuffledLabels(dict(type='SelfPacedClusterer'))
+    shuffled.resume(np.zeros(3, int), dict(threshold=0.7))
+    assert shuffled.state() == shuffled.clusterer.state() == dict(threshold=0.7)

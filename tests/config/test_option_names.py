@@ -58,7 +58,7 @@ def test_typing_errors_inside_a_part(option, meant):
         'model.backbone.norm_cfg.requires_grad',  # a new dict
         'default_hooks.pseudo_labels.extract.anything',  # a dict without a type
         'default_hooks.pseudo_labels.priority',
-        'custom_hooks.7.anything',
+        'default_hooks.mine.anything',  # a hook of the user's own
         'optim_wrapper.accumulative_counts',
         'optim_wrapper.paramwise_cfg.norm_decay_mult',
         'param_scheduler.0.step_size',
@@ -113,3 +113,11 @@ def test_arguments_of():
     assert arguments_of(Passes) == {'a', 'b', 'c'}
     assert arguments_of(Swallows) is None
     assert arguments_of(Nothing) == set()
+
+
+def test_hooks_by_number_are_refused_where_there_are_none():
+    cfg = Config.fromfile(FOLDER)
+    with pytest.raises(ValueError, match=r'default_hooks\.pseudo_labels'):
+        check_options(cfg, ['custom_hooks.1.clusterer.eps'])
+    cfg.custom_hooks = [dict(type='A')]
+    check_options(cfg, ['custom_hooks.0.priority'])

@@ -163,6 +163,32 @@ def test_resume_does_not_run_a_config_from_the_checkpoint(tmp_path, victim):
     assert content['meta'] == dict(epoch=3)
 
 
+def test_attributes_of_a_dict_cannot_hide_what_is_in_it(tmp_path):
+    """torch's reader gives an OrderedDict any attributes that a file has for it."""
+    meta = OrderedDict(config='print("executed")', epoch=3)
+    content = OrderedDict(meta=meta, state_dict=OrderedDict(w=torch.ones(1)))
+    for part in (content, meta, content['state_dict']):
+        part.get = part.values = getattr
+    content['state_dict']._metadata = OrderedDict({'': dict(version=2)})
+    torch.save(content, tmp_path / 'a.pth')
+    loaded = read_checkpoint(tmp_path / 'a.pth')
+    assert loaded['meta'] == dict(epoch=3) and loaded.get('nothing') is None
+    assert list(loaded['state_dict'].items()) == [('w', torch.ones(1))]
+    assert loaded['state_dict']._metadata[''] == dict(version=2)
+
+
+def test_a_small_file_cannot_keep_the_reader_busy(tmp_path):
+    value = [1]
+    for _ in range(60):
+        value = [value, value]
+    cycle = []
+    cycle.append((cycle, dict(inside=cycle)))
+    torch.save(dict(meta=value, cycle=cycle), tmp_path / 'a.pth')
+    loaded = read_checkpoint(tmp_path / 'a.pth')
+    assert loaded['meta'][0] is loaded['meta'][1]
+    assert loaded['cycle'][0][1]['inside'] is loaded['cycle']
+
+
 def test_history_cannot_replace_methods(tmp_path):
     history = HistoryBuffer([1.0, 3.0], [1, 1])
     methods = dict(HistoryBuffer._statistics_methods)

@@ -4,11 +4,14 @@
 import numpy as np
 import pytest
 import torch
+from mmpretrain.structures import DataSample
 
-from mmreid_gcl.config_parts import name_hooks
+from mmreid_gcl.apis import load_config
+from mmreid_gcl.config_parts import find_pseudo_label_hook, name_hooks
 from mmreid_gcl.engine import MemoryHook, PseudoLabelHook
 from mmreid_gcl.models import BaseMemoryHead, SelectiveMemoryHead
 from mmreid_gcl.registry import MODELS
+from tests.models.tiny import model_cfg
 
 from .tiny_training import build, make_config, outcome, train
 
@@ -188,3 +191,59 @@ def test_memories_that_are_not_finite_keep_what_they_were():
     assert int(head.count) == 6
     with pytest.raises(ValueError, match='in_channels=2'):
         head.init_memory(torch.ones(3, 5), torch.zeros(3))
+
+
+def test_settings_of_an_old_config_are_not_mixed_with_those_of_its_base():
+    cfg = load_config('gcl_market')
+    hook = dict(
+        type='PseudoLabelHook',
+        clusterer=dict(type='HDBSCANClusterer', max_distance=0.8),
+        graphs=dict(type='NeighbourGraphs', size=8),
+    )
+    cfg.custom_hooks = [dict(type='PositionSeedHook'), hook]
+    name_hooks(cfg)
+    assert cfg.default_hooks.pseudo_labels == hook and cfg.custom_hooks == []
+
+
+def test_hooks_may_be_given_as_classes(images, tmp_path):
+    config = make_config(images, tmp_path)
+    config.default_hooks.pseudo_labels.type = PseudoLabelHook
+    config.default_hooks.memory.type = MemoryHook
+    before = dict(config.default_hooks)
+    name_hooks(config)
+    assert config.default_hooks == before
+    assert find_pseudo_label_hook(config).clusterer.type == 'DBSCANClusterer'
+
+
+def test_several_heads_of_one_type_have_losses_of_their_own():
+    cfg = model_cfg(relation=False)
+    triplet = dict(type='TripletHead')
+    cfg['head'] = [dict(triplet, feature='pooled'), dict(triplet, feature='normed')]
+    model = MODELS.build(cfg)
+    samples = [DataSample().set_gt_label(i // 2) for i in range(4)]
+    losses = model.loss(torch.randn(4, 3, 32, 16), samples)
+    assert set(losses) == {'pooled_loss_triplet', 'normed_loss_triplet'}
+    cfg['head'] = [triplet, triplet]
+    with pytest.raises(ValueError, match='one type on one feature'):
+        MODELS.build(cfg)
+
+
+def test_sampler_and_head_agree_about_outliers(images, tmp_path):
+    config = make_config(images, tmp_path)
+    config.train_dataloader.sampler.outliers = 'own_class'
+    with pytest.raises(ValueError, match=r"SelectiveMemoryHead needs.*'drop'"):
+        train(config)
+
+
+def test_identities_and_clusters_exclude_each_other(images, tmp_path):
+    config = make_config(images, tmp_path)
+    config.train_dataloader.sampler.labels = 'pid'
+    with pytest.raises(ValueError, match=r"labels='pid'.*pseudo_labels=None"):
+        train(config)
+
+
+def test_memories_of_other_heads_are_refused(images, tmp_path):
+    hook = MemoryHook()
+    hook._resumed = [dict(memory=torch.zeros(1, 2), recorded=[])]
+    with pytest.raises(ValueError, match='other memory heads'):
+        hook._restore([SelectiveMemoryHead(2), SelectiveMemoryHead(2)])

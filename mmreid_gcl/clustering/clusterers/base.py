@@ -50,7 +50,7 @@ class BaseClusterer(ABC):
         """Plain values that a checkpoint keeps for :meth:`resume`; mostly none."""
         return {}
 
-    def resume(self, labels: np.ndarray, state: dict[str, float]) -> None:  # noqa: B027
+    def resume(self, labels: np.ndarray, state: dict[str, float] | None = None) -> None:  # noqa: B027
         """Take over from the run that is resumed.
 
         Args:

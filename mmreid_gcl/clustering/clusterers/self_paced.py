@@ -101,9 +101,9 @@ class SelfPacedClusterer(JaccardClusterer):
         """The threshold of the first epoch."""
         return {} if self._threshold is None else dict(threshold=self._threshold)
 
-    def resume(self, labels: np.ndarray, state: dict[str, float]) -> None:
+    def resume(self, labels: np.ndarray, state: dict[str, float] | None = None) -> None:
         """Take the threshold of the run that is resumed."""
-        self._threshold = state.get('threshold')
+        self._threshold = (state or {}).get('threshold')
 
 
 def _largest(values: np.ndarray, groups: np.ndarray) -> np.ndarray:

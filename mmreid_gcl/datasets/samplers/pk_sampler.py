@@ -151,6 +151,7 @@ class PKSampler(Sampler):
         self.num_batches = num_batches
         self.spread_cameras = spread_cameras
         self.outliers = outliers
+        self.with_identities = labels == 'pid'
         self._seed = dist.sync_random_seed() if seed is None else seed
         self.epoch = 0
         #: Batches at the start of the epoch to leave out, for a resume inside it.

@@ -88,9 +88,11 @@ class AtomicCheckpointHook(CheckpointHook):
         A run that was moved or copied must not delete files in the old folder.
         """
 
-        def here(path: str | None) -> str | None:
-            name = path and osp.basename(path)
-            return name and self.file_backend.join_path(self.out_dir, name)
+        def here(path: object) -> str | None:
+            name = osp.basename(path) if isinstance(path, str) else ''
+            if not name.endswith('.pth'):  # it will be deleted one day
+                return None
+            return self.file_backend.join_path(self.out_dir, name)
 
         self.last_ckpt = here(runner.message_hub.runtime_info.get('last_ckpt'))
         if self.save_best and len(self.key_indicators) == 1:

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmreid_gcl.checkpoint import BEFORE_FAILURE, hint_of_good
+from mmreid_gcl.models import BaseMemoryHead
 from mmreid_gcl.registry import HOOKS
 
 from ..checkpoint_files import ATOMIC
@@ -124,8 +125,9 @@ class FiniteLossHook(Hook):
     def _undo_forward(self, model: nn.Module) -> None:
         """Take back what the forward pass left behind, so that it can be repeated."""
         self._restore_buffers(model)
-        for head in getattr(model, 'memory_heads', ()):
-            head.forget_last()
+        for head in model.modules():
+            if isinstance(head, BaseMemoryHead):
+                head.forget_last()
 
     def _restore_buffers(self, model: nn.Module) -> None:
         for buffer, before in zip(model.buffers(), self._buffers):

@@ -33,7 +33,7 @@ class MemoryHook(Hook):
     """
 
     # after PseudoLabelHook, and before the timer for the same reason
-    priority = 'ABOVE_NORMAL'
+    priority = 45
 
     def __init__(self) -> None:
         self._resumed: list[dict] | None = None  # of an interrupted epoch
@@ -49,6 +49,13 @@ class MemoryHook(Hook):
                 'BaseMemoryHead; without one, leave the hook out '
                 '(default_hooks.memory=None).'
             )
+        sampler = runner.train_loop.dataloader.sampler
+        for head in _heads(model):
+            if getattr(sampler, 'outliers', head.outliers) != head.outliers:
+                raise ValueError(
+                    f'{type(head).__name__} needs sampler=dict(outliers='
+                    f'{head.outliers!r}), got {sampler.outliers!r}.'
+                )
         self._watch = StepWatch(runner.optim_wrapper)
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -102,6 +109,12 @@ class MemoryHook(Hook):
             raise RuntimeError(
                 'The checkpoint was taken inside an epoch, but holds no pseudo-labels '
                 'and memories of it. Resume from a checkpoint at the end of an epoch.'
+            )
+        states = [state.keys() for state in self._resumed]
+        if states != [{*head.memories, 'recorded'} for head in heads]:
+            raise ValueError(
+                'The checkpoint was taken inside an epoch of a model with other memory '
+                'heads. Resume with its config, or from the end of an epoch.'
             )
         for head, state in zip(heads, self._resumed):
             head.load_memory_state(state)

@@ -15,7 +15,7 @@ from ..processes import shared_seed
 
 @HOOKS.register_module()
 class PositionSeedHook(Hook):
-    """Seed torch before every iteration by (seed, iteration).
+    """Seed torch before every iteration by (seed, iteration), and a PK sampler.
 
     Then what is drawn on the device (the policy 'random' of table 3, dropout)
     is the same after a resume and on every rank. The transforms of an image
@@ -27,6 +27,10 @@ class PositionSeedHook(Hook):
     def before_train_epoch(self, runner: Runner) -> None:
         """Agree on the seed, which a resumed run has from its checkpoint."""
         self._seed = shared_seed(runner.seed)
+        sampler = runner.train_loop.dataloader.sampler
+        if hasattr(sampler, 'set_labels'):  # a PKSampler
+            sampler.seed = self._seed
+            sampler.set_epoch(runner.epoch)
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None

@@ -115,6 +115,11 @@ class PseudoLabelHook(Hook):
                 f"images for each. Set batch_size={sampler.batch_size}, or 'auto' with "
                 'tools/train.py.'
             )
+        if getattr(sampler, 'with_identities', False):
+            raise ValueError(
+                "The sampler has labels='pid', so nothing is clustered. Leave the hook "
+                'out (default_hooks.pseudo_labels=None), or those labels.'
+            )
         require_reid_dataset(loader.dataset, 'train_dataloader.dataset')
         if _relation_neck(runner) is not None and self.labeller.graphs is None:
             raise ValueError(

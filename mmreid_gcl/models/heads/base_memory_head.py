@@ -33,13 +33,16 @@ class BaseMemoryHead(nn.Module):
         loss_weight (float): Factor of the loss. Defaults to 1.
 
     Attributes:
-        memories (tuple[str, ...]): Names of the attributes that are the memory.
+        memories (tuple[str, ...]): Names of the attributes that are the memory; one
+            is ``memory``.
         needs (tuple[str, ...]): What it has to know of a batch's images beside their
             label: 'index' (position in the data set) or 'camid'.
+        outliers (str): What the sampler must do with them, as of ``PKSampler``.
     """
 
     memories: tuple[str, ...] = ('memory',)
     needs: tuple[str, ...] = ()
+    outliers = 'drop'
 
     def __init__(
         self, in_channels: int, feature: str = 'embedding', loss_weight: float = 1.0

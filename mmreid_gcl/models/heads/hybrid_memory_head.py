@@ -74,6 +74,7 @@ class HybridMemoryHead(BaseMemoryHead):
 
     memories = ('memory', 'classes', 'sizes')
     needs = ('index',)
+    outliers = 'own_class'
 
     def __init__(
         self,

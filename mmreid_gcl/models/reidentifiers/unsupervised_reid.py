@@ -103,8 +103,18 @@ class UnsupervisedReID(BaseModel):
         )
         if self.relation_head is not None:
             self.relation_head.feature = 'relation'
-        several = isinstance(self.head, nn.ModuleList)
-        heads = [('', part) for part in (self.head if several else [self.head])]
+        parts = list(self.head) if isinstance(self.head, nn.ModuleList) else [self.head]
+        kinds = [type(part) for part in parts]
+        heads = [  # of two heads of one type each loss needs a name
+            (f'{part.feature}_' if kinds.count(type(part)) > 1 else '', part)
+            for part in parts
+        ]
+        names = [(prefix, type(part)) for prefix, part in heads]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                'model.head has two heads of one type on one feature, whose losses '
+                'would have one name. Give them different features.'
+            )
         if self.relation_head is not None:
             heads.append(('relation_', self.relation_head))
         #: Every head, after the prefix of its losses.
