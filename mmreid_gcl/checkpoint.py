@@ -199,10 +199,14 @@ def _check_sums(source: str | Path | io.BytesIO) -> None:
             packed = [m for m in members.infolist() if m.compress_type]
             if packed:  # a small file could fill the memory
                 raise ValueError(f'its member {packed[0].filename} is compressed')
+            # of which torch reads nothing, and leaves memory as it was
+            folders = [m.filename for m in members.infolist() if m.external_attr & 0x10]
             wrong = members.testzip()
         file.seek(begin)
     if wrong is not None:
         raise ValueError(f'the checksum of its member {wrong} is wrong')
+    if folders:
+        raise ValueError(f'its member {folders[0]} is marked as a folder')
 
 
 def load_from_local(filename: str, map_location=None) -> dict:

@@ -57,7 +57,7 @@ def remove_partial(folder: str | Path) -> None:
     """Delete what processes that are gone were writing into a folder."""
     for file in Path(folder).glob(f'.*{_PARTIAL}'):
         pid = file.name.removesuffix(_PARTIAL).rpartition('.')[2].partition('-')[0]
-        if pid.isdecimal() and _is_alive(int(pid)):
+        if pid.isdecimal() and is_alive(int(pid)):
             continue
         try:
             with open(file, 'r+b') as content:
@@ -68,7 +68,8 @@ def remove_partial(folder: str | Path) -> None:
             file.unlink(missing_ok=True)
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of this number runs."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,9 @@ from mmreid_gcl.datasets.image_folder import as_path, require_folder
 class FolderImages:
     """Images of a folder tree, sorted by path."""
 
-    root: Path  #: The folder, absolute
+    #: The folder, absolute. Where a table lists images elsewhere, the one that holds
+    #: all of them
+    root: Path
     paths: list[str]  #: N paths relative to it, with '/'
     cameras: list[str]  #: N names of cameras
     #: (N,) arrays ``img_path``, ``pid`` (-1 is not known), ``camid``, ``sequence``,
@@ -84,16 +87,13 @@ def list_folder(folder: str | Path, split: str = 'auto', **kwargs) -> FolderImag
     kwargs.setdefault('keep_missing', True)
     dataset = PersonFolder(str(root), split=split, **kwargs)
     columns = {name: dataset.column(name) for name in FIELDS}
-    relative = [_relative(path, root) for path in columns['img_path'].tolist()]
+    files = [Path(path) for path in columns['img_path'].tolist()]
+    if not all(file.is_relative_to(root) and '..' not in file.parts for file in files):
+        files = [file.parent.resolve() / file.name for file in files]
+    root = Path(os.path.commonpath([root, *(file.parent for file in files)]))
+    relative = [file.relative_to(root).as_posix() for file in files]
     order = sorted(range(len(relative)), key=lambda i: relative[i].split('/'))
     names = dataset.metainfo['cameras']
     cameras = [names[camid] for camid in columns['camid'].tolist()]
     place = np.arange(len(relative))
     return FolderImages(root, relative, cameras, columns, place).select(order)
-
-
-def _relative(path: str, root: Path) -> str:
-    try:
-        return Path(path).relative_to(root).as_posix()
-    except ValueError:  # a table may list images elsewhere
-        return path

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import faiss
 import numpy as np
@@ -41,7 +41,8 @@ class GalleryIndex:
 
     Args:
         features (np.ndarray): (N, C) float32, unit length.
-        paths (Sequence[str]): N paths, relative to ``root`` or absolute.
+        paths (Sequence[str]): N paths, relative to ``root`` or absolute. An index
+            with a path that leaves ``root`` is neither saved nor loaded.
         cameras (Sequence[str]): N names of cameras.
         root (str | Path): Folder of the images.
         model_hash (str): Of the model that made the features, see
@@ -202,12 +203,14 @@ class GalleryIndex:
 
         Raises:
             NotADirectoryError: If there is a file of that name.
+            ValueError: If a path leaves ``root``.
         """
         out = as_path(out)
         if out.exists() and not out.is_dir():
             raise NotADirectoryError(
                 f'{out}: this is a file; a gallery index is a folder.'
             )
+        _require_inside(out, self.paths)
         out.mkdir(parents=True, exist_ok=True)
         data = faiss.serialize_index(self._index).tobytes()
         meta = dict(
@@ -242,14 +245,16 @@ class GalleryIndex:
             model_hash (str, optional): Of the model that will embed queries.
                 None: not checked.
             root (str | Path, optional): Where the images are now, if they were
-                moved.
+                moved, or whose they are: give it for an index from somebody else,
+                which otherwise names the folder itself.
 
         Returns:
             GalleryIndex: Ready to be searched.
 
         Raises:
             FileNotFoundError: If there is no index.
-            ValueError: If it is damaged, of another version or another model.
+            ValueError: If it is damaged, of another version or another model, or a
+                path in it leaves its folder: it is absolute or has '..'.
         """
         path = as_path(path)
         meta = _read_meta(path)
@@ -288,7 +293,8 @@ def _flat_features(path: Path, data: bytes, images: int, dim: int) -> np.ndarray
     That reader also takes kinds of index that name other files, and crashes on
     crafted ones.
     """
-    empty = faiss.serialize_index(faiss.IndexFlatIP(max(dim, 1))).tobytes()
+    width = min(max(dim, 1), 2**31 - 1)
+    empty = faiss.serialize_index(faiss.IndexFlatIP(width)).tobytes()
     size = 4 * images * dim
     kind_and_width = 8
     if (
@@ -300,6 +306,16 @@ def _flat_features(path: Path, data: bytes, images: int, dim: int) -> np.ndarray
             'this is another one. Build the gallery again.'
         )
     return np.frombuffer(data, '<f4', offset=len(empty)).reshape(images, dim)
+
+
+def _require_inside(index: Path, paths: Sequence[str]) -> None:
+    """Raise if an index would open files outside of its root."""
+    for path in paths:
+        if PurePath(path).anchor or '..' in PurePath(path).parts:
+            raise ValueError(
+                f'{index}: the gallery lists {path!r}, which leaves the folder of its '
+                "images. Expected paths below its root, without '..'. Build it again."
+            )
 
 
 def is_gallery(path: str | Path) -> bool:
@@ -350,4 +366,7 @@ def _read_meta(folder: Path) -> dict:
                 f'{path}: {key!r} is missing or no {kind.__name__}. Build the gallery '
                 'again.'
             )
+    if not all(isinstance(name, str) for name in meta['paths'] + meta['cameras']):
+        raise ValueError(f'{path}: expected texts as paths and cameras.')
+    _require_inside(path, meta['paths'])
     return meta

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from mmreid_gcl.files import is_alive, lock
+
 try:
     import fcntl
 except ImportError:  # not a Unix
@@ -79,10 +81,11 @@ class ImageStore:
             shm = Path('/dev/shm')
             folder = shm if os.access(shm, os.W_OK) else tempfile.gettempdir()
         self._thread_lock = threading.Lock()
+        for left in Path(folder).glob('mmreid-*.images'):
+            _remove_name(left, _has_lost_its_maker)
         if share is None:
-            self._file, path = tempfile.mkstemp('.images', 'mmreid-', folder)
-            os.unlink(path)
-            self._prepare()
+            self._file = _nameless(Path(folder))
+            self._prepare(1)
         else:
             self._open_shared(Path(folder), share, openers)
         self._memory = mmap.mmap(self._file, self.size, prot=mmap.PROT_READ)
@@ -90,8 +93,6 @@ class ImageStore:
     def _open_shared(self, folder: Path, share: str, openers: int) -> None:
         digest = blake2b(f'{os.getuid()} {share}'.encode(), digest_size=12).hexdigest()
         path = folder / f'mmreid-{digest}.images'
-        for left in folder.glob('mmreid-*.images'):
-            _remove_name(left, _has_lost_its_maker)
         flags = os.O_RDWR | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0)
         joined = False
         while not joined:
@@ -107,9 +108,7 @@ class ImageStore:
         if status.st_nlink == 0:
             return False
         if status.st_uid == os.getuid() and status.st_size == 0:
-            self._prepare()
-            maker = _MAKER.pack(openers, os.getpid())
-            os.pwrite(self._file, maker, _MAKER_START)
+            self._prepare(openers)
         elif (
             status.st_uid != os.getuid()
             or status.st_size != self.size
@@ -127,11 +126,13 @@ class ImageStore:
             atexit.register(_remove_name, path, partial(_is_incomplete, status.st_ino))
         return True
 
-    def _prepare(self) -> None:
+    def _prepare(self, openers: int) -> None:
+        # First, so that the next run sees whose it was if this one is killed here.
+        maker = bytes(_HEADER.size) + _MAKER.pack(openers, os.getpid())
+        os.pwrite(self._file, _MAGIC + maker, 0)
         # Written, so that it has memory; the images behind it have none yet.
         _write(self._file, bytes(self._records - _TABLE_START), _TABLE_START)
         os.ftruncate(self._file, self.size)
-        os.pwrite(self._file, _MAGIC, 0)
 
     def __getstate__(self) -> dict:
         """For a process that is spawned while this one lives (Linux)."""
@@ -242,14 +243,26 @@ def _write(file: int, data: bytes, offset: int) -> None:
         view, offset = view[done:], offset + done
 
 
+def _nameless(folder: Path) -> int:
+    """A file that is gone with this process, however that ends."""
+    with suppress(AttributeError, OSError):  # not a Linux, not such a file system
+        return os.open(folder, os.O_RDWR | os.O_TMPFILE, 0o600)
+    file, path = tempfile.mkstemp('.images', 'mmreid-', folder)
+    with suppress(FileNotFoundError):  # another run took it for a lost one
+        os.unlink(path)
+    return file
+
+
 def _remove_name(path: Path, wrong: Callable[[int], bool]) -> None:
     """Unlink a shared file of this user if ``wrong`` says so of what it is."""
     with suppress(OSError):
-        file = os.open(path, os.O_RDONLY | getattr(os, 'O_NOFOLLOW', 0))
+        file = os.open(path, os.O_RDWR | getattr(os, 'O_NOFOLLOW', 0))
         try:
-            ours = os.fstat(file).st_uid == os.getuid()
-            whole = os.pread(file, len(_MAGIC), 0) == _MAGIC
-            if ours and whole and wrong(file):
+            status = os.fstat(file)
+            start = os.pread(file, len(_MAGIC), 0)
+            ours = status.st_uid == os.getuid() and start in (_MAGIC, b'')
+            # whoever makes it, or joins, has the lock and looks for its name
+            if ours and lock(file) and os.fstat(file).st_nlink and wrong(file):
                 os.unlink(path)
         finally:
             os.close(file)
@@ -263,10 +276,6 @@ def _is_incomplete(inode: int, file: int) -> bool:
 
 
 def _has_lost_its_maker(file: int) -> bool:
-    """Whether the process that made it was killed before all had opened it."""
-    maker = _MAKER.unpack(os.pread(file, _MAKER.size, _MAKER_START))[1]
-    try:
-        os.kill(maker, 0)
-    except OSError as error:  # else it is another user's by now
-        return isinstance(error, ProcessLookupError)
-    return False
+    """Whether who made it was killed: before it had content, or all had opened it."""
+    maker = os.pread(file, _MAKER.size, _MAKER_START)
+    return len(maker) < _MAKER.size or not is_alive(_MAKER.unpack(maker)[1])

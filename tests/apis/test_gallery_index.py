@@ -121,6 +121,14 @@ def test_missing(tmp_path, name):
         ('paths', None, "'paths'"),
         ('paths', ['a'], '1 paths'),
         ('cameras', [], '0 cameras'),
+        ('paths', [3] * 9, 'texts as paths'),
+        ('cameras', [['a']] * 9, 'texts as paths'),
+        ('paths', ['a.jpg'] * 8 + ['/etc/x.png'], "'/etc/x.png', which leaves"),
+        ('paths', ['a.jpg'] * 8 + ['a/../../x.png'], "'a/../../x.png', which leaves"),
+        ('root', '', 'expected a path'),
+        ('images', -9, 'expected a flat index'),
+        ('dim', -8, 'expected a flat index'),
+        ('dim', 10**30, 'expected a flat index'),
     ],
 )
 def test_changed_description(tmp_path, key, value, message):
@@ -129,6 +137,27 @@ def test_changed_description(tmp_path, key, value, message):
     (tmp_path / 'gallery.json').write_text(json.dumps({**meta, key: value}))
     with pytest.raises(ValueError, match=message):
         GalleryIndex.load(tmp_path)
+
+
+def test_no_index_leaves_the_folder_of_its_images(inferencer, tmp_path):
+    """A table may list images anywhere; the root is then what holds all of them."""
+    with pytest.raises(ValueError, match=r"'/x/a\.png', which leaves"):
+        GalleryIndex(np.eye(2), ['b.png', '/x/a.png'], 'xy').save(tmp_path / 'none')
+    assert not (tmp_path / 'none').exists()
+    other = write(tmp_path / 'shared' / 'a.png', draw(0))
+    near = write(tmp_path / 'near' / 'b.png', draw(1))
+    own = write(tmp_path / 'crops' / 'c..d.png', draw(2))
+    (tmp_path / 'link').symlink_to(tmp_path / 'crops')
+    table = f'path,camera\n{other},x\n../near/b.png,x\n{tmp_path}/link/c..d.png,y\n'
+    (tmp_path / 'crops' / 'table.csv').write_text(table)
+    built = inferencer.build_gallery(
+        tmp_path / 'crops', tmp_path / 'index', annotation='table.csv'
+    )
+    again = inferencer.load_gallery(tmp_path / 'index')
+    assert again.root == built.root == tmp_path.resolve()
+    assert again.paths == ['crops/c..d.png', 'near/b.png', 'shared/a.png']
+    found = {again.path_of(row) for row in range(3)}
+    assert found == {str(path) for path in (own, near, other)}
 
 
 def test_index_and_description_of_different_galleries(tmp_path):

@@ -220,6 +220,44 @@ def test_nothing_stays_behind_if_one_never_opens_it(tmp_path, end):
     assert len(list(tmp_path.iterdir())) == 3  # a run that goes on keeps its file
 
 
+def _make_until_killed(folder, share, calls):
+    """Make a store in a process that is killed at a system call; its exit status."""
+    child = os.fork()
+    if not child:
+        names = ('pwrite', 'ftruncate', 'fstat', 'unlink')
+        left = iter(range(calls))
+        for name in names:
+            call = getattr(os, name)
+
+            def counted(*args, call=call):
+                if next(left, None) is None:
+                    os.kill(os.getpid(), 9)
+                return call(*args)
+
+            setattr(os, name, counted)
+        ImageStore(folder, 1 << 16, 64, share=share, openers=2)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
+@pytest.mark.parametrize('share', ['run', None])
+@pytest.mark.parametrize('nameless', [True, False])
+def test_killed_in_the_making(tmp_path, monkeypatch, share, nameless):
+    """It leaves nothing to the next run."""
+    if not nameless:
+        monkeypatch.delattr(os, 'O_TMPFILE')
+    ends, left = [], []
+    for calls in range(20):
+        ends.append(_make_until_killed(tmp_path, share, calls))
+        left.append(len(list(tmp_path.iterdir())))
+        ImageStore(tmp_path, 1 << 16, 64)
+        assert not list(tmp_path.iterdir()), calls
+        if not ends[-1]:
+            break
+    assert ends == [9] * calls + [0] and calls >= 3
+    assert any(left) == (share is not None or not nameless)
+
+
 @pytest.mark.parametrize(
     'environment, world, expected',
     [

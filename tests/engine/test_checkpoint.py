@@ -265,6 +265,26 @@ def test_every_flipped_bit_is_seen_or_changes_nothing(tmp_path):
     assert read_checkpoint(path)['meta'] == whole['meta']
 
 
+def test_no_flipped_bit_of_the_table_of_members_changes_a_tensor():
+    """One calls a member a folder: torch then reads nothing in its place."""
+    file = io.BytesIO()
+    torch.save(dict(w=torch.arange(1.0, 5.0)), file)
+    data = file.getvalue()
+    name = data.rindex(b'/data/0')
+    begin = data.rindex(b'PK\1\2', 0, name)
+    refused = 0
+    for place in range(8 * begin, 8 * (name + 7)):
+        damaged = bytearray(data)
+        damaged[place // 8] ^= 1 << (place % 8)
+        try:
+            loaded = read_checkpoint(io.BytesIO(damaged))
+        except ValueError:
+            refused += 1
+            continue
+        assert loaded['w'].tolist() == [1, 2, 3, 4], place - 8 * begin
+    assert refused > 100
+
+
 def test_a_file_whose_sums_are_wrong_is_no_good_checkpoint(tmp_path):
     save_state(tmp_path / 'epoch_1.pth', big=torch.arange(1000.0))
     os.utime(tmp_path / 'epoch_1.pth', (1, 1))
