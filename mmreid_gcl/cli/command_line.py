@@ -12,7 +12,6 @@ from typing import Any
 
 from mmengine.config import DictAction
 
-from mmreid_gcl.config.load import read_config
 from mmreid_gcl.config.option_names import check_options
 from mmreid_gcl.config.packaged import find_config
 from mmreid_gcl.work_dir import POINTER, WorkDirError, last_checkpoint
@@ -154,7 +153,9 @@ def build_inferencer(args: argparse.Namespace):
         FileNotFoundError: If a file is missing.
         ValueError: If the config cannot be built, or the weights do not fit.
     """
+    # they take seconds, which tools without a model need not wait
     from mmreid_gcl.apis import ReIDInferencer
+    from mmreid_gcl.config.load import read_config
 
     model = args.model
     if args.checkpoint and not Path(model).is_file():
