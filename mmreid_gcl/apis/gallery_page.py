@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import csv
+import html
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import cv2
 import gradio as gr
 import numpy as np
+from starlette.middleware import Middleware
 
 from .gallery_index import GalleryIndex, Match
 from .images import ImageError, read_image
 from .inferencer import ReIDInferencer
+from .page_guard import PageGuard
 
 _PER_PAGE = 48
 _HEIGHT = 256  # of a thumbnail, pixels
@@ -27,8 +31,6 @@ _CSS = """
   line-height: 1.25; padding: 4px !important; }
 .grid-wrap { max-height: none !important; min-height: 0 !important; }
 """
-#: A crop is small; larger files are refused before they are read.
-MAX_UPLOAD = '20mb'
 
 
 class GalleryPage:
@@ -107,7 +109,7 @@ class GalleryPage:
         """Search with a crop of the gallery, or with an image.
 
         Args:
-            image (PIL.Image.Image | None): The image.
+            image (Any | None): The image, as for the inferencer.
             row (int, optional): The crop of the gallery; goes before the image.
             topk (int): How many.
             cameras (Collection[str]): Search these.
@@ -127,7 +129,7 @@ class GalleryPage:
             return [match for match in found if match.index != int(row)][: int(topk)]
         if image is None:
             raise ValueError('Drop a crop into the box, or click one of the gallery.')
-        feature = self.inferencer([read_image(image, 'the query')])
+        feature = self.inferencer([image])
         return self.gallery.search(feature, int(topk), cameras)[0]
 
     def results(self, *query) -> list[tuple[np.ndarray, str]]:
@@ -135,7 +137,7 @@ class GalleryPage:
         try:
             found = self.search(*query)
         except ValueError as error:
-            raise gr.Error(str(error)) from error
+            raise _shown(error) from error
         return [
             (
                 self.thumbnail(m.index),
@@ -177,7 +179,6 @@ class GalleryPage:
         with gr.Column(scale=1, min_width=220):
             query = _QueryImage(
                 label='Query crop',
-                type='pil',
                 image_mode=None,
                 sources=['upload', 'clipboard'],
                 buttons=[],
@@ -218,18 +219,25 @@ _PRIVATE = dict(api_visibility='private')
 
 
 class _QueryImage(gr.Image):
-    """Says what is wrong with a file that is no image."""
+    """Reads a query as crops are read, not with all the formats of Pillow."""
 
     is_template = True  # looks like its parent
 
     def preprocess(self, payload):
+        if payload is None:
+            return None
+        cache, path = Path(self.GRADIO_CACHE).resolve(), Path(payload.path or '')
+        if not path.resolve().is_relative_to(cache):  # Gradio checks some alone
+            raise gr.Error('Only files that were uploaded are searched with.')
         try:
-            return super().preprocess(payload)
-        except Exception as error:  # Pillow raises all kinds for broken files
-            name = getattr(payload, 'orig_name', None) or 'the query'
-            raise gr.Error(
-                f'{name}: this file is no image, or it is damaged.'
-            ) from error
+            return read_image(payload.path or '', payload.orig_name or 'the query')
+        except ImageError as error:
+            raise _shown(error) from error
+
+
+def _shown(error: Exception) -> gr.Error:
+    """An error for the visitor; messages may be HTML, names of files must not."""
+    return gr.Error(html.escape(str(error), quote=False))
 
 
 def _gallery(name: str, preview: bool = True) -> gr.Gallery:
@@ -292,18 +300,31 @@ def launch(
     host: str = '127.0.0.1',
     port: int | None = None,
     block: bool = True,
+    allow_hosts: Collection[str] = (),
 ) -> str:
     """Serve the page, and no file but its own thumbnails.
+
+    ``GRADIO_TEMP_DIR`` must name a folder for this page alone, from before the page is
+    built: the oldest files in it are deleted.
 
     Args:
         page (gr.Blocks): Of :meth:`GalleryPage.build`.
         host (str): Address to listen on. Defaults to this machine only.
         port (int, optional): Defaults to a free one from 7860 on.
         block (bool): Wait until the program is stopped.
+        allow_hosts (Collection[str]): Other names under which browsers reach the
+            page, for example that of a proxy, which must pass ``Host`` on.
 
     Returns:
         str: Address of the page.
+
+    Raises:
+        ValueError: If ``GRADIO_TEMP_DIR`` is not that of the page.
     """
+    folder = os.environ.get('GRADIO_TEMP_DIR', '')
+    if not folder or folder != page.GRADIO_CACHE:
+        raise ValueError('Set GRADIO_TEMP_DIR to an empty folder, then build the page.')
+    hosts = {host, *allow_hosts} - {'0.0.0.0', '::'}
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
@@ -311,7 +332,7 @@ def launch(
         quiet=True,
         prevent_thread_lock=True,
         allowed_paths=[],
-        max_file_size=MAX_UPLOAD,
+        app_kwargs=dict(middleware=[Middleware(PageGuard, folder, hosts)]),
         enable_monitoring=False,
         run_history=False,
         ssr_mode=False,
