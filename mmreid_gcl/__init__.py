@@ -21,73 +21,39 @@ from .config import packaged  # noqa: E402
 use_safe_loaders()
 packaged.register()
 
-_ROOMS = {
-    'apis': ('GalleryIndex', 'ReIDInferencer', 'load_config', 'load_model'),
+#: Package: the public names in it.
+_NAMES = {
+    'apis': 'GalleryIndex ReIDInferencer load_config load_model',
     'clustering': (
-        'BaseClusterer',
-        'DBSCANClusterer',
-        'FrozenLabels',
-        'HDBSCANClusterer',
-        'InfomapClusterer',
-        'KMeansClusterer',
-        'Labeller',
-        'NeighbourGraphs',
-        'OrderedGraphs',
-        'SelfPacedClusterer',
-        'ShuffledLabels',
-        'audit_graphs',
-        'k_reciprocal_jaccard',
-        'knn_search',
-        'normalize_by_camera',
+        'BaseClusterer DBSCANClusterer FrozenLabels HDBSCANClusterer InfomapClusterer '
+        'KMeansClusterer Labeller NeighbourGraphs OrderedGraphs SelfPacedClusterer '
+        'ShuffledLabels audit_graphs k_reciprocal_jaccard knn_search '
+        'normalize_by_camera'
     ),
     'datasets': (
-        'CUHK03',
-        'CachedTransforms',
-        'ConcatDataset',
-        'DukeMTMCreID',
-        'MSMT17',
-        'Market1501',
-        'PKSampler',
-        'PersonFolder',
-        'ReIDDataset',
-        'VeRi776',
+        'CUHK03 CachedTransforms ConcatDataset DukeMTMCreID MSMT17 Market1501 '
+        'PKSampler PersonFolder ReIDDataset VeRi776'
     ),
     'engine': (
-        'AtomicCheckpointHook',
-        'FiniteLossHook',
-        'LabelFreeBestHook',
-        'MemoryHook',
-        'MixedPrecisionOptimWrapper',
-        'PositionHook',
-        'PositionSeedHook',
-        'PseudoLabelHook',
-        'ResumableTrainLoop',
-        'TimeLeftHook',
-        'TrainingImagesHook',
+        'AtomicCheckpointHook FiniteLossHook LabelFreeBestHook MemoryHook '
+        'MixedPrecisionOptimWrapper PositionHook PositionSeedHook PseudoLabelHook '
+        'ResumableTrainLoop TimeLeftHook TrainingImagesHook'
     ),
-    'evaluation': ('ReIDMetric', 'evaluate_ranking'),
+    'evaluation': 'ReIDMetric evaluate_ranking',
     'models': (
-        'BaseMemoryHead',
-        'CameraProxyHead',
-        'EmbeddingNeck',
-        'GCLNeck',
-        'HybridMemoryHead',
-        'IBNResNet',
-        'IdentityHead',
-        'SelectiveMemoryHead',
-        'TripletHead',
-        'UnsupervisedReID',
+        'BaseMemoryHead CameraProxyHead EmbeddingNeck GCLNeck HybridMemoryHead '
+        'IBNResNet IdentityHead SelectiveMemoryHead TripletHead UnsupervisedReID'
     ),
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+_PACKAGE_OF = {name: room for room, names in _NAMES.items() for name in names.split()}
 
-__all__ = ['__version__', 'registry', *sorted(_ROOM_OF)]
+__all__ = ['__version__', 'registry', *sorted(_PACKAGE_OF)]
 
 
 def __getattr__(name: str):
-    if name not in _ROOM_OF:
+    if name not in _PACKAGE_OF:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(import_module(f'.{_ROOM_OF[name]}', __name__), name)
+    return getattr(import_module(f'.{_PACKAGE_OF[name]}', __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from mmreid_gcl.apis.gallery_index import is_gallery
 from mmreid_gcl.cli.command_line import (
@@ -21,6 +24,9 @@ from mmreid_gcl.cli.command_line import (
     folder_options,
     run_tool,
 )
+from mmreid_gcl.files import lock
+
+PREFIX = 'gallery_app_'
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -32,11 +38,43 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add_model_arguments(parser)
     parser.add_argument('gallery', help='folder of crops, or of a saved index')
+    parser.add_argument(
+        '--root',
+        help='folder of the images of a saved index, if they were moved or the index '
+        'is from somebody else; default: the one it names',
+    )
     parser.add_argument('--clusters', help='clusters.csv of tools/cluster.py')
     parser.add_argument('--host', default='127.0.0.1', help='address to listen on')
     parser.add_argument('--port', type=int, help='default: a free one from 7860 on')
+    parser.add_argument(
+        '--allow-host',
+        action='append',
+        default=[],
+        metavar='NAME',
+        help='a name under which browsers reach the page, besides localhost and the '
+        'address it listens on; may be given several times',
+    )
     add_folder_arguments(parser)
     return parser.parse_args(argv)
+
+
+@contextmanager
+def cache_folder() -> Iterator[str]:
+    """A temporary folder that is gone when the program ends.
+
+    If it was killed, the next start removes it: who has the lock in it is alive.
+    """
+    for old in Path(tempfile.gettempdir()).glob(f'{PREFIX}*'):
+        with suppress(OSError), open(old / 'lock', 'r+b') as file:
+            if lock(file.fileno()) and not old.is_symlink():
+                shutil.rmtree(old, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=PREFIX) as folder,
+        open(Path(folder) / 'lock', 'wb') as file,
+    ):
+        lock(file.fileno())
+        (Path(folder) / 'cache').mkdir()
+        yield str(Path(folder) / 'cache')
 
 
 def serve(argv: Sequence[str] | None) -> int:
@@ -45,8 +83,7 @@ def serve(argv: Sequence[str] | None) -> int:
     # ends as Ctrl-C does: the thumbnails are deleted
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
-    with tempfile.TemporaryDirectory(prefix='gallery_app_') as cache:
-        # thumbnails and uploads are gone when the program ends
+    with cache_folder() as cache:  # of thumbnails and uploads
         os.environ['GRADIO_TEMP_DIR'] = cache
         try:
             from mmreid_gcl.apis.gallery_page import GalleryPage, launch, read_clusters
@@ -59,10 +96,11 @@ def serve(argv: Sequence[str] | None) -> int:
 
         inferencer = build_inferencer(args)
         if is_gallery(args.gallery):
-            gallery = inferencer.load_gallery(args.gallery)
+            gallery = inferencer.load_gallery(args.gallery, args.root)
         else:
             gallery = inferencer.build_gallery(args.gallery, **folder_options(args))
         clusters = read_clusters(args.clusters, gallery) if args.clusters else None
+        print(f'The page shows images below {gallery.root}.', file=sys.stderr)
         if args.host not in ('127.0.0.1', 'localhost', '::1'):
             print(
                 f'The page listens on {args.host}: whoever reaches this machine sees '
@@ -70,7 +108,7 @@ def serve(argv: Sequence[str] | None) -> int:
                 file=sys.stderr,
             )
         page = GalleryPage(inferencer, gallery, clusters).build()
-        launch(page, args.host, args.port)
+        launch(page, args.host, args.port, allow_hosts=args.allow_host)
     return 0
 
 

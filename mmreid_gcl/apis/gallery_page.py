@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import csv
+import html
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import cv2
 import gradio as gr
 import numpy as np
+from starlette.middleware import Middleware
 
 from .gallery_index import GalleryIndex, Match
 from .images import ImageError, read_image
 from .inferencer import ReIDInferencer
+from .page_guard import PageGuard
 
 _PER_PAGE = 48
 _HEIGHT = 256  # of a thumbnail, pixels
@@ -27,8 +31,6 @@ _CSS = """
   line-height: 1.25; padding: 4px !important; }
 .grid-wrap { max-height: none !important; min-height: 0 !important; }
 """
-#: A crop is small; larger files are refused before they are read.
-MAX_UPLOAD = '20mb'
 
 
 class GalleryPage:
@@ -101,7 +103,8 @@ class GalleryPage:
     ) -> list[Match]:
         """The ``topk`` best of ``cameras``, for crop ``row`` or an image.
 
-        A crop goes before a Pillow image, and is not among its own matches.
+        A crop goes before a Pillow image, and is not among its own matches. What cannot
+        be used is an ``ImageError``; no query or no camera a ``ValueError``.
         """
         if not cameras:
             raise ValueError('Choose at least one camera to search.')
@@ -111,7 +114,7 @@ class GalleryPage:
             return [match for match in found if match.index != int(row)][: int(topk)]
         if image is None:
             raise ValueError('Drop a crop into the box, or click one of the gallery.')
-        feature = self.inferencer([read_image(image, 'the query')])
+        feature = self.inferencer([image])
         return self.gallery.search(feature, int(topk), cameras)[0]
 
     def results(self, *query) -> list[tuple[np.ndarray, str]]:
@@ -119,7 +122,7 @@ class GalleryPage:
         try:
             found = self.search(*query)
         except ValueError as error:
-            raise gr.Error(str(error)) from error
+            raise _shown(error) from error
         return [
             (
                 self.thumbnail(m.index),
@@ -161,7 +164,6 @@ class GalleryPage:
         with gr.Column(scale=1, min_width=220):
             query = _QueryImage(
                 label='Query crop',
-                type='pil',
                 image_mode=None,
                 sources=['upload', 'clipboard'],
                 buttons=[],
@@ -202,18 +204,25 @@ _PRIVATE = dict(api_visibility='private')
 
 
 class _QueryImage(gr.Image):
-    """Says what is wrong with a file that is no image."""
+    """Reads a query as crops are read, not with all the formats of Pillow."""
 
     is_template = True  # looks like its parent
 
     def preprocess(self, payload):
+        if payload is None:
+            return None
+        cache, path = Path(self.GRADIO_CACHE).resolve(), Path(payload.path or '')
+        if not path.resolve().is_relative_to(cache):  # Gradio checks some alone
+            raise gr.Error('Only files that were uploaded are searched with.')
         try:
-            return super().preprocess(payload)
-        except Exception as error:  # Pillow raises all kinds for broken files
-            name = getattr(payload, 'orig_name', None) or 'the query'
-            raise gr.Error(
-                f'{name}: this file is no image, or it is damaged.'
-            ) from error
+            return read_image(payload.path or '', payload.orig_name or 'the query')
+        except ImageError as error:
+            raise _shown(error) from error
+
+
+def _shown(error: Exception) -> gr.Error:
+    """An error for the visitor; messages may be HTML, names of files must not."""
+    return gr.Error(html.escape(str(error), quote=False))
 
 
 def _gallery(name: str, preview: bool = True) -> gr.Gallery:
@@ -267,12 +276,20 @@ def launch(
     host: str = '127.0.0.1',
     port: int | None = None,
     block: bool = True,
+    allow_hosts: Collection[str] = (),
 ) -> str:
     """Serve the page, and no file but its own thumbnails; returns its address.
 
     By default on this machine only, on a free port from 7860 on. ``block`` waits until
-    the program is stopped.
+    the program is stopped. ``allow_hosts`` are other names under which browsers reach
+    the page, for example that of a proxy, which must pass ``Host`` on.
+    ``GRADIO_TEMP_DIR`` must name a folder for this page alone, from before the page is
+    built, else a ``ValueError``: the oldest files in it are deleted.
     """
+    folder = os.environ.get('GRADIO_TEMP_DIR', '')
+    if not folder or folder != page.GRADIO_CACHE:
+        raise ValueError('Set GRADIO_TEMP_DIR to an empty folder, then build the page.')
+    hosts = {host, *allow_hosts} - {'0.0.0.0', '::'}
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
@@ -280,7 +297,7 @@ def launch(
         quiet=True,
         prevent_thread_lock=True,
         allowed_paths=[],
-        max_file_size=MAX_UPLOAD,
+        app_kwargs=dict(middleware=[Middleware(PageGuard, folder, hosts)]),
         enable_monitoring=False,
         run_history=False,
         ssr_mode=False,

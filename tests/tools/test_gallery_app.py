@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page: what it finds, what it serves, and in a real browser."""
 
+import json
+import os
 import shutil
+import struct
+import sys
 import urllib.error
 import urllib.request
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mmreid_gcl.apis import ReIDInferencer
+from mmreid_gcl.apis import ReIDInferencer, page_guard
 from tests.apis.tiny import TEST_PIPELINE, draw, make_model, write, write_crops
 
 pytest.importorskip('gradio')
@@ -140,6 +146,106 @@ def test_serves_no_other_file(address, world, path, route):
     assert caught.value.code in (403, 404)
 
 
+def post(address, route, body, kind='application/json', **headers):
+    headers = {'Content-Type': kind, **headers}
+    request = urllib.request.Request(f'{address}gradio_api/{route}', body, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def upload(address, name, content):
+    """Status and the path on the server."""
+    body = (
+        f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n'
+        'Content-Type: image/png\r\n\r\n'
+    ).encode() + content
+    kind = 'multipart/form-data; boundary=x'
+    status, text = post(address, 'upload', body + b'\r\n--x--\r\n', kind)
+    return status, json.loads(text)[0] if status == 200 else text
+
+
+def search_for(address, view, image):
+    """The last message of a search with an uploaded file, as the page asks for it."""
+    with urllib.request.urlopen(f'{address}config', timeout=60) as answer:
+        config = json.loads(answer.read())
+    button = next(d for d in config['dependencies'] if len(d['inputs']) == 4)
+    call = dict(
+        data=[image, None, 5, view.cameras], fn_index=button['id'], session_hash='s'
+    )
+    status, _ = post(address, 'queue/join', json.dumps(call).encode())
+    if status != 200:
+        return status
+    stream = f'{address}gradio_api/queue/data?session_hash=s'
+    with urllib.request.urlopen(stream, timeout=120) as answer:
+        for line in answer:
+            if b'process_completed' in line:
+                return json.loads(line.removeprefix(b'data: '))
+    return None
+
+
+def test_a_query_is_read_as_crops_are(address, view, world):
+    good = (world / 'crops' / 'hall' / '03_1.png').read_bytes()
+    eps = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n'
+    size = struct.pack('>II', 9000, 9000)
+    head = b'IHDR' + size + b'\x08\x02\0\0\0'
+    huge = good[:12] + head + struct.pack('>I', zlib.crc32(head)) + good[33:]
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
+    for name, content, message in (
+        ('good.png', good, None),
+        ('a.png', eps, 'another format than BMP, JPEG, PNG, TIFF, WEBP'),
+        ('b.png', huge, 'pixels are too many'),
+        ('c.svg', svg, 'cannot be decoded'),
+        ('<b>.png', b'x', 'cannot be decoded'),
+    ):
+        status, path = upload(address, name, content)
+        assert status == 200
+        meta = {'_type': 'gradio.FileData'}
+        image = dict(path=path, orig_name=name, meta=meta)
+        found = search_for(address, view, image)
+        assert found['success'] == (message is None), found
+        if message:
+            assert message in found['output']['error']
+            assert '<b>' not in found['output']['error']
+    inline = dict(url='data:image/png;base64,AAAA', path=None, meta=meta)
+    assert not search_for(address, view, inline)['success']
+    for path in (str(world / 'secret.png'), '/etc/passwd'):
+        for more in ({}, dict(meta=meta), dict(url='x')):
+            found = search_for(address, view, dict(path=path, **more))
+            assert not found['success'], (path, more, found)
+    for path in ('http://localhost:1/x.png', 'HTTPS://example.com/x.png'):
+        assert search_for(address, view, dict(path=path, meta=meta)) == 403
+
+
+def test_uploads_are_bounded(address, view, monkeypatch):
+    cache = Path(os.environ['GRADIO_TEMP_DIR'])
+    monkeypatch.setattr(page_guard, 'MAX_FILES', 3)
+    paths = [upload(address, f'{i}.png', b'%d' % i)[1] for i in range(5)]
+    left = [str(path) for path in cache.rglob('*') if path.is_file()]
+    assert len(left) == 4 and paths[4] in left
+    assert upload(address, 'large.png', bytes(page_guard.MAX_BODY))[0] == 413
+
+
+@pytest.mark.parametrize('name', ['Host', 'Origin'])
+def test_other_sites_cannot_reach_it(address, name):
+    here = address.split('/')[2]
+    port = here.rpartition(':')[2]
+    before = '' if name == 'Host' else 'http://'
+    for given, status in (
+        (here, 200),
+        (f'localhost:{port}', 200 if name == 'Host' else 403),
+        ('evil.example', 403),
+        (f'127.0.0.1.evil.example:{port}', 403),
+    ):
+        request = urllib.request.Request(address, headers={name: before + given})
+        try:
+            assert urllib.request.urlopen(request, timeout=60).status == status
+        except urllib.error.HTTPError as error:
+            assert error.code == status, given
+
+
 def test_listens_on_this_machine_only(address):
     assert address.startswith('http://127.0.0.1:')
 
@@ -202,7 +308,7 @@ def test_in_a_browser(address, world):
         page.click('#search')
         message = page.locator('.toast-body').first
         message.wait_for(timeout=30_000)
-        assert 'a.png: this file is no image' in message.inner_text()
+        assert 'a.png: this image cannot be decoded' in message.inner_text()
 
         assert errors == []
         assert hosts == {address.split('/')[2]}
@@ -210,8 +316,6 @@ def test_in_a_browser(address, world):
 
 
 def test_without_gradio(load_tool, monkeypatch, capsys):
-    import sys
-
     monkeypatch.delitem(sys.modules, 'mmreid_gcl.apis.gallery_page', raising=False)
     monkeypatch.setitem(sys.modules, 'gradio', None)
     tool = load_tool('gallery_app')
