@@ -32,7 +32,7 @@ from mmreid_gcl.engine import (
     extract_features,
 )
 from mmreid_gcl.engine.hooks import PositionSeedHook
-from mmreid_gcl.engine.step_watch import StepWatch
+from mmreid_gcl.engine.hooks.memory_hook import StepWatch
 from mmreid_gcl.models import UnsupervisedReID
 from mmreid_gcl.registry import MODELS
 from tests.models.tiny import model_cfg

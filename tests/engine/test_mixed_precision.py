@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mmreid_gcl.clustering.labeller import refine_embeddings
 from mmreid_gcl.engine import MixedPrecisionOptimWrapper, Preempted
 from mmreid_gcl.engine.hooks import pseudo_label_hook
-from mmreid_gcl.engine.step_watch import StepWatch
+from mmreid_gcl.engine.hooks.memory_hook import StepWatch
 from mmreid_gcl.models.functional import selective_contrastive_loss
 from mmreid_gcl.models.reidentifiers import unsupervised_reid
 from mmreid_gcl.precision import exact_float32

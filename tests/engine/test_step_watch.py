@@ -3,7 +3,7 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
-from mmreid_gcl.engine.step_watch import StepWatch
+from mmreid_gcl.engine.hooks.memory_hook import StepWatch
 
 
 def make(accumulate=1, **kwargs):

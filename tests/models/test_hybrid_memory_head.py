@@ -20,7 +20,7 @@ def filled(seed, count=10, width=4, momentum=0.2, tau=0.4):
     features = torch.randn(count, width, dtype=torch.float64)
     labels = torch.randint(-1, 3, (count,))
     labels[:3] = torch.arange(3)
-    head = HybridMemoryHead(width, momentum, tau).double()
+    head = HybridMemoryHead(width, momentum=momentum, temperature=tau).double()
     head.init_memory(features, labels)
     return head, features, labels
 
@@ -73,7 +73,7 @@ def test_state_comes_back_bit_by_bit():
     index = torch.tensor([0, 1])
     x = torch.randn(2, 4, dtype=torch.float64)
     head.loss(x, head.classes[index], BatchImages(head.classes[index], index=index))
-    other = HybridMemoryHead(4, 0.2, 0.4).double()
+    other = HybridMemoryHead(4, momentum=0.2, temperature=0.4).double()
     other.load_memory_state(head.memory_state())
     head.apply_update()
     other.apply_update()

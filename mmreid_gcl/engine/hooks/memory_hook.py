@@ -8,15 +8,16 @@ from functools import partial
 import torch
 from mmengine import dist
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor
+from torch.optim import Optimizer
 
 from mmreid_gcl.datasets.reid_dataset import image_records
 from mmreid_gcl.models import BaseMemoryHead
 from mmreid_gcl.registry import HOOKS
 
 from ..processes import on_rank_zero, unwrapped
-from ..step_watch import StepWatch
 
 _CHECKPOINT_KEY = 'memories'
 
@@ -119,6 +120,36 @@ class MemoryHook(Hook):
         for head, state in zip(heads, self._resumed):
             head.load_memory_state(state)
         self._resumed = None
+
+
+class StepWatch:
+    """Tells whether the optimiser stepped since it was last asked.
+
+    With gradient accumulation most iterations have no step, and a gradient scaler skips
+    the step when it finds a gradient that is not finite.
+    """
+
+    def __init__(self, optim_wrapper: OptimWrapper) -> None:
+        self._wrapper = optim_wrapper
+        self._stepped = False
+        self._handle = optim_wrapper.optimizer.register_step_post_hook(self._mark)
+
+    def _mark(self, optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
+        # A fused optimiser is called even when the scaler found an overflow,
+        # and looks at this flag on the device.
+        found_inf = getattr(optimizer, 'found_inf', None)
+        self._stepped = found_inf is None or not bool(found_inf)
+
+    def outcome(self) -> str:
+        """'stepped', 'skipped' (there should have been a step), or 'accumulating'."""
+        stepped, self._stepped = self._stepped, False
+        if stepped:
+            return 'stepped'
+        return 'skipped' if self._wrapper.should_update() else 'accumulating'
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._handle.remove()
 
 
 def _heads(model) -> list[BaseMemoryHead]:

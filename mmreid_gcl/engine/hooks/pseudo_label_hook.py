@@ -38,20 +38,14 @@ class PseudoLabelHook(Hook):
     :class:`~mmreid_gcl.engine.MemoryHook` builds the memories from the outcome.
 
     Args:
-        clusterer (dict | Callable): As of the labeller, like all but ``extract``.
+        clusterer (dict | Callable): As of the labeller, like ``graphs``, ``refine``,
+            ``refine_begin``, ``compare_unrefined`` (where identities are known, for the
+            report alone) and ``camera_norm``.
         extract (dict, optional): ``pipeline``, by default the test transforms of the
             config; ``batch_size``, ``num_workers``, ``amp_dtype`` and ``out`` (a file
             for features that do not fit into memory) of
             :func:`~mmreid_gcl.engine.extract_features`; ``tf32=True`` lets a GPU
             round to TF32 there, which changes neighbours (docs/precision.md).
-        graphs (dict | Callable, optional): Graphs of the refinement. Needed if the
-            model has a relation neck.
-        refine (bool): Cluster the refined embeddings. Defaults to True.
-        refine_begin (int): First epoch, from 0, that is refined. Defaults to 0.
-        compare_unrefined (bool): Where identities are known, cluster x too and
-            report both. Identities only reach the report. Defaults to True.
-        camera_norm (str, optional): 'mean' or 'standardize' takes the cameras'
-            statistics out. Defaults to None, as in the paper.
 
     Attributes:
         labeller (Labeller): The recipe.

@@ -27,10 +27,15 @@ class BaseMemoryHead(nn.Module):
 
     Args:
         in_channels (int): C, width of the features.
+        momentum (float): Share of a memory's row that stays. Defaults to 0.2.
+        temperature (float): tau of the softmax. Defaults to 0.05.
+        loss_weight (float): Factor of the loss. Defaults to 1.
         feature (str): Which of the model's features it works on: 'embedding' (x),
             'relation' (GCL(x)), 'pooled' or 'normed'. Defaults to 'embedding';
             ``UnsupervisedReID`` gives its relation head 'relation'.
-        loss_weight (float): Factor of the loss. Defaults to 1.
+
+    Raises:
+        ValueError: If ``momentum`` or ``temperature`` is out of its range.
 
     Attributes:
         memories (tuple[str, ...]): Names of the attributes that are the memory; one
@@ -45,12 +50,23 @@ class BaseMemoryHead(nn.Module):
     outliers = 'drop'
 
     def __init__(
-        self, in_channels: int, feature: str = 'embedding', loss_weight: float = 1.0
+        self,
+        in_channels: int,
+        momentum: float = 0.2,
+        temperature: float = 0.05,
+        loss_weight: float = 1.0,
+        feature: str = 'embedding',
     ) -> None:
         super().__init__()
+        if not 0 <= momentum <= 1:
+            raise ValueError(f'momentum must be in [0, 1], got {momentum}.')
+        if temperature <= 0:
+            raise ValueError(f'temperature must be positive, got {temperature}.')
         self.in_channels = in_channels
-        self.feature = feature
+        self.momentum = momentum
+        self.temperature = temperature
         self.loss_weight = loss_weight
+        self.feature = feature
         self.memory = torch.empty(0, in_channels)
         self._recorded: list[tuple[Tensor, ...]] = []
 

@@ -26,14 +26,12 @@ class CameraProxyHead(BaseMemoryHead):
 
     Args:
         in_channels (int): C, width of the features.
-        momentum (float): mu, share of a proxy that stays. Defaults to 0.2.
-        temperature (float): tau of both softmaxes. Defaults to 0.07.
         inter_weight (float): lambda, weight of the inter-camera loss. Defaults to 0.5.
         negatives (int): Hardest proxies of other clusters in the inter-camera loss.
             Defaults to 50.
-        loss_weight (float): Factor of both losses. Defaults to 1.
-        feature (str): Which features it works on; see :class:`BaseMemoryHead`.
-            Defaults to 'embedding'.
+        temperature (float): tau of both softmaxes. Defaults to 0.07.
+        **kwargs: ``momentum`` (mu), ``loss_weight`` and ``feature`` of
+            :class:`BaseMemoryHead`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -45,23 +43,14 @@ class CameraProxyHead(BaseMemoryHead):
     def __init__(
         self,
         in_channels: int,
-        momentum: float = 0.2,
-        temperature: float = 0.07,
         inter_weight: float = 0.5,
         negatives: int = 50,
-        loss_weight: float = 1.0,
-        feature: str = 'embedding',
+        temperature: float = 0.07,
+        **kwargs,
     ) -> None:
-        super().__init__(in_channels, feature, loss_weight)
-        if not 0 <= momentum <= 1:
-            raise ValueError(f'momentum must be in [0, 1], got {momentum}.')
-        if temperature <= 0 or negatives < 1:
-            raise ValueError(
-                'temperature must be positive and negatives at least 1, got '
-                f'{temperature} and {negatives}.'
-            )
-        self.momentum = momentum
-        self.temperature = temperature
+        super().__init__(in_channels, temperature=temperature, **kwargs)
+        if negatives < 1:
+            raise ValueError(f'negatives must be at least 1, got {negatives}.')
         self.inter_weight = inter_weight
         self.negatives = negatives
         self.proxy_labels = torch.empty(0, dtype=torch.int64)

@@ -62,35 +62,16 @@ class HybridMemoryHead(BaseMemoryHead):
 
     Args:
         in_channels (int): C, width of the features.
-        momentum (float): m, share of an instance that stays. Defaults to 0.2.
-        temperature (float): tau of the softmax. Defaults to 0.05.
-        loss_weight (float): Factor of the loss. Defaults to 1.
-        feature (str): Which features it works on; see :class:`BaseMemoryHead`.
-            Defaults to 'embedding'.
-
-    Raises:
-        ValueError: If an argument is out of its range.
+        **kwargs: ``momentum`` (m), ``temperature``, ``loss_weight`` and ``feature`` of
+            :class:`BaseMemoryHead`.
     """
 
     memories = ('memory', 'classes', 'sizes')
     needs = ('index',)
     outliers = 'own_class'
 
-    def __init__(
-        self,
-        in_channels: int,
-        momentum: float = 0.2,
-        temperature: float = 0.05,
-        loss_weight: float = 1.0,
-        feature: str = 'embedding',
-    ) -> None:
-        super().__init__(in_channels, feature, loss_weight)
-        if not 0 <= momentum <= 1:
-            raise ValueError(f'momentum must be in [0, 1], got {momentum}.')
-        if temperature <= 0:
-            raise ValueError(f'temperature must be positive, got {temperature}.')
-        self.momentum = momentum
-        self.temperature = temperature
+    def __init__(self, in_channels: int, **kwargs) -> None:
+        super().__init__(in_channels, **kwargs)
         self.classes = torch.empty(0, dtype=torch.int64)
         self.sizes = torch.empty(0, dtype=torch.int64)
 

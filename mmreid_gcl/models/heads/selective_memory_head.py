@@ -61,7 +61,7 @@ class SelectiveMemoryHead(BaseMemoryHead):
         loss_weight: float = 1.0,
         feature: str = 'embedding',
     ) -> None:
-        super().__init__(in_channels, feature, loss_weight)
+        super().__init__(in_channels, momentum, temperature, loss_weight, feature)
         if policy not in POLICIES:
             raise ValueError(f'policy must be one of {POLICIES}, got {policy!r}.')
         if loss_queries not in _LOSS_QUERIES:
@@ -70,13 +70,7 @@ class SelectiveMemoryHead(BaseMemoryHead):
             )
         if topk < 1:
             raise ValueError(f'topk must be at least 1, got {topk}.')
-        if not 0 <= momentum <= 1:
-            raise ValueError(f'momentum must be in [0, 1], got {momentum}.')
-        if temperature <= 0:
-            raise ValueError(f'temperature must be positive, got {temperature}.')
         self.topk = topk
-        self.momentum = momentum
-        self.temperature = temperature
         self.policy = policy
         if loss_queries == 'auto':
             loss_queries = 'selected' if policy == 'selective' else 'all'
