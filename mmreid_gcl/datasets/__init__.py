@@ -13,17 +13,7 @@ from .samplers.pk_sampler import PKSampler, SampleIndex
 from .veri776 import VeRi776
 
 __all__ = [
-    'CUHK03',
-    'MSMT17',
-    'UNKNOWN',
-    'UNLABELLED',
-    'CachedTransforms',
-    'ConcatDataset',
-    'DukeMTMCreID',
-    'Market1501',
-    'PKSampler',
-    'PersonFolder',
-    'ReIDDataset',
-    'SampleIndex',
-    'VeRi776',
-]
+    'CUHK03', 'MSMT17', 'UNKNOWN', 'UNLABELLED', 'CachedTransforms', 'ConcatDataset',
+    'DukeMTMCreID', 'Market1501', 'PKSampler', 'PersonFolder', 'ReIDDataset',
+    'SampleIndex', 'VeRi776',
+]  # fmt: skip

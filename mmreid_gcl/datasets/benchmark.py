@@ -84,8 +84,7 @@ class BenchmarkDataset(ReIDDataset):
     def find_root(self) -> Path:
         """``data_root``, or the first of ``FOLDERS`` in it, that has a part.
 
-        Raises:
-            FileNotFoundError: If there is none.
+        A FileNotFoundError if there is none.
         """
         given = Path(self.data_root)
         require_folder(given, f'the data set {self.TITLE}')
@@ -131,10 +130,8 @@ class BenchmarkDataset(ReIDDataset):
     def parse_name(self, path: Path) -> dict:
         """Identity, camera (0-based) and time from the name of an image.
 
-        ``sequence`` and ``frame`` are :data:`UNKNOWN` where the name has none.
-
-        Raises:
-            ValueError: If the name does not fit ``NAME_PATTERN``.
+        ``sequence`` and ``frame`` are :data:`UNKNOWN` where the name has none. A
+        name that does not fit ``NAME_PATTERN`` is a ValueError.
         """
         return self.sample_of(path, self.NAME_PATTERN.fullmatch(path.name))
 

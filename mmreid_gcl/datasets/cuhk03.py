@@ -12,17 +12,11 @@ from mmreid_gcl.registry import DATASETS
 from .benchmark import BenchmarkDataset, Counts
 
 _OFFICIAL = {
-    'labeled': {
-        'train': Counts(7368, 767, 2),
-        'query': Counts(1400, 700, 2),
-        'gallery': Counts(5328, 700, 2),
-    },
-    'detected': {
-        'train': Counts(7365, 767, 2),
-        'query': Counts(1400, 700, 2),
-        'gallery': Counts(5332, 700, 2),
-    },
-}
+    'labeled': dict(train=Counts(7368, 767, 2), query=Counts(1400, 700, 2),
+                    gallery=Counts(5328, 700, 2)),
+    'detected': dict(train=Counts(7365, 767, 2), query=Counts(1400, 700, 2),
+                     gallery=Counts(5332, 700, 2)),
+}  # fmt: skip
 
 
 @DATASETS.register_module()

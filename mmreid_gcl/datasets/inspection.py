@@ -21,14 +21,9 @@ from PIL import Image, UnidentifiedImageError
 
 #: What Pillow calls the format that a file ending promises.
 FORMATS = {
-    '.jpg': 'JPEG',
-    '.jpeg': 'JPEG',
-    '.png': 'PNG',
-    '.bmp': 'BMP',
-    '.webp': 'WEBP',
-    '.tif': 'TIFF',
-    '.tiff': 'TIFF',
-}
+    '.jpg': 'JPEG', '.jpeg': 'JPEG', '.png': 'PNG', '.bmp': 'BMP', '.webp': 'WEBP',
+    '.tif': 'TIFF', '.tiff': 'TIFF',
+}  # fmt: skip
 #: The formats that are decoded, whatever a file is called.
 DECODED = tuple(sorted(set(FORMATS.values())))
 #: A crop with more pixels is no crop of a person (and slow to decode).
@@ -103,12 +98,8 @@ def check_header(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> No
     """Look at format and size of an image before its pixels are decoded.
 
     ``source`` is a file or its content. An empty one is left to the decoder, which may
-    have been told what to do.
-
-    Raises:
-        OSError: If the file cannot be opened.
-        ValueError: If it has none of the :data:`DECODED` formats, or too many
-            pixels.
+    have been told what to do. A file that cannot be opened is an OSError; none of the
+    :data:`DECODED` formats, or too many pixels, a ValueError.
     """
     if isinstance(source, bytes):
         size = _size(io.BytesIO(source))

@@ -25,13 +25,9 @@ import_mmpretrain('datasets')  # registers PackInputs and others
 UNKNOWN = -1
 #: What a sample holds, and as what :meth:`ReIDDataset.column` returns it.
 FIELDS = {
-    'img_path': str,
-    'pid': np.int64,
-    'camid': np.int64,
-    'sequence': np.int64,
-    'frame': np.int64,
-    'is_query': np.bool_,
-}
+    'img_path': str, 'pid': np.int64, 'camid': np.int64, 'sequence': np.int64,
+    'frame': np.int64, 'is_query': np.bool_,
+}  # fmt: skip
 #: What clusterers and memories may know of an image: its identity is not among it.
 RECORDS = ('img_path', 'camid', 'sequence', 'frame')
 
@@ -136,8 +132,7 @@ class ReIDDataset(BaseDataset):
     def prepare_data(self, idx: int) -> dict:
         """Run the pipeline on one image; ``idx`` is a :class:`SampleIndex` in training.
 
-        Raises:
-            RuntimeError: If the image cannot be read; the message names it.
+        An image that cannot be read is a RuntimeError that names it.
         """
         return self.transform_sample(self.get_data_info(int(idx)), idx)
 

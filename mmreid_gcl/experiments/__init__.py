@@ -6,16 +6,6 @@ from .results import Result, gather_results, read_results, read_run, write_resul
 from .tables import DATASETS, TABLES, Table, named_table
 
 __all__ = [
-    'DATASETS',
-    'TABLES',
-    'Experiment',
-    'Resolved',
-    'Result',
-    'Table',
-    'gather_results',
-    'named_table',
-    'read_results',
-    'read_run',
-    'resolve',
-    'write_results',
-]
+    'DATASETS', 'TABLES', 'Experiment', 'Resolved', 'Result', 'Table', 'gather_results',
+    'named_table', 'read_results', 'read_run', 'resolve', 'write_results',
+]  # fmt: skip

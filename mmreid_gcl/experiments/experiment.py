@@ -62,20 +62,11 @@ class Resolved:
 def resolve(
     experiment: Experiment, root: Path, options: Mapping[str, Any] | None = None
 ) -> Resolved:
-    """Read an experiment's config.
+    """Read an experiment's config; relative paths are from ``root``, the repository.
 
-    Args:
-        experiment (Experiment): The experiment.
-        root (Path): Of the repository, for relative paths.
-        options (Mapping[str, Any], optional): More overrides, for example
-            ``{'train_cfg.max_epochs': 5}``. They go after the experiment's.
-
-    Returns:
-        Resolved: The same with its fingerprint.
-
-    Raises:
-        FileNotFoundError: If there is no such config.
-        ValueError: If a 'hook.' option meets a config without a PseudoLabelHook.
+    ``options`` are more overrides, such as ``{'train_cfg.max_epochs': 5}``; they go
+    after the experiment's. No such config is a FileNotFoundError, a 'hook.' option for
+    one without a PseudoLabelHook a ValueError.
     """
     path = root / experiment.config
     if not path.is_file():

@@ -16,11 +16,9 @@ from .tables import Table
 NOT_RUN = 'not run'
 #: Key of ``Result.pseudo_labels``, heading, decimal places.
 _CLUSTERS = (
-    ('ari', 'ARI', 3),
-    ('unrefined_ari', 'ARI unrefined', 3),
-    ('clusters', 'clusters', 0),
-    ('outliers', 'outliers', 0),
-)
+    ('ari', 'ARI', 3), ('unrefined_ari', 'ARI unrefined', 3),
+    ('clusters', 'clusters', 0), ('outliers', 'outliers', 0),
+)  # fmt: skip
 
 
 def rows_of(
@@ -49,13 +47,7 @@ def to_markdown(
 ) -> str:
     """A heading, the table, and what to know when reading it.
 
-    Args:
-        table (Table): Title, metrics, the paper's numbers.
-        rows (Sequence): Of :func:`rows_of`.
-        notes (Sequence[str]): More lines below.
-
-    Returns:
-        str: Markdown.
+    ``rows`` are those of :func:`rows_of`; ``notes`` are more sentences below.
     """
     head = ['', 'graphs', 'seeds']
     for metric in table.metrics:

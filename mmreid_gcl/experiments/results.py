@@ -38,20 +38,11 @@ class Result:
 
 
 def read_run(work_dir: Path, epochs: int) -> tuple[dict, dict, dict]:
-    """Metrics, clustering and curves of a run that has trained all its epochs.
+    """Metrics, clustering and curves of a run that has trained all its ``epochs``.
 
-    Args:
-        work_dir (Path): Of the run.
-        epochs (int): It should have.
-
-    Returns:
-        tuple[dict, dict, dict]: Metrics after the last epoch; empty if there
-        are none, as in a run killed before its last validation. What the last
-        clustering reports. Curves. Values that are not finite are left out of
-        the first two.
-
-    Raises:
-        FileNotFoundError: If it never began.
+    The metrics are those after the last epoch, and empty if there are none, as in a run
+    killed before its last validation. Values that are not finite are left out of
+    metrics and clustering. A run that never began is a FileNotFoundError.
     """
     last: dict[str, dict] = {'reid': {}, 'pseudo_labels': {}}
     curves = {}
@@ -80,12 +71,7 @@ def write_json(path: Path, value) -> None:
 
 
 def write_results(path: Path, results: Iterable[Result]) -> None:
-    """Keep results in one JSON file.
-
-    Args:
-        path (Path): The file.
-        results (Iterable[Result]): Sorted by name, fingerprint and seed.
-    """
+    """Keep results in one JSON file, sorted by name, fingerprint and seed."""
     rows = sorted(results, key=lambda r: (r.name, r.fingerprint, r.seed))
     write_json(path, dict(results=[asdict(row) for row in rows]))
 
@@ -93,15 +79,7 @@ def write_results(path: Path, results: Iterable[Result]) -> None:
 def read_results(path: Path) -> list[Result]:
     """Read what :func:`write_results`, or a finished run, has written.
 
-    Args:
-        path (Path): The file.
-
-    Returns:
-        list[Result]: One or more.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file holds something else.
+    No such file is a FileNotFoundError, one that holds something else a ValueError.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -119,18 +97,9 @@ def read_results(path: Path) -> list[Result]:
 
 
 def gather_results(work_dir: Path) -> list[Result]:
-    """The results of all finished runs below a folder.
-
-    Args:
-        work_dir (Path): ``<experiment>/seed<n>/result.json`` are below it.
-
-    Returns:
-        list[Result]: Sorted by path; empty if there are none.
-    """
-    found = []
-    for path in sorted(work_dir.glob(f'*/seed*/{RESULT_FILE}')):
-        found += read_results(path)
-    return found
+    """The results in ``<experiment>/seed<n>/result.json`` of a folder, by path."""
+    paths = sorted(work_dir.glob(f'*/seed*/{RESULT_FILE}'))
+    return [result for path in paths for result in read_results(path)]
 
 
 def merge(results: Iterable[Result]) -> list[Result]:

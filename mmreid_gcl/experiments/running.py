@@ -19,19 +19,11 @@ from mmreid_gcl.parallel import num_threads
 from mmreid_gcl.work_dir import POINTER, holder, last_checkpoint
 
 from .experiment import Resolved
-from .results import (
-    RESULT_FILE,
-    Result,
-    epochs_begun,
-    read_run,
-    write_json,
-)
+from .results import RESULT_FILE, Result, epochs_begun, read_run, write_json
 
 _THREADS = (
-    'OMP_NUM_THREADS',
-    'MKL_NUM_THREADS',
-    'OPENBLAS_NUM_THREADS',
-    'NUMBA_NUM_THREADS',
+    *('OMP_NUM_THREADS', 'MKL_NUM_THREADS'),
+    *('OPENBLAS_NUM_THREADS', 'NUMBA_NUM_THREADS'),
 )
 _OUTPUT = 'train.out'
 _TIME = 'seconds.txt'

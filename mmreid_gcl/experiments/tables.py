@@ -11,11 +11,9 @@ from typing import NamedTuple
 from .experiment import Experiment
 
 DATASETS = {
-    'synthetic': 'the synthetic set',
-    'market': 'Market-1501',
-    'duke': 'DukeMTMC-reID',
+    'synthetic': 'the synthetic set', 'market': 'Market-1501', 'duke': 'DukeMTMC-reID',
     'msmt17': 'MSMT17',
-}
+}  # fmt: skip
 _ABLATED = ('synthetic', 'market', 'duke')
 
 #: Table 1, "Ours": R1, R5, mAP.
@@ -358,18 +356,10 @@ TABLES: dict[str, tuple[Callable[[str], Table], Sequence[str]]] = {
 
 
 def named_table(name: str, dataset: str | None = None) -> Table:
-    """A table by its name.
+    """A table by its name, one of :data:`TABLES`.
 
-    Args:
-        name (str): One of :data:`TABLES`.
-        dataset (str, optional): One of :data:`DATASETS`. Defaults to the
-            synthetic set, for table 1 to the three of the paper.
-
-    Returns:
-        Table: Its rows.
-
-    Raises:
-        ValueError: If there is no such table or data set, or no configs.
+    ``dataset`` is one of :data:`DATASETS`, by default the synthetic set, for table 1
+    the three of the paper. No such table or data set, or no configs, is a ValueError.
     """
     if name not in TABLES:
         raise ValueError(f'{name}: no such table. There are {", ".join(TABLES)}.')

@@ -15,21 +15,8 @@ from .scalars import Scalars, read_scalars
 from .sweep import sweep
 
 __all__ = [
-    'AuditPanel',
-    'HtmlReport',
-    'Scalars',
-    'attention_map',
-    'cluster_sheet',
-    'comparison',
-    'describe_clusters',
-    'embedding_map',
-    'figure_to_data_uri',
-    'figure_to_image',
-    'graph_audit',
-    'project',
-    'ranking_sheet',
-    'read_scalars',
-    'save_figure',
-    'sweep',
-    'training_curves',
-]
+    'AuditPanel', 'HtmlReport', 'Scalars', 'attention_map', 'cluster_sheet',
+    'comparison', 'describe_clusters', 'embedding_map', 'figure_to_data_uri',
+    'figure_to_image', 'graph_audit', 'project', 'ranking_sheet', 'read_scalars',
+    'save_figure', 'sweep', 'training_curves',
+]  # fmt: skip

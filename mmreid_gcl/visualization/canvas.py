@@ -112,8 +112,7 @@ def check_figure_path(path: str | Path) -> Path:
 def save_figure(figure: Figure, path: str | Path, dpi: int = 150) -> Path:
     """Write a figure in the format of the ending; its folder is made if need be.
 
-    Raises:
-        ValueError: If the format is unknown.
+    An unknown format is a ValueError.
     """
     path = check_figure_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -34,16 +34,9 @@ def describe_clusters(
 ) -> list[Cluster]:
     """Clusters in the order in which to look at them.
 
-    Args:
-        labels (np.ndarray): (N,) pseudo-labels; -1 is an outlier.
-        pids (np.ndarray, optional): (N,) identities; -1 is not known.
-
-    Returns:
-        list[Cluster]: The least pure first where identities are known; then
-        larger ones first; then by label.
-
-    Raises:
-        ValueError: If the lengths differ.
+    Of (N,) pseudo-labels (-1 is an outlier) and identities (-1 is not known): the least
+    pure first where identities are known; then larger ones first; then by label.
+    Lengths that differ are a ValueError.
     """
     labels = np.asarray(labels)
     check_length('describe_clusters: pids', pids, len(labels), 'labels')

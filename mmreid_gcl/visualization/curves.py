@@ -37,53 +37,31 @@ class Panel:
 
 
 PANELS = (
-    Panel(
-        'Retrieval, test set (%)',
-        (('reid/mAP', 'mAP'), ('reid/R1', 'R1'), ('reid/mINP', 'mINP')),
-        (0, 100),
-    ),
+    Panel('Retrieval, test set (%)',
+          (('reid/mAP', 'mAP'), ('reid/R1', 'R1'), ('reid/mINP', 'mINP')), (0, 100)),
     Panel('Clusters', (('pseudo_labels/clusters', 'clusters'),), counts=True),
     Panel('Outliers (images)', (('pseudo_labels/outliers', 'outliers'),), counts=True),
-    Panel(
-        'Pseudo-labels against identities',
-        (
-            ('pseudo_labels/ari', 'ARI'),
-            ('pseudo_labels/unrefined_ari', 'ARI, unrefined'),
-            ('pseudo_labels/nmi', 'NMI'),
-            ('pseudo_labels/unrefined_nmi', 'NMI, unrefined'),
-        ),
-        (0, 1),
-    ),
-    Panel(
-        'Pairs in one cluster against identities',
-        (
-            ('pseudo_labels/precision', 'precision'),
-            ('pseudo_labels/recall', 'recall'),
-            ('pseudo_labels/unrefined_precision', 'precision, unrefined'),
-            ('pseudo_labels/unrefined_recall', 'recall, unrefined'),
-        ),
-        (0, 1),
-        lead=2,  # one without the other misleads
-    ),
-    Panel(
-        'Signs that need no identities',
-        (
-            ('pseudo_labels/stability', 'stability: ARI with the epoch before'),
-            ('pseudo_labels/cross_camera_images', 'images in clusters across cameras'),
-            ('pseudo_labels/silhouette', 'silhouette'),
-            ('pseudo_labels/label_free_score', 'label-free score'),
-        ),
-        (0, 1),
-    ),
-    Panel(
-        'Loss',
-        (('loss', 'total'), ('loss_scl', 'on x'), ('relation_loss_scl', 'on GCL(x)')),
-        by_iter=True,
-    ),
-    Panel(
-        'Learning rate (log scale)', (('lr', 'learning rate'),), by_iter=True, log=True
-    ),
-)
+    Panel('Pseudo-labels against identities',
+          (('pseudo_labels/ari', 'ARI'),
+           ('pseudo_labels/unrefined_ari', 'ARI, unrefined'),
+           ('pseudo_labels/nmi', 'NMI'),
+           ('pseudo_labels/unrefined_nmi', 'NMI, unrefined')), (0, 1)),
+    Panel('Pairs in one cluster against identities',
+          (('pseudo_labels/precision', 'precision'),
+           ('pseudo_labels/recall', 'recall'),
+           ('pseudo_labels/unrefined_precision', 'precision, unrefined'),
+           ('pseudo_labels/unrefined_recall', 'recall, unrefined')), (0, 1),
+          lead=2),  # one without the other misleads
+    Panel('Signs that need no identities',
+          (('pseudo_labels/stability', 'stability: ARI with the epoch before'),
+           ('pseudo_labels/cross_camera_images', 'images in clusters across cameras'),
+           ('pseudo_labels/silhouette', 'silhouette'),
+           ('pseudo_labels/label_free_score', 'label-free score')), (0, 1)),
+    Panel('Loss', (('loss', 'total'), ('loss_scl', 'on x'),
+                   ('relation_loss_scl', 'on GCL(x)')), by_iter=True),
+    Panel('Learning rate (log scale)', (('lr', 'learning rate'),), by_iter=True,
+          log=True),
+)  # fmt: skip
 
 #: Of more runs than that, every quantity would be a tangle.
 _MANY = 4

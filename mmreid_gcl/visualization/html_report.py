@@ -78,11 +78,7 @@ summary { cursor: pointer; color: #0b5fa5; }
 
 
 class HtmlReport:
-    """Collects parts in order; all text is escaped.
-
-    Args:
-        title (str): Of the page.
-    """
+    """Collects parts of a page in order, below its ``title``; all text is escaped."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -112,10 +108,8 @@ class HtmlReport:
         """A table; numbers stand to the right.
 
         An empty header is none; a cell that is None is a dash, and floats have
-        ``digits`` decimals. A folded table shows its caption until it is clicked.
-
-        Raises:
-            ValueError: If a row is not as long as the header.
+        ``digits`` decimals. A folded table shows its caption until it is clicked. A
+        row that is not as long as the header is a ValueError.
         """
         for row in rows:
             if header and len(row) != len(header):

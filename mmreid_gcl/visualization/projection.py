@@ -9,10 +9,7 @@ METHODS = ('tsne', 'umap', 'pca')
 
 
 def project(
-    features: np.ndarray,
-    method: str = 'tsne',
-    seed: int = 0,
-    neighbours: float = 30,
+    features: np.ndarray, method: str = 'tsne', seed: int = 0, neighbours: float = 30
 ) -> np.ndarray:
     """Embeddings in two dimensions.
 

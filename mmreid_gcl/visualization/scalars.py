@@ -41,11 +41,8 @@ def read_scalars(work_dir: str | Path) -> Scalars:
     replaces the earlier; an epoch that was resumed inside keeps its pseudo-labels.
 
     ``work_dir`` may be one ``scalars.json`` too. A last line that was cut off, as in a
-    run that was killed, is left out with a warning.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a line other than the last of a file is no JSON.
+    run that was killed, is left out with a warning; another line that
+    is no JSON is a ValueError, and no file at all a FileNotFoundError.
     """
     begun = _in_order(Path(work_dir))
     by_epoch: dict[str, dict[float, float]] = {}

@@ -100,16 +100,10 @@ def convert_cuhk03(
 ) -> dict[str, dict[str, int]]:
     """Write the crops of ``cuhk-03.mat`` as PNG files, without loss.
 
-    Args:
-        mat (str | Path): ``cuhk-03.mat`` of the release of the authors.
-        protocols (Mapping[str, str | Path]): The split for 'labeled', 'detected', or
-            both; see :func:`read_protocol`.
-        out (str | Path): Folder to fill, see :class:`Output`.
-        overwrite (bool): Replace a conversion that is there. Defaults to False.
-        progress (bool): Show bars. Defaults to True.
-
-    Returns:
-        dict[str, dict[str, int]]: Images of each part for each kind of crop.
+    ``protocols`` has the file of the split for 'labeled', 'detected', or both, see
+    :func:`read_protocol`. ``out`` is a folder to fill, see :class:`Output`;
+    ``overwrite`` replaces a conversion that is there. Returns the number of images of
+    each part for each kind of crop.
     """
     mat = Path(mat)
     unknown = set(protocols) - set(CROPS)

@@ -33,17 +33,10 @@ def convert_to_market(
     MSMT17 it is), 1 is added to all, since 0 is a distractor in that layout.
     ``conversion.json`` says so.
 
-    Args:
-        dataset (type[BenchmarkDataset]): The class that reads the source.
-        source (str | Path): Its ``data_root``.
-        out (str | Path): Folder to fill, see :class:`Output`.
-        mode (str): 'copy', 'hardlink' (same disk) or 'symlink'. Defaults to 'copy'.
-        overwrite (bool): Replace a conversion that is there. Defaults to False.
-        progress (bool): Show bars. Defaults to True.
-        **options: Further arguments of ``dataset``.
-
-    Returns:
-        dict[str, int]: Images of each part.
+    ``dataset`` is the class that reads ``source``, its ``data_root``, and ``options``
+    are its further arguments. ``out`` is a folder to fill, see :class:`Output`;
+    ``mode`` is 'copy', 'hardlink' (same disk) or 'symlink'; ``overwrite`` replaces a
+    conversion that is there. Returns the number of images of each part.
     """
     if mode not in MODES:
         raise ValueError(f'mode must be one of {MODES}, got {mode!r}.')

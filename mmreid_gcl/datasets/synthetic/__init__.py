@@ -13,17 +13,7 @@ from .render import World
 from .writer import MANIFEST, VERSION, finished_manifest, write_synthetic
 
 __all__ = [
-    'MANIFEST',
-    'VERSION',
-    'Camera',
-    'Difficulty',
-    'Layout',
-    'Person',
-    'Tracklet',
-    'World',
-    'finished_manifest',
-    'plan_tracklets',
-    'sample_camera',
-    'sample_person',
+    'MANIFEST', 'VERSION', 'Camera', 'Difficulty', 'Layout', 'Person', 'Tracklet',
+    'World', 'finished_manifest', 'plan_tracklets', 'sample_camera', 'sample_person',
     'write_synthetic',
-]
+]  # fmt: skip

@@ -36,19 +36,10 @@ CLOTHES = (
 SKIN = ((244, 208, 182), (226, 178, 142), (190, 134, 98), (140, 92, 62), (88, 56, 40))
 HAIR = ((24, 20, 18), (58, 38, 26), (110, 72, 40), (196, 160, 96), (150, 146, 142))
 PATTERNS = (
-    ('plain', 9),
-    ('stripes', 6),
-    ('pinstripes', 3),
-    ('checks', 4),
-    ('plaid', 4),
-    ('dots', 4),
-    ('gradient', 3),
-    ('yoke', 5),
-    ('halves', 3),
-    ('band', 5),
-    ('diagonal', 3),
-    ('patches', 4),
-)
+    ('plain', 9), ('stripes', 6), ('pinstripes', 3), ('checks', 4), ('plaid', 4),
+    ('dots', 4), ('gradient', 3), ('yoke', 5), ('halves', 3), ('band', 5),
+    ('diagonal', 3), ('patches', 4),
+)  # fmt: skip
 BAGS = (('none', 8), ('backpack', 5), ('shoulder', 4), ('hand', 3), ('trolley', 1))
 HAIR_STYLES = (('short', 9), ('bob', 4), ('long', 5), ('tail', 3), ('bald', 1))
 HATS = (('none', 15), ('cap', 3), ('beanie', 2), ('hood', 2))

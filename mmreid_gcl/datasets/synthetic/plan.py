@@ -22,11 +22,7 @@ LAST_FRAME = 999_999
 
 @dataclass(frozen=True)
 class Layout:
-    """How large the data set is.
-
-    Raises:
-        ValueError: If a number is out of range.
-    """
+    """How large the data set is; a number out of range is a ValueError."""
 
     num_train_ids: int = 120  #: Identities in the training set
     num_test_ids: int = 100  #: Identities in query and gallery

@@ -33,17 +33,9 @@ def _colour(rng: np.random.Generator, vivid: float) -> tuple:
 # Materials (blue, green, red) that every camera has some of: a background says
 # little about the camera, as in a district built of the same things.
 MATERIALS = (
-    (128, 130, 132),
-    (98, 102, 106),
-    (164, 168, 170),
-    (70, 74, 80),
-    (120, 142, 160),
-    (84, 104, 132),
-    (150, 172, 186),
-    (92, 118, 98),
-    (136, 124, 112),
-    (198, 202, 204),
-)
+    (128, 130, 132), (98, 102, 106), (164, 168, 170), (70, 74, 80), (120, 142, 160),
+    (84, 104, 132), (150, 172, 186), (92, 118, 98), (136, 124, 112), (198, 202, 204),
+)  # fmt: skip
 
 
 def _material(rng: np.random.Generator) -> tuple:

@@ -128,22 +128,10 @@ def write_synthetic(
     ``OUT.partial`` and get their final name when all are there, so that a
     folder ``OUT`` is always whole.
 
-    Args:
-        out (str | Path): Folder to make.
-        layout (Layout | None): How large; None for ``Layout()``.
-        difficulty (Difficulty | None): How hard; None for ``Difficulty()``.
-        seed (int): Seed. Defaults to 0.
-        height (int): Rows of an image, 16 at least. Defaults to 128.
-        width (int): Columns, 8 at least. Defaults to 64.
-        workers (int | None): Processes; None for one a core. Defaults to
-            None.
-        overwrite (bool): Replace another finished synthetic set. Defaults to
-            False.
-        progress (bool): Show a bar. Defaults to True.
-
-    Returns:
-        dict: The manifest, with ``counts`` of images, identities and cameras,
-        and ``rendered``: False if the same set was there already.
+    Images have ``height`` rows (16 at least) and ``width`` columns (8 at least).
+    ``workers`` are processes, by default one a core; ``overwrite`` replaces another
+    finished synthetic set. Returns the manifest, with ``counts`` of images, identities
+    and cameras, and ``rendered``: False if the same set was there already.
 
     Raises:
         FileExistsError: If ``out`` holds anything else than the same set, or is
