@@ -46,7 +46,7 @@ class BenchmarkDataset(ReIDDataset):
 
     Args:
         data_root (str): The folder that holds the three parts, or its parent.
-        split, pipeline, **kwargs: See :class:`ReIDDataset`.
+        split, pipeline, kwargs: See :class:`ReIDDataset`.
 
     Attributes:
         TITLE (str): Name in the log.

@@ -48,7 +48,7 @@ class CUHK03(BenchmarkDataset):
             parent, or the folder that holds the three parts.
         crops (str): 'labeled' (cut out by hand) or 'detected'. Defaults to
             'detected', the harder ones.
-        split, pipeline, **kwargs: See
+        split, pipeline, kwargs: See
             :class:`~mmreid_gcl.datasets.benchmark.BenchmarkDataset`.
     """
 

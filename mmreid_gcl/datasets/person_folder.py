@@ -100,7 +100,7 @@ class PersonFolder(ReIDDataset):
 
     Args:
         data_root (str): The folder.
-        split, pipeline, **kwargs: See :class:`ReIDDataset`.
+        split, pipeline, kwargs: See :class:`ReIDDataset`.
         camera (int, optional): Which sub-folder names the camera: 0 the first,
             1 the second, -1 the one that holds the image. None: all images
             come from one camera. Defaults to 0.
