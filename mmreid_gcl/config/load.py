@@ -148,10 +148,7 @@ def fill_batch_size(cfg: Config, world_size: int) -> None:
         )
     identities = sampler.get('num_identities', 16)
     instances = sampler.get('num_instances', 8)
-    for name, value in (
-        ('num_identities', identities),
-        ('num_instances', instances),
-    ):
+    for name, value in (('num_identities', identities), ('num_instances', instances)):
         require_count(f'train_dataloader.sampler.{name}', value)
     if identities * instances % world_size:
         raise ValueError(

@@ -18,13 +18,7 @@ from mmreid_gcl.precision import float32_products
 
 from ..clustering.features import as_matrix, feature_dtype, unit_rows
 from .counting import match_ranks
-from .ground_truth import (
-    JUNK_PID,
-    IdentityIndex,
-    as_ids,
-    does_not_count,
-    num_matches,
-)
+from .ground_truth import JUNK_PID, IdentityIndex, as_ids, does_not_count, num_matches
 
 Array: TypeAlias = np.ndarray | Tensor
 Ids: TypeAlias = np.ndarray | Tensor | Sequence[int]
