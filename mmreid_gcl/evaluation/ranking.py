@@ -176,14 +176,9 @@ def rank_from_similarity(
 def cosine_similarity(query: Tensor, gallery: Tensor) -> Callable[[np.ndarray], Array]:
     """Rows of ``query @ gallery.T``, computed when asked for.
 
-    Args:
-        query (Tensor): (Q, C), unit rows.
-        gallery (Tensor): (G, C), unit rows, same dtype and device.
-
-    Returns:
-        Callable: From query indices (n,) to their similarities (n, G), an
-        array for CPU tensors, else a tensor. The memory is used again by the
-        next call.
+    Of unit rows (Q, C) and (G, C), of the same dtype and device. The result takes query
+    indices (n,) and gives their similarities (n, G), an array for CPU tensors, else a
+    tensor; its memory is used again by the next call.
     """
     buffer: list[Array] = []
 
