@@ -78,7 +78,7 @@ def report(
     ``stability`` is that of :class:`LabelFreeSignals`; ``truth`` (N,) are identities,
     for the report alone; ``camids`` (N,) cameras.
 
-    They are ``clusters``, ``outliers``, sizes; of several cameras
+    The scalars are ``clusters``, ``outliers``, sizes; of several cameras
     ``cross_camera_clusters`` and ``cross_camera_images``; ``stability`` (ARI with the
     last epoch); ``silhouette``; with ``truth`` ``ari``, ``nmi``, ``precision`` and
     ``recall`` of pairs, and the same with ``unrefined_`` before; ``seconds_*``.

@@ -23,8 +23,10 @@ from .ranking import ranking_figure
 from .source import ModelSource
 
 _METRICS = ('mAP', 'mINP', 'R1', 'R5', 'R10')
-_TITLES = ('clusters', 'outliers', 'stability', 'ARI', 'unrefined ARI', 'NMI')
-_TITLES += ('unrefined NMI', 'precision', 'recall')
+_TITLES = (
+    *('clusters', 'outliers', 'stability', 'ARI', 'unrefined ARI', 'NMI'),
+    *('unrefined NMI', 'precision', 'recall'),
+)
 _LABELS = {title.lower().replace(' ', '_'): title for title in _TITLES}
 _SHEETS: tuple[tuple[str, Callable, str], ...] = (
     (
