@@ -121,14 +121,9 @@ def misfit(
 def last_good_checkpoint(
     folder: str | Path, exclude: str | Path | None = None
 ) -> Path | None:
-    """The newest file of a folder that a run can be resumed from.
+    """The newest file of a work dir that a run can be resumed from, but ``exclude``.
 
-    Args:
-        folder (str | Path): A work dir.
-        exclude (str | Path, optional): A file that does not count.
-
-    Returns:
-        Path | None: None if there is none.
+    None if there is none.
     """
     files = [file for file in Path(folder).glob('*.pth') if file.is_file()]
     files = [file for file in files if file.name != BEFORE_FAILURE]

@@ -17,7 +17,6 @@ STACK = {
     'mmpretrain': ('mmpretrain', 'onedl-mmpretrain'),
 }
 
-
 #: Warnings of the stack that a user can do nothing about.
 _USELESS = (
     'Fail to import ``MultiScaleDeformableAttention``',
@@ -44,11 +43,7 @@ def import_mmpretrain(*packages: str) -> None:
 
 
 def calm_screen(logger: logging.Logger) -> None:
-    """Keep from a logger's screen what belongs into its file alone.
-
-    Args:
-        logger (logging.Logger): That of a run.
-    """
+    """Keep from a run's logger's screen what belongs into its file alone."""
     for handler in logger.handlers:
         if type(handler) is logging.StreamHandler:
             handler.addFilter(lambda r: not r.getMessage().startswith(_FILE_ONLY))
@@ -67,15 +62,10 @@ def installed_distributions() -> set[str]:
 
 
 def check_stack(installed: Collection[str] | None = None) -> None:
-    """Refuse a stack that is missing or installed over itself.
+    """Refuse a stack that is missing or installed over itself (``ImportError``).
 
-    Args:
-        installed (Collection[str], optional): Names of distributions. Defaults
-            to those found in this environment.
-
-    Raises:
-        ImportError: If two distributions provide one import name (they
-            overwrite each other's files), or none does.
+    Two distributions of one import name overwrite each other's files. ``installed`` are
+    names of distributions, by default those of this environment.
     """
     installed = installed_distributions() if installed is None else installed
     for module, names in STACK.items():

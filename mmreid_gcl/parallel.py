@@ -64,10 +64,7 @@ class Progress:
 
 
 def map_row_ranges(
-    kernel: Callable,
-    num_rows: int,
-    name: str,
-    chunk: int | None = None,
+    kernel: Callable, num_rows: int, name: str, chunk: int | None = None
 ) -> list:
     """What ``kernel(start, stop)`` returns for ranges of all rows, in their order.
 

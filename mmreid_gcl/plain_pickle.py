@@ -240,14 +240,8 @@ _STAND_INS: dict[str, Any] = {
         )
     },
     **{
-        f'datetime.{kind.__name__}': kind
-        for kind in (
-            datetime.date,
-            datetime.datetime,
-            datetime.time,
-            datetime.timedelta,
-            datetime.timezone,
-        )
+        f'datetime.{name}': getattr(datetime, name)
+        for name in ('date', 'datetime', 'time', 'timedelta', 'timezone')
     },
     'builtins.bytes': _bytes,
     'builtins.frozenset': _frozenset,

@@ -26,15 +26,9 @@ FORMATS = {'onnx': '.onnx', 'torch_export': '.pt2', 'torchscript': '.pt'}
 class EmbeddingModule(nn.Module):
     """Images to embeddings, with nothing of the training around it.
 
-    Args:
-        model (nn.Module): A model with ``extract_feat`` and a
-            ``data_preprocessor``; copied.
-        input_type (str): 'uint8': the module normalises. 'float': its input is
-            normalised.
-
-    Raises:
-        ValueError: If ``input_type`` is unknown, or there is no normalisation to
-            put inside.
+    A copy of ``model``, which has ``extract_feat`` and a ``data_preprocessor``. With
+    ``input_type`` 'uint8' the module normalises, with 'float' its input is normalised;
+    another one is a ``ValueError``.
     """
 
     def __init__(self, model: nn.Module, input_type: str = 'uint8') -> None:
@@ -78,17 +72,7 @@ def normalisation(model: nn.Module) -> tuple[list[float], list[float]]:
 
 
 def input_size(pipeline: list[dict]) -> tuple[int, int]:
-    """Height and width that test transforms make.
-
-    Args:
-        pipeline (list[dict]): The transforms.
-
-    Returns:
-        tuple[int, int]: (H, W).
-
-    Raises:
-        ValueError: If they do not name one size.
-    """
+    """Height and width that test transforms make; a ``ValueError`` without one size."""
     for step in reversed(pipeline):
         if str(step.get('type')).rpartition('.')[2] == 'Resize':
             scale = step.get('scale')
@@ -105,15 +89,9 @@ def input_size(pipeline: list[dict]) -> tuple[int, int]:
 def describe(
     inferencer: ReIDInferencer, input_type: str, size: tuple[int, int]
 ) -> dict[str, str]:
-    """What another program must know to use the file.
+    """What another program must know to use the file: JSON texts and plain words.
 
-    Args:
-        inferencer (ReIDInferencer): The model and its transforms.
-        input_type (str): 'uint8' or 'float'.
-        size (tuple[int, int]): (H, W).
-
-    Returns:
-        dict[str, str]: JSON texts and plain words.
+    ``input_type`` is 'uint8' or 'float', ``size`` (H, W).
     """
     model = inferencer.model
     mean, std = normalisation(model)
@@ -243,17 +221,10 @@ def _torchscript(
 
 
 def run_exported(path: str | Path, images: np.ndarray) -> np.ndarray:
-    """Embed with an exported file, as another program would.
+    """Embed with a file of :func:`export_model`, as another program would.
 
-    Args:
-        path (str | Path): Of :func:`export_model`.
-        images (np.ndarray): (n, 3, H, W), uint8 or float32 as the file expects.
-
-    Returns:
-        np.ndarray: (n, C) float32.
-
-    Raises:
-        ImportError: If it is ONNX and onnxruntime is not installed.
+    ``images`` are (n, 3, H, W), uint8 or float32 as the file expects; the result is (n,
+    C) float32. ONNX without onnxruntime is an ``ImportError``.
     """
     path = as_path(path)
     if path.suffix == '.onnx':
@@ -278,16 +249,10 @@ def run_exported(path: str | Path, images: np.ndarray) -> np.ndarray:
 def compare_exported(
     inferencer: ReIDInferencer, path: str | Path, input_type: str, images: np.ndarray
 ) -> float:
-    """Largest difference between an exported file and the model.
+    """Largest difference between an exported file and the model: absolute, unit length.
 
-    Args:
-        inferencer (ReIDInferencer): The model.
-        path (str | Path): The file.
-        input_type (str): What it expects.
-        images (np.ndarray): (n, 3, H, W) uint8, in the model's channel order.
-
-    Returns:
-        float: Of unit embeddings, absolute.
+    ``input_type`` is what the file expects; ``images`` are (n, 3, H, W) uint8 in the
+    model's channel order.
     """
     module = EmbeddingModule(inferencer.model, 'uint8').eval()
     with torch.no_grad():

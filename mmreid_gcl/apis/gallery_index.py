@@ -153,15 +153,10 @@ class GalleryIndex:
 
     def _matches(self, scores: np.ndarray, rows: np.ndarray) -> list[Match]:
         order = np.lexsort((rows, -scores))
+        best, found = scores[order], rows[order]
         return [
-            Match(
-                rank,
-                float(scores[i]),
-                self.path_of(rows[i]),
-                self.cameras[rows[i]],
-                int(rows[i]),
-            )
-            for rank, i in enumerate(order, 1)
+            Match(rank, score, self.path_of(row), self.cameras[row], row)
+            for rank, (score, row) in enumerate(zip(best.tolist(), found.tolist()), 1)
         ]
 
     def _rows(self, cameras, exclude_cameras) -> np.ndarray | None:
@@ -193,17 +188,11 @@ class GalleryIndex:
         return asked
 
     def save(self, out: str | Path) -> Path:
-        """Write the index.
+        """Write the index; returns the folder.
 
-        Args:
-            out (str | Path): Folder; made if need be, an index in it is replaced.
-
-        Returns:
-            Path: The folder.
-
-        Raises:
-            NotADirectoryError: If there is a file of that name.
-            ValueError: If a path leaves ``root``.
+        ``out`` is made if need be, and an index in it replaced. A
+        ``NotADirectoryError`` if it is a file, a ``ValueError`` if a path leaves
+        ``root``.
         """
         out = as_path(out)
         if out.exists() and not out.is_dir():
@@ -296,11 +285,8 @@ def _flat_features(path: Path, data: bytes, images: int, dim: int) -> np.ndarray
     width = min(max(dim, 1), 2**31 - 1)
     empty = faiss.serialize_index(faiss.IndexFlatIP(width)).tobytes()
     size = 4 * images * dim
-    kind_and_width = 8
-    if (
-        len(data) != len(empty) + size
-        or data[:kind_and_width] != empty[:kind_and_width]
-    ):
+    # the first 8 bytes are kind and width
+    if len(data) != len(empty) + size or data[:8] != empty[:8]:
         raise ValueError(
             f'{path}: expected a flat index of {images} embeddings of width {dim}, '
             'this is another one. Build the gallery again.'
@@ -350,16 +336,10 @@ def _read_meta(folder: Path) -> dict:
             f'{path}: a gallery index of version {meta.get("version")}; this program '
             f'reads version {_VERSION}. Build the gallery again.'
         )
-    expected = dict(
-        model_hash=str,
-        images=int,
-        dim=int,
-        index_sha256=str,
-        root=str,
-        paths=list,
-        cameras=list,
-        failed=dict,
+    expected: dict[str, type] = dict.fromkeys(
+        ('model_hash', 'index_sha256', 'root'), str
     )
+    expected.update(images=int, dim=int, paths=list, cameras=list, failed=dict)
     for key, kind in expected.items():
         if not isinstance(meta.get(key), kind):
             raise ValueError(

@@ -375,17 +375,9 @@ class ReIDInferencer:
     ) -> GalleryIndex:
         """Take a saved gallery of this very model for later searches.
 
-        Args:
-            path (str | Path): Folder of the index.
-            root (str | Path, optional): Where its images are now, if they were
-                moved.
-
-        Returns:
-            GalleryIndex: Also kept as :attr:`gallery`.
-
-        Raises:
-            FileNotFoundError: If there is none.
-            ValueError: If it is damaged or of another model.
+        It is :attr:`gallery` from then on. ``root`` says where its images are now, if
+        they were moved. A ``FileNotFoundError`` if there is none, a ``ValueError`` if
+        it is damaged or of another model.
         """
         self.gallery = GalleryIndex.load(path, self.model_hash, root)
         return self.gallery

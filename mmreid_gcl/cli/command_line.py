@@ -23,7 +23,6 @@ DONE, REFUSED, SKIPPED = 0, 2, 3
 #: What a user can mend: a message is enough.
 MENDABLE = (OSError, ValueError, ImportError)
 
-
 #: Settings that are text whatever they look like: paths and patterns.
 TEXTS = {'data_root', 'annotation', 'pattern', 'work_dir', 'load_from', 'checkpoint'}
 
@@ -60,17 +59,10 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def checkpoint_argument(text: str) -> str:
-    """A checkpoint on a command line.
+    """A checkpoint on a command line: a path or address, there or not.
 
-    Args:
-        text (str): A path or address. A work dir, or its ``last_checkpoint``, stands
-            for the checkpoint which that names.
-
-    Returns:
-        str: The checkpoint; not every one is there.
-
-    Raises:
-        argparse.ArgumentTypeError: If ``last_checkpoint`` names none.
+    A work dir, or its ``last_checkpoint``, stands for the checkpoint which that names;
+    an ``argparse.ArgumentTypeError`` if it names none.
     """
     path = Path(text)
     folder = path.parent if path.name == POINTER else path
@@ -83,8 +75,7 @@ def checkpoint_argument(text: str) -> str:
 def name_local_rank(given: int) -> None:
     """Tell mmengine which GPU of its machine is this process's; mpirun does not.
 
-    Args:
-        given (int): ``--local_rank``, for where no launcher names it.
+    ``given`` is ``--local_rank``, for where no launcher names it.
     """
     mpi = os.environ.get('OMPI_COMM_WORLD_LOCAL_RANK', given)
     os.environ.setdefault('LOCAL_RANK', str(mpi))
@@ -140,18 +131,11 @@ def folder_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def build_inferencer(args: argparse.Namespace):
-    """The inferencer that a command line asks for.
+    """The ``ReIDInferencer`` that a command line asks for.
 
-    Args:
-        args (argparse.Namespace): With the arguments of
-            :func:`add_model_arguments`.
-
-    Returns:
-        ReIDInferencer: Ready to use.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If the config cannot be built, or the weights do not fit.
+    ``args`` has the arguments of :func:`add_model_arguments`. A missing file is a
+    ``FileNotFoundError``; a config that cannot be built, or weights that do not fit, a
+    ``ValueError``.
     """
     # they take seconds, which tools without a model need not wait
     from mmreid_gcl.apis import ReIDInferencer
@@ -184,13 +168,7 @@ def run_tool(
 ) -> int:
     """Run a tool; what a user can mend becomes a message, not a traceback.
 
-    Args:
-        name (str): Of the tool.
-        tool (Callable): Takes the command line, returns the exit code.
-        argv (Sequence[str], optional): The command line.
-
-    Returns:
-        int: Exit code.
+    ``tool`` takes the command line ``argv`` and returns the exit code.
     """
     try:
         return tool(argv)
@@ -199,27 +177,15 @@ def run_tool(
 
 
 def refuse(name: str, error: Exception) -> int:
-    """Say what a user can mend, without a traceback.
-
-    Args:
-        name (str): Of the tool.
-        error (Exception): One of :data:`MENDABLE`.
-
-    Returns:
-        int: Exit code, :data:`REFUSED`.
-    """
+    """Say what a user can mend, without a traceback; returns :data:`REFUSED`."""
     print(f'{name}: {error}', file=sys.stderr)
     return REFUSED
 
 
 def exit_code(failed: dict[str, str]) -> int:
-    """Say what was left out, last of all; the exit code of a job.
+    """Say what was left out, last of all; returns :data:`DONE` or :data:`SKIPPED`.
 
-    Args:
-        failed (dict[str, str]): Images that could not be read, and why.
-
-    Returns:
-        int: :data:`DONE` or :data:`SKIPPED`.
+    ``failed`` has the images that could not be read, and why.
     """
     for message in failed.values():
         print(f'left out: {message}', file=sys.stderr)

@@ -25,22 +25,13 @@ _WANTED = {
 def config_of_checkpoint(path: str | Path) -> Config:
     """The model and the test transforms that a checkpoint says it has.
 
-    mmengine keeps the config as Python text in every checkpoint. Here it is
-    parsed, not run: nothing but literals and ``dict(...)`` is understood, and
-    only parts on the list of :mod:`~mmreid_gcl.config.allowed_parts` are built, with
-    plain arguments. A file from elsewhere cannot make this program call anything
-    else.
+    mmengine keeps the config as Python text in every checkpoint. Here it is parsed, not
+    run: nothing but literals and ``dict(...)`` is understood, and only parts on the
+    list of :mod:`~mmreid_gcl.config.allowed_parts` are built, with plain arguments. A
+    file from elsewhere cannot make this program call anything else.
 
-    Args:
-        path (str | Path): The checkpoint.
-
-    Returns:
-        Config: With ``model`` and ``test_pipeline``, and how training clustered as
-        ``default_hooks.pseudo_labels``.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it has no config, or one that cannot be read so.
+    The result is that of :func:`usable_config`. A missing file is a
+    ``FileNotFoundError``; no config, or one that cannot be read so, a ``ValueError``.
     """
     meta = read_checkpoint(path, mmap=True).get('meta')
     text = meta.get('cfg') if isinstance(meta, dict) else None
@@ -61,16 +52,10 @@ def config_of_checkpoint(path: str | Path) -> Config:
 def usable_config(settings: Config) -> Config:
     """What it takes to use a model, of a whole config.
 
-    Args:
-        settings (Config): The config.
-
-    Returns:
-        Config: With ``model`` and ``test_pipeline``, and how training clustered as
-        ``default_hooks.pseudo_labels``.
-
-    Raises:
-        ValueError: If model or transforms are missing, or something in it is not
-            what a file may build (:mod:`~mmreid_gcl.config.allowed_parts`).
+    It has ``model`` and ``test_pipeline``, and how training clustered as
+    ``default_hooks.pseudo_labels``. A ``ValueError`` if model or transforms are
+    missing, or something is not what a file may build
+    (:mod:`~mmreid_gcl.config.allowed_parts`).
     """
     if not settings.get('model'):
         raise ValueError('it has no model')
@@ -91,19 +76,11 @@ def usable_config(settings: Config) -> Config:
 
 
 def literal_config(text: str, names: Collection[str] | None = None) -> dict[str, Any]:
-    """Read a config that consists of literals.
+    """Read the settings of a config that consists of literals.
 
-    Args:
-        text (str): Lines ``name = value`` of literals and ``dict(...)``, as
-            ``Config.pretty_text`` writes them.
-        names (Collection[str], optional): Read these alone. Defaults to all.
-
-    Returns:
-        dict[str, Any]: The settings.
-
-    Raises:
-        SyntaxError: If it is no Python.
-        ValueError: If it is more than literals.
+    ``text`` has lines ``name = value`` of literals and ``dict(...)``, as
+    ``Config.pretty_text`` writes them; those of ``names``, by default all, are read. A
+    ``SyntaxError`` if it is no Python, a ``ValueError`` if it is more than literals.
     """
     settings = {}
     for line in ast.parse(text).body:

@@ -29,17 +29,9 @@ _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 def read_config(path: str | Path) -> Config:
     """Run a config file, a Python program, and keep what it sets.
 
-    Args:
-        path (str | Path): The file.
-
-    Returns:
-        Config: Its settings.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no Python file, or cannot be run. mmengine also reads
-            YAML and JSON and runs code that they name, which one does not expect of
-            them, so they are refused.
+    A missing file is a ``FileNotFoundError``; one that is no Python or cannot be run a
+    ``ValueError``. mmengine also reads YAML and JSON and runs code that they name,
+    which one does not expect of them, so they are refused.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -126,15 +118,11 @@ def set_data_root(cfg: Config, data_root: str) -> None:
 
 
 def fill_batch_size(cfg: Config, world_size: int) -> None:
-    """Replace ``train_dataloader.batch_size='auto'`` by its number.
+    """Replace ``train_dataloader.batch_size='auto'`` by its number, in place.
 
-    Args:
-        cfg (Config): Changed in place.
-        world_size (int): Processes that share the batch.
-
-    Raises:
-        ValueError: If P or K is no whole number, P * K is no multiple of the number
-            of processes, or there is no PKSampler that has a P and a K.
+    It is P * K over the ``world_size`` processes that share a batch. A ``ValueError``
+    if P or K is no whole number, their product no multiple of the processes, or there
+    is no PKSampler that has them.
     """
     loader = cfg.get('train_dataloader')
     if loader is None or loader.get('batch_size') != 'auto':
@@ -148,10 +136,7 @@ def fill_batch_size(cfg: Config, world_size: int) -> None:
         )
     identities = sampler.get('num_identities', 16)
     instances = sampler.get('num_instances', 8)
-    for name, value in (
-        ('num_identities', identities),
-        ('num_instances', instances),
-    ):
+    for name, value in (('num_identities', identities), ('num_instances', instances)):
         require_count(f'train_dataloader.sampler.{name}', value)
     if identities * instances % world_size:
         raise ValueError(
@@ -180,15 +165,10 @@ def cache_images(cfg: Config) -> None:
     """Keep decoded training images in shared memory, as ``cfg.image_cache`` says.
 
     Training, and embedding before every epoch, take their images from one
-    :class:`~mmreid_gcl.datasets.image_cache.CachedTransforms`.
-
-    Args:
-        cfg (Config): With ``image_cache=dict(limit_gb=..., folder=...)``, both
-            optional. Changed in place.
-
-    Raises:
-        ValueError: If ``image_cache`` has another key, or the training pipeline does
-            not begin with ``LoadImageFromFile``.
+    :class:`~mmreid_gcl.datasets.image_cache.CachedTransforms`. ``cfg``, with
+    ``image_cache=dict(limit_gb=..., folder=...)``, both optional, is changed in place.
+    Another key, or a training pipeline that does not begin with ``LoadImageFromFile``,
+    is a ``ValueError``.
     """
     from mmreid_gcl.datasets.image_cache import cache_pipeline
 

@@ -19,11 +19,8 @@ class UnknownNameError(FileNotFoundError):
 def root() -> Path:
     """The folder that has ``configs/`` and ``tools/``.
 
-    Returns:
-        Path: ``.mim`` of an installed package, otherwise the checkout.
-
-    Raises:
-        FileNotFoundError: If the installation has neither.
+    ``.mim`` of an installed package, otherwise the checkout; a ``FileNotFoundError`` if
+    the installation has neither.
     """
     package = Path(__file__).resolve().parents[1]
     # an editable installation has links into the checkout in .mim
@@ -47,22 +44,16 @@ def register() -> None:
 
 
 def configs() -> dict[str, Path]:
-    """The packaged configs.
+    """The packaged configs by name, such as 'gcl_duke' or 'ablation/duke_model1'.
 
-    Returns:
-        dict[str, Path]: By name, such as 'gcl_duke' or 'ablation/duke_model1';
-        without the files of ``_base_``.
+    Without the files of ``_base_``.
     """
     found = _scripts(root() / 'configs')
     return {name: path for name, path in found.items() if name[:7] != '_base_/'}
 
 
 def tools() -> dict[str, Path]:
-    """The packaged tools.
-
-    Returns:
-        dict[str, Path]: By name, such as 'train' or 'data/check'.
-    """
+    """The packaged tools by name, such as 'train' or 'data/check'."""
     found = _scripts(root() / 'tools').items()
     # the others are imported by their neighbours
     main = "if __name__ == '__main__':"
@@ -70,18 +61,11 @@ def tools() -> dict[str, Path]:
 
 
 def find_config(name: str) -> Path:
-    """A config file, by path or by name.
+    """A config file, by path or by name; the path of a file goes before a name.
 
-    Args:
-        name (str): Path of a file, or name of a packaged config: 'gcl_duke',
-            'ablation/duke_model1' or, where that is unique, 'duke_model1'; with or
-            without ``.py`` and ``configs/``. A file goes before a name.
-
-    Returns:
-        Path: The file.
-
-    Raises:
-        UnknownNameError: If there is no such file and no such name.
+    Names are those of packaged configs: 'gcl_duke', 'ablation/duke_model1' or, where
+    that is unique, 'duke_model1'; with or without ``.py`` and ``configs/``. An
+    :class:`UnknownNameError` if there is no such file and no such name.
     """
     if Path(name).is_file():
         return Path(name)
@@ -92,30 +76,19 @@ def find_config(name: str) -> Path:
 
 
 def find_tool(name: str) -> Path:
-    """A tool, by name.
+    """A tool's script, by name: 'train', 'data/check' or, where unique, 'check'.
 
-    Args:
-        name (str): 'train', 'data/check' or, where that is unique, 'check'; a
-            hyphen is as good as an underscore.
-
-    Returns:
-        Path: The script.
-
-    Raises:
-        UnknownNameError: If there is no such tool.
+    A hyphen is as good as an underscore. An :class:`UnknownNameError` without such a
+    tool.
     """
     short = name.removesuffix('.py').replace('-', '_')
     return _find(short, tools(), f'{name}: there is no such tool')
 
 
 def summary(path: Path) -> str:
-    """What a script or config is, in a line.
+    """What a script or config is: the first sentence of its docstring.
 
-    Args:
-        path (Path): Python file.
-
-    Returns:
-        str: First sentence of its docstring, or of the comment it begins with.
+    Without one, that of the comment it begins with.
     """
     text = path.read_text(encoding='utf-8')
     described = ast.get_docstring(ast.parse(text))

@@ -48,19 +48,11 @@ class LabelFreeSignals:
 def label_free_signals(
     labels: np.ndarray, previous: np.ndarray, silhouette: float | None
 ) -> LabelFreeSignals:
-    """Signs of quality of pseudo-labels.
+    """Signs of quality of pseudo-labels (N,), in which -1 is an outlier.
 
-    Args:
-        labels (np.ndarray): (N,) clusters, -1 is an outlier.
-        previous (np.ndarray): (N,) those of the epoch before.
-        silhouette (float, optional): Theirs, by
-            :func:`~mmreid_gcl.clustering.graph_silhouette`.
-
-    Returns:
-        LabelFreeSignals: With their :attr:`~LabelFreeSignals.score`.
-
-    Raises:
-        ValueError: If the two labellings are of different lengths.
+    ``previous`` are those of the epoch before; as many, else a ``ValueError``.
+    ``silhouette`` is that of ``labels`` by
+    :func:`~mmreid_gcl.clustering.graph_silhouette`.
     """
     labels, previous = np.asarray(labels), np.asarray(previous)
     if labels.shape != previous.shape:
@@ -81,20 +73,15 @@ def report(
     truth: np.ndarray | None = None,
     camids: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Scalars that describe pseudo-labels.
+    """Scalars that describe the pseudo-labels of an epoch.
 
-    Args:
-        outcome (PseudoLabels): Of this epoch.
-        stability (float, optional): Agreement with the labels of the last epoch;
-            see :class:`~mmreid_gcl.engine.label_report.LabelFreeSignals`.
-        truth (np.ndarray, optional): (N,) identities, for the report alone.
-        camids (np.ndarray, optional): (N,) cameras.
+    ``stability`` is that of :class:`LabelFreeSignals`; ``truth`` (N,) are identities,
+    for the report alone; ``camids`` (N,) cameras.
 
-    Returns:
-        dict[str, float]: ``clusters``, ``outliers``, sizes; of several cameras
-        ``cross_camera_clusters`` and ``cross_camera_images``; ``stability`` (ARI with
-        the last epoch); ``silhouette``; with ``truth`` ``ari``, ``nmi``, ``precision``
-        and ``recall`` of pairs, and the same with ``unrefined_`` before; ``seconds_*``.
+    The scalars are ``clusters``, ``outliers``, sizes; of several cameras
+    ``cross_camera_clusters`` and ``cross_camera_images``; ``stability`` (ARI with the
+    last epoch); ``silhouette``; with ``truth`` ``ari``, ``nmi``, ``precision`` and
+    ``recall`` of pairs, and the same with ``unrefined_`` before; ``seconds_*``.
     """
     scalars: dict[str, float] = dict(cluster_summary(outcome.labels))
     if camids is not None and len(np.unique(camids)) > 1:
@@ -115,10 +102,7 @@ def report(
 def describe(epoch: int, scalars: dict[str, float], count: int) -> str:
     """The scalars of :func:`report` as one line of the log.
 
-    Args:
-        epoch (int): From 0.
-        scalars (dict[str, float]): What :func:`report` gave.
-        count (int): N images.
+    ``epoch`` counts from 0; ``count`` is N, the images.
     """
     text = (
         f'Epoch {epoch + 1} pseudo-labels: {scalars["clusters"]:.0f} clusters of '
@@ -138,13 +122,8 @@ def describe(epoch: int, scalars: dict[str, float], count: int) -> str:
     for prefix, title in (('', ''), ('unrefined_', ' before refinement')):
         if f'{prefix}ari' in scalars:
             values = ', '.join(
-                f'{name} {scalars[prefix + key]:.3f}'
-                for name, key in (
-                    ('ARI', 'ari'),
-                    ('NMI', 'nmi'),
-                    ('precision', 'precision'),
-                    ('recall', 'recall'),
-                )
+                f'{name} {scalars[prefix + name.lower()]:.3f}'
+                for name in ('ARI', 'NMI', 'precision', 'recall')
             )
             text += f'; against identities (report only){title}: {values}'
     times = ', '.join(

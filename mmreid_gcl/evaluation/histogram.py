@@ -60,12 +60,7 @@ def hsv_stripe_histogram(image: np.ndarray) -> np.ndarray:
 def hellinger_distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """``sqrt(1 - sum_i sqrt(p_i q_i))``, also named after Bhattacharyya.
 
-    Args:
-        first (np.ndarray): (n, d), rows not negative, each summing to 1.
-        second (np.ndarray): (m, d), likewise.
-
-    Returns:
-        np.ndarray: (n, m), 0 to 1.
+    Of rows (n, d) and (m, d), not negative, each summing to 1; (n, m), 0 to 1.
     """
     return np.sqrt(np.maximum(0, 1 - np.sqrt(first) @ np.sqrt(second).T))
 
@@ -114,26 +109,12 @@ def evaluate_histograms(
     gallery_pids: np.ndarray,
     gallery_camids: np.ndarray,
 ) -> dict[str, dict[str, float]]:
-    """Retrieval by histograms under each of the three distances.
+    """Retrieval by histograms (Q, d) and (G, d) under each of the three distances.
 
-    The protocol is that of
-    :func:`~mmreid_gcl.evaluation.ranking.evaluate_ranking`.
-
-    Args:
-        query (np.ndarray): (Q, d) histograms.
-        query_pids (np.ndarray): (Q,) identities.
-        query_camids (np.ndarray): (Q,) cameras.
-        gallery (np.ndarray): (G, d) histograms.
-        gallery_pids (np.ndarray): (G,) identities; -1 is junk.
-        gallery_camids (np.ndarray): (G,) cameras.
-
-    Returns:
-        dict[str, dict[str, float]]: For 'hellinger', 'chi_square' and
-        'intersection', best mAP first: ``mAP``, ``mINP``, ``R1``, ``R5``,
-        ``R10`` in percent.
-
-    Raises:
-        ValueError: If shapes disagree or no query has a match.
+    The protocol, with its junk and its errors, is that of
+    :func:`~mmreid_gcl.evaluation.ranking.evaluate_ranking`. The result has ``mAP``,
+    ``mINP``, ``R1``, ``R5`` and ``R10`` in percent for 'hellinger', 'chi_square' and
+    'intersection', best mAP first.
     """
     ids = query_pids, query_camids, gallery_pids, gallery_camids
     scores = {}

@@ -18,13 +18,7 @@ from mmreid_gcl.precision import float32_products
 
 from ..clustering.features import as_matrix, feature_dtype, unit_rows
 from .counting import match_ranks
-from .ground_truth import (
-    JUNK_PID,
-    IdentityIndex,
-    as_ids,
-    does_not_count,
-    num_matches,
-)
+from .ground_truth import JUNK_PID, IdentityIndex, as_ids, does_not_count, num_matches
 
 Array: TypeAlias = np.ndarray | Tensor
 Ids: TypeAlias = np.ndarray | Tensor | Sequence[int]
@@ -182,14 +176,9 @@ def rank_from_similarity(
 def cosine_similarity(query: Tensor, gallery: Tensor) -> Callable[[np.ndarray], Array]:
     """Rows of ``query @ gallery.T``, computed when asked for.
 
-    Args:
-        query (Tensor): (Q, C), unit rows.
-        gallery (Tensor): (G, C), unit rows, same dtype and device.
-
-    Returns:
-        Callable: From query indices (n,) to their similarities (n, G), an
-        array for CPU tensors, else a tensor. The memory is used again by the
-        next call.
+    Of unit rows (Q, C) and (G, C), of the same dtype and device. The result takes query
+    indices (n,) and gives their similarities (n, G), an array for CPU tensors, else a
+    tensor; its memory is used again by the next call.
     """
     buffer: list[Array] = []
 

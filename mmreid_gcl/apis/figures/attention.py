@@ -24,16 +24,12 @@ def attention_figure(
 
     Args:
         source (ModelSource): Model and data.
-        image (int, optional): Show the graph of this training image. None
-            draws one, of several people where identities are known.
-        seed (int): Of the draw. Defaults to 0.
+        image (int, optional): Show the graph of this training image. None draws one, of
+            several people where identities are known.
+        seed (int): Of the draw.
         vmax (float, optional): Upper end of the colour scale.
 
-    Returns:
-        Figure: See :func:`~mmreid_gcl.visualization.attention_map`.
-
-    Raises:
-        ValueError: If the model has no GCL, or there is no such image.
+    A ``ValueError`` if the model has no GCL, or there is no such image.
     """
     if source.model.relation_neck is None:
         raise ValueError(

@@ -22,19 +22,14 @@ def cluster_figure(
 
     Args:
         source (ModelSource): Model and data.
-        num_clusters (int): Rows at most. Defaults to 12.
-        per_cluster (int): Images in a row at most. Defaults to 12.
-        recluster (bool): Cluster with the checkpoint's weights, as the next
-            epoch would begin. False takes the labels that the checkpoint holds,
-            those its last epoch was trained with, and clusters only if it has
-            none. Defaults to False.
+        num_clusters (int): Rows at most.
+        per_cluster (int): Images in a row at most.
+        recluster (bool): Cluster with the checkpoint's weights, as the next epoch would
+            begin. False takes the labels that the checkpoint holds, those its last
+            epoch was trained with, and clusters only if it has none.
 
-    Returns:
-        Figure: See :func:`~mmreid_gcl.visualization.cluster_sheet`.
-
-    Raises:
-        ValueError: If the labels in the checkpoint are not those of the data,
-            or all images are outliers.
+    A ``ValueError`` if the labels in the checkpoint are not those of the data, or all
+    images are outliers.
     """
     data = source.train_set
     labels = None if recluster else stored_labels(source)

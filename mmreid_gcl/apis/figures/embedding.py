@@ -24,18 +24,14 @@ def embedding_figure(
 
     Args:
         *sources (ModelSource): Models; the data are those of the first.
-        num_ids (int): People, drawn from those that two cameras or more saw.
-            Defaults to 11, as figure 7 of the paper has.
-        max_images (int): Of each, drawn likewise. Defaults to 60.
-        method (str): 'tsne', 'umap' or 'pca'. Defaults to 'tsne'.
-        seed (int): Of the draws and of the method. Defaults to 0.
+        num_ids (int): People, drawn from those that two cameras or more saw; 11 as in
+            figure 7 of the paper.
+        max_images (int): Of each, drawn likewise.
+        method (str): 'tsne', 'umap' or 'pca'.
+        seed (int): Of the draws and of the method.
 
-    Returns:
-        Figure: See :func:`~mmreid_gcl.visualization.embedding_map`.
-
-    Raises:
-        ValueError: If no identity is known.
-        ImportError: If UMAP is asked for and not installed.
+    A ``ValueError`` if no identity is known, an ``ImportError`` if UMAP is asked for
+    and not installed.
     """
     data = sources[0].test_set
     pids, camids = data.column('pid'), data.column('camid')

@@ -25,21 +25,9 @@ def ranking_figure(
 ) -> Figure:
     """Queries of the test set and what they find.
 
-    Args:
-        source (ModelSource): Model and data.
-        num_queries (int): Rows. Defaults to 8.
-        topk (int): Gallery images in a row. Defaults to 10.
-        pick (str): Which queries that have a match: 'random', or the 'worst' or
-            'best' by average precision, which the heading says. Defaults to
-            'random'.
-        seed (int): Of 'random'. Defaults to 0.
-
-    Returns:
-        Figure: See :func:`~mmreid_gcl.visualization.ranking_sheet`.
-
-    Raises:
-        ValueError: If ``pick`` is unknown, or the test set has no query that
-            has a match.
+    ``pick`` says which ``num_queries`` that have a match: 'random', by ``seed``, or the
+    'worst' or 'best' by average precision, which the heading says. A row has ``topk``
+    gallery images. A ``ValueError`` if ``pick`` is unknown, or no query has a match.
     """
     if pick not in PICKS:
         raise ValueError(f'pick must be one of {PICKS}, got {pick!r}.')

@@ -23,17 +23,11 @@ from .ranking import ranking_figure
 from .source import ModelSource
 
 _METRICS = ('mAP', 'mINP', 'R1', 'R5', 'R10')
-_LABELS = {
-    'clusters': 'clusters',
-    'outliers': 'outliers',
-    'stability': 'stability',
-    'ari': 'ARI',
-    'unrefined_ari': 'unrefined ARI',
-    'nmi': 'NMI',
-    'unrefined_nmi': 'unrefined NMI',
-    'precision': 'precision',
-    'recall': 'recall',
-}
+_TITLES = (
+    *('clusters', 'outliers', 'stability', 'ARI', 'unrefined ARI', 'NMI'),
+    *('unrefined NMI', 'precision', 'recall'),
+)
+_LABELS = {title.lower().replace(' ', '_'): title for title in _TITLES}
 _SHEETS: tuple[tuple[str, Callable, str], ...] = (
     (
         'Retrieval',

@@ -32,16 +32,11 @@ def images_of(dataset: Dataset) -> Thumbnails:
 class ModelSource:
     """A model and the data sets of its config, for figures.
 
-    Args:
-        cfg (Config): From :func:`~mmreid_gcl.apis.load_config`.
-        checkpoint (str | Path, optional): None is an untrained model.
-        device (str, optional): Defaults to the GPU if there is one.
-        batch_size (int): Images embedded at a time. Defaults to 128.
-        num_workers (int): Loading processes. Defaults to 2.
-
-    Raises:
-        FileNotFoundError: If the checkpoint is missing.
-        ValueError: If the checkpoint does not belong to the config.
+    ``cfg`` is of :func:`~mmreid_gcl.apis.load_config`; without a ``checkpoint`` the
+    model is untrained. The ``device`` is by default the GPU if there is one. Images are
+    embedded ``batch_size`` at a time and loaded by ``num_workers`` processes. A
+    ``FileNotFoundError`` if the checkpoint is missing, a ``ValueError`` if it does not
+    belong to the config.
     """
 
     def __init__(
