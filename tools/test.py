@@ -52,8 +52,8 @@ def parse_args() -> argparse.Namespace:
     named = '://' in args.checkpoint or args.checkpoint == UNTRAINED
     if not named and not Path(args.checkpoint).is_file():
         parser.error(
-            f'{args.checkpoint}: there is no such checkpoint. Where a work dir was '
-            'moved, give the work dir'
+            f'{args.checkpoint}: there is no such checkpoint. Give its path, a work '
+            f'dir, or {UNTRAINED!r}'
         )
     if args.out and not Path(args.out).resolve().parent.is_dir():
         parser.error(f'--out: there is no folder {Path(args.out).parent}')

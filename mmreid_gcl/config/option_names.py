@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmreid_gcl import registry
+from mmreid_gcl.config_parts import HOOK_NAMES
 
 #: Settings that the tools read, beside those of the Runner.
 OF_THE_TOOLS = {'data_root', 'image_cache', 'runner_type', 'auto_scale_lr', 'compile'}
@@ -43,6 +44,10 @@ def check_options(cfg: Config, options: Iterable[str]) -> None:
                 f'--cfg-options {option}: there is no such hook in custom_hooks. Hooks '
                 'have names: default_hooks.pseudo_labels.clusterer.eps=0.5.'
             )
+        first, name, more = [*option.split('.'), '', ''][:3]
+        ours = first == 'default_hooks' and more and name in HOOK_NAMES.values()
+        if ours and not (whole.get(first) or {}).get(name):  # nobody would read it
+            raise ValueError(f'--cfg-options {option}: there is no hook {name!r}.')
         for key in option.split('.'):
             known = known_keys(part, path) if path else top
             if known is not None:

@@ -121,3 +121,10 @@ def test_hooks_by_number_are_refused_where_there_are_none():
         check_options(cfg, ['custom_hooks.1.clusterer.eps'])
     cfg.custom_hooks = [dict(type='A')]
     check_options(cfg, ['custom_hooks.0.priority'])
+
+
+def test_settings_of_a_hook_that_is_not_there_are_refused():
+    cfg = Config.fromfile(FOLDER.parent / 'baselines/market_supervised.py')
+    with pytest.raises(ValueError, match="there is no hook 'pseudo_labels'"):
+        check_options(cfg, ['default_hooks.pseudo_labels.clusterer.eps'])
+    check_options(cfg, ['default_hooks.pseudo_labels', 'default_hooks.mine.a'])
