@@ -38,6 +38,10 @@ TRAINING_STATE = ('meta', 'state_dict', 'message_hub', 'optimizer')
 BEFORE_FAILURE = 'before_nonfinite_loss.pth'
 
 
+class WeightsError(ValueError):
+    """Pretrained weights cannot be had, or belong to another network."""
+
+
 def read_checkpoint(
     source: str | Path | io.BytesIO,
     map_location: str | torch.device | None = 'cpu',
@@ -227,7 +231,13 @@ def _download(url: str, file: str) -> None:
         os.makedirs(os.path.dirname(file), exist_ok=True)
         print_log(f'Downloading {url} to {file}', logger='current')
         # the bar goes to stderr; a log file needs none
-        torch.hub.download_url_to_file(url, file, progress=sys.stderr.isatty())
+        try:
+            torch.hub.download_url_to_file(url, file, progress=sys.stderr.isatty())
+        except OSError as error:  # of urllib, and without a network
+            raise WeightsError(
+                f'{url} cannot be downloaded ({error}). Without internet, copy the '
+                f'file to {file}, or give it: model.backbone.init_cfg.checkpoint=FILE.'
+            ) from error
 
 
 def load_from_torchvision(filename: str, map_location=None) -> dict:

@@ -11,7 +11,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmreid_gcl.apis import load_config
-from mmreid_gcl.checkpoint import safe_loading
+from mmreid_gcl.checkpoint import WeightsError, safe_loading
 from mmreid_gcl.cli.command_line import (
     MENDABLE,
     REFUSED,
@@ -140,7 +140,7 @@ def main() -> None:
             claim(cfg.work_dir)  # else the processes must first be connected
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         runner.train()
-    except WorkDirError as error:
+    except (WorkDirError, WeightsError) as error:
         sys.exit(refuse('train', error) if dist.is_main_process() else REFUSED)
 
 

@@ -16,6 +16,7 @@ from collections import OrderedDict, defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -536,6 +537,17 @@ def test_download_is_kept_and_read_safely(tmp_path, monkeypatch, malicious):
             CheckpointLoader.load_checkpoint(address)
     with pytest.raises(ValueError, match='no model of this name'):
         CheckpointLoader.load_checkpoint('torchvision://resnet7')
+
+
+def test_a_download_that_fails_says_what_to_do(tmp_path, monkeypatch):
+    def offline(*_, **__):
+        raise URLError('no network')
+
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', offline)
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    with pytest.raises(ValueError, match=r'init_cfg\.checkpoint=FILE') as caught:
+        CheckpointLoader.load_checkpoint('https://example.org/net.pth')
+    assert str(tmp_path / 'checkpoints/net.pth') in str(caught.value)
 
 
 def test_write_is_whole_or_not_at_all(tmp_path, monkeypatch):

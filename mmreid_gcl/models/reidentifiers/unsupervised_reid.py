@@ -14,6 +14,7 @@ from mmreid_gcl.registry import MODELS
 from ..batch import gather_batch, gather_images
 from ..functional.numerics import at_least_float32
 from ..heads.base_memory_head import BaseMemoryHead
+from ..pretrained import initialize
 from ..sub_batch_norm import use_sub_batches
 
 
@@ -133,6 +134,10 @@ class UnsupervisedReID(BaseModel):
             options = compile_heads if isinstance(compile_heads, dict) else {}
             for head in self.memory_heads:
                 head.compile_functions(**options)
+
+    def init_weights(self) -> None:
+        """Initialise; pretrained weights that do not fit the backbone are refused."""
+        initialize(self.backbone, super().init_weights)
 
     @property
     def memory_heads(self) -> list[BaseMemoryHead]:
