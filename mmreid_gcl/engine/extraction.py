@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from mmreid_gcl.eval_mode import evaluating
+from mmreid_gcl.processes import gather_rows, share_failure, unwrapped
 
-from .processes import gather_rows, share_failure, unwrapped
 from .signals import end_workers, make_patient
 
 

@@ -492,7 +492,7 @@ def _remove_last_image(runner):
 
 
 def _break_clusterer(runner):
-    _labels_hook(runner).clusterer = _raise
+    _labels_hook(runner).labeller.clusterer = _raise
 
 
 def _fail_to_train(rank, cases):

@@ -24,8 +24,8 @@ from mmreid_gcl.engine import (
     PseudoLabelHook,
 )
 from mmreid_gcl.engine.loops.resumable_train_loop import _cause
-from mmreid_gcl.engine.processes import Vote, highest, share_failure, together
 from mmreid_gcl.engine.signals import StopSignals
+from mmreid_gcl.processes import Vote, highest, share_failure, together
 from mmreid_gcl.visualization import read_scalars
 from mmreid_gcl.work_dir import starts
 

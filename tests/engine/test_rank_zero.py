@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from mmreid_gcl.engine.processes import on_rank_zero
+from mmreid_gcl.processes import on_rank_zero
 
 from .processes import run
 

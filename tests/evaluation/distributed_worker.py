@@ -63,7 +63,7 @@ def two_datasets(rank):
 
 def tiny_blocks(rank):
     """The same through many rounds of communication."""
-    from mmreid_gcl.engine import processes
+    from mmreid_gcl import processes
 
     before, processes._BLOCK_BYTES = processes._BLOCK_BYTES, 100
     try:

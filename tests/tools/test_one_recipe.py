@@ -10,8 +10,7 @@ import torch
 from mmengine.config import Config
 
 from mmreid_gcl.apis import load_config
-from mmreid_gcl.apis.figures import ModelSource
-from mmreid_gcl.apis.figures.clusters import new_labels
+from mmreid_gcl.apis.figures import ModelSource, clusters
 from mmreid_gcl.config.packaged import configs
 from mmreid_gcl.config_parts import find_pseudo_label_hook
 from mmreid_gcl.engine import PseudoLabelHook
@@ -66,7 +65,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(('settings', 'relation', 'epoch'), CASES)
-def test_labels_are_equal(load_tool, crops, tmp_path, settings, relation, epoch):
+def test_labels_are_equal(
+    load_tool, crops, tmp_path, monkeypatch, settings, relation, epoch
+):
     cfg = tiny_cfg(relation=relation)
     dataset = dict(type='PersonFolder', data_root=str(crops))
     cfg = Config(
@@ -87,7 +88,11 @@ def test_labels_are_equal(load_tool, crops, tmp_path, settings, relation, epoch)
 
     source = ModelSource(cfg, checkpoint, 'cpu', num_workers=0)
     paths = source.train_set.column('img_path').tolist()
-    by_figure = dict(zip(paths, new_labels(source).tolist()))
+    monkeypatch.setattr(
+        clusters, 'cluster_sheet', lambda images, labels, *_, **__: labels
+    )
+    labels = clusters.cluster_figure(source, recluster=True)
+    by_figure = dict(zip(paths, labels.tolist()))
 
     hook = PseudoLabelHook(
         **{k: v for k, v in settings.items() if k != 'type'},

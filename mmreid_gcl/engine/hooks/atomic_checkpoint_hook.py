@@ -13,11 +13,11 @@ from mmengine.runner import BaseLoop, Runner
 
 from mmreid_gcl.checkpoint import TRAINING_STATE, hint_of_good, misfit, weights_of
 from mmreid_gcl.files import remove_partial
+from mmreid_gcl.processes import together, unwrapped
 from mmreid_gcl.registry import HOOKS
 from mmreid_gcl.work_dir import claim, last_checkpoint, note_start, point_to, release
 
 from ..checkpoint_files import ATOMIC, INTERRUPTED
-from ..processes import together, unwrapped
 
 
 @HOOKS.register_module()

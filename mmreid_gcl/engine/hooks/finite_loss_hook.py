@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from mmreid_gcl.checkpoint import BEFORE_FAILURE, hint_of_good
 from mmreid_gcl.models import BaseMemoryHead
+from mmreid_gcl.processes import unwrapped
 from mmreid_gcl.registry import HOOKS
 
 from ..checkpoint_files import ATOMIC
-from ..processes import unwrapped
 
 
 @HOOKS.register_module()

@@ -9,11 +9,11 @@ from pathlib import Path
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmreid_gcl.processes import on_rank_zero
 from mmreid_gcl.registry import HOOKS
 
 from ..checkpoint_files import ATOMIC
 from ..label_report import LabelFreeSignals
-from ..processes import on_rank_zero
 from .pseudo_label_hook import PseudoLabelHook
 
 _INFO = 'label_free_best'

@@ -15,9 +15,8 @@ from torch.optim import Optimizer
 
 from mmreid_gcl.datasets.reid_dataset import image_records
 from mmreid_gcl.models import BaseMemoryHead
+from mmreid_gcl.processes import on_rank_zero, unwrapped
 from mmreid_gcl.registry import HOOKS
-
-from ..processes import on_rank_zero, unwrapped
 
 _CHECKPOINT_KEY = 'memories'
 

@@ -13,9 +13,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from mmreid_gcl.files import write_atomically
+from mmreid_gcl.processes import unwrapped
 from mmreid_gcl.registry import HOOKS
-
-from ..processes import unwrapped
 
 _RECORD = 'last_validation.json'
 _POSITION = 'position'

@@ -8,9 +8,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmreid_gcl.datasets.seeding import derive_seed
+from mmreid_gcl.processes import shared_seed
 from mmreid_gcl.registry import HOOKS
-
-from ..processes import shared_seed
 
 
 @HOOKS.register_module()

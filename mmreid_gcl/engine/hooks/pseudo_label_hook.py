@@ -18,11 +18,11 @@ from mmreid_gcl.datasets.concat_dataset import require_reid_dataset
 from mmreid_gcl.datasets.fingerprint import images_fingerprint
 from mmreid_gcl.datasets.reid_dataset import image_records
 from mmreid_gcl.precision import exact_float32
+from mmreid_gcl.processes import on_rank_zero, shared_seed, unwrapped
 from mmreid_gcl.registry import HOOKS
 
 from ..extraction import extract_features
 from ..label_report import LabelFreeSignals, describe, label_free_signals, report
-from ..processes import on_rank_zero, shared_seed, unwrapped
 from .memory_hook import MemoryHook
 
 _CHECKPOINT_KEY = 'pseudo_labels'

@@ -14,12 +14,12 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
 
+from mmreid_gcl.processes import Vote, highest, on_rank_zero, together, unwrapped
 from mmreid_gcl.registry import LOOPS
 from mmreid_gcl.work_dir import point_to, release
 
 from ..checkpoint_files import ATOMIC, INTERRUPTED
 from ..hooks.position_hook import Position, PositionHook, ValidationRecord
-from ..processes import Vote, highest, on_rank_zero, together, unwrapped
 from ..signals import (
     EXIT_PREEMPTED,
     DeferredDeaths,

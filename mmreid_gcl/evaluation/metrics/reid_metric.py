@@ -12,7 +12,7 @@ from mmengine.dist import all_gather_object, broadcast_object_list
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
-from mmreid_gcl.engine.processes import gather_rows, on_rank_zero
+from mmreid_gcl.processes import gather_rows, on_rank_zero
 from mmreid_gcl.registry import METRICS
 
 from ..expansion import average_query_expansion
