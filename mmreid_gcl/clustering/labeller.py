@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,12 +22,6 @@ from mmreid_gcl.registry import TASK_UTILS
 from .camera_normalization import MODES, normalize_by_camera
 from .clusterers.base import Records, call_clusterer
 from .label_quality import graph_silhouette
-
-#: The settings of a ``PseudoLabelHook`` that are the labeller's.
-SETTINGS = (
-    *('clusterer', 'graphs', 'refine', 'refine_begin'),
-    *('compare_unrefined', 'camera_norm'),
-)
 
 
 @dataclass
@@ -166,6 +161,14 @@ class Labeller:
         """Whether the labels of an epoch are those of refined embeddings."""
         return self.refine and (epoch is None or epoch >= self.refine_begin)
 
+    def require_graphs(self) -> None:
+        """Raise a ``ValueError`` if there are no graphs for a relation neck."""
+        if self.graphs is None:
+            raise ValueError(
+                'The model has a relation_neck, so PseudoLabelHook needs graphs, for '
+                "example graphs=dict(type='OrderedGraphs', order='camera_time')."
+            )
+
     def build_graphs(
         self, features: Tensor, records: Records, epoch: int | None = None
     ) -> np.ndarray:
@@ -182,11 +185,7 @@ class Labeller:
         Raises:
             ValueError: If the config has no graphs.
         """
-        if self.graphs is None:
-            raise ValueError(
-                'The model has a relation_neck, so PseudoLabelHook needs graphs, for '
-                "example graphs=dict(type='OrderedGraphs', order='camera_time')."
-            )
+        self.require_graphs()
         array = self._normalized(features, records)
         return self.graphs(array, records=records, epoch=epoch or 0)
 
@@ -219,7 +218,8 @@ def labeller_of(settings: Mapping[str, Any]) -> Labeller:
             'Add default_hooks = dict(pseudo_labels=dict(type='
             "'PseudoLabelHook', clusterer=dict(type='DBSCANClusterer'), ...))."
         )
-    return Labeller(**{key: settings[key] for key in SETTINGS if key in settings})
+    own = inspect.signature(Labeller).parameters  # the hook has others beside them
+    return Labeller(**{key: settings[key] for key in own if key in settings})
 
 
 @torch.inference_mode()

@@ -115,11 +115,8 @@ class PseudoLabelHook(Hook):
                 'out (default_hooks.pseudo_labels=None), or those labels.'
             )
         require_reid_dataset(loader.dataset, 'train_dataloader.dataset')
-        if _relation_neck(runner) is not None and self.labeller.graphs is None:
-            raise ValueError(
-                'The model has a relation_neck, so PseudoLabelHook needs graphs, for '
-                "example graphs=dict(type='OrderedGraphs', order='camera_time')."
-            )
+        if _relation_neck(runner) is not None:
+            self.labeller.require_graphs()
         if self.pipeline is None:
             self.pipeline = find_test_pipeline(runner.cfg)
         _check_same_images(loader.dataset)
