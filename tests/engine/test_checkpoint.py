@@ -417,20 +417,21 @@ def test_truth_of_a_crafted_array_is_zero_or_one(tmp_path):
     assert loaded.view(np.uint8).tolist() == [0, 1, 1]
 
 
+_CORE = getattr(np, '_core', None) or np.core
+#: What somebody registers to have torch read arrays.
+OF_NUMPY = [
+    *(_CORE.multiarray._reconstruct, np.ndarray),
+    *(np.dtype, np.dtypes.Int64DType),
+]
+
+
 def test_reading_leaves_alone_what_others_registered(tmp_path):
-    core = getattr(np, '_core', None) or np.core
-    of_numpy = [
-        core.multiarray._reconstruct,
-        np.ndarray,
-        np.dtype,
-        np.dtypes.Int64DType,
-    ]
     path = tmp_path / 'a.pth'
     torch.save(dict(a=np.arange(3)), path)
     before = torch.serialization.get_safe_globals()
     read_checkpoint(path)
     assert torch.serialization.get_safe_globals() == before
-    with torch.serialization.safe_globals(of_numpy):
+    with torch.serialization.safe_globals(OF_NUMPY):
         registered = set(torch.serialization.get_safe_globals())
         read_checkpoint(path)
         assert set(torch.serialization.get_safe_globals()) == registered
@@ -442,13 +443,6 @@ def test_reading_leaves_alone_what_others_registered(tmp_path):
 def test_many_threads_read_at_a_time(tmp_path):
     path = tmp_path / 'a.pth'
     torch.save(dict(a=np.arange(3), h=HistoryBuffer([1.0], [1])), path)
-    core = getattr(np, '_core', None) or np.core
-    of_numpy = [
-        core.multiarray._reconstruct,
-        np.ndarray,
-        np.dtype,
-        np.dtypes.Int64DType,
-    ]
     foreign = tmp_path / 'b.pth'
     torch.save(dict(a=np.arange(3)), foreign)
 
@@ -457,7 +451,7 @@ def test_many_threads_read_at_a_time(tmp_path):
             return read_checkpoint(path)['a'].tolist()
         return torch.load(foreign, weights_only=True)['a'].tolist()
 
-    with torch.serialization.safe_globals(of_numpy), ThreadPoolExecutor(4) as pool:
+    with torch.serialization.safe_globals(OF_NUMPY), ThreadPoolExecutor(4) as pool:
         assert list(pool.map(read, range(200))) == [[0, 1, 2]] * 200
 
 
