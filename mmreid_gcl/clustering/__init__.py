@@ -10,6 +10,7 @@ from .clusterers import (
     JaccardClusterer,
     KMeansClusterer,
     SelfPacedClusterer,
+    TrackClusterer,
 )
 from .components import dbscan_on_graph
 from .controls import FrozenLabels, ShuffledLabels
@@ -42,6 +43,7 @@ __all__ = [
     'PseudoLabels',
     'SelfPacedClusterer',
     'ShuffledLabels',
+    'TrackClusterer',
     'adjusted_rand_index',
     'audit_graphs',
     'camera_summary',

@@ -37,6 +37,8 @@ class PseudoLabels:
             were asked for beside those of the refined embeddings.
         distances (csr_array | None): (N, N) graph of distances that the labels were
             found on; None if the clusterer has none.
+        units (np.ndarray | None): (T,) images that the rows of ``distances`` stand
+            for, where these are of tracks; None: each row is an image.
         silhouette (float | None): On that graph. Needs no identities.
         seconds (dict): Time of each step.
     """
@@ -45,6 +47,7 @@ class PseudoLabels:
     features: dict[str, Tensor]
     unrefined_labels: np.ndarray | None = None
     distances: csr_array | None = None
+    units: np.ndarray | None = None
     silhouette: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -56,7 +59,8 @@ class PseudoLabels:
         """
         self.labels = labels
         if self.distances is not None:
-            self.silhouette = graph_silhouette(self.distances, labels)
+            rows = labels if self.units is None else labels[self.units]
+            self.silhouette = graph_silhouette(self.distances, rows)
 
 
 class Labeller:
@@ -151,6 +155,7 @@ class Labeller:
         outcome.seconds['cluster'] = timer.since_last_check()
         # before a second clustering replaces them in the clusterer
         outcome.distances = getattr(self.clusterer, 'distances_', None)
+        outcome.units = getattr(self.clusterer, 'units_', None)
         outcome.set_labels(labels)
         if compare and self.compare_unrefined and clustered is not features:
             outcome.unrefined_labels = self._cluster(features, records)

@@ -70,6 +70,12 @@ PARTS: dict[str, tuple[Registry, dict[str, _Texts]]] = {
             'CameraProxyHead': _FEATURE,
             'HybridMemoryHead': _FEATURE,
             'IdentityHead': _FEATURE,
+            'InstanceContrastHead': _FEATURE,
+            'NeighbourLabelHead': dict(
+                **_FEATURE,
+                policy=('selective', 'average', 'random', 'sequential'),
+                loss_queries=('auto', 'selected', 'all'),
+            ),
             'TripletHead': _FEATURE,
         },
     ),
@@ -102,11 +108,12 @@ PARTS: dict[str, tuple[Registry, dict[str, _Texts]]] = {
     'clusterer': (
         TASK_UTILS,
         {
-            'DBSCANClusterer': _NO_TEXTS,
+            'DBSCANClusterer': dict(eps=('auto',)),
             'HDBSCANClusterer': dict(cluster_selection_method=('eom', 'leaf')),
             'InfomapClusterer': _NO_TEXTS,
             'KMeansClusterer': _NO_TEXTS,
             'SelfPacedClusterer': _NO_TEXTS,
+            'TrackClusterer': dict(by=('mean', 'links')),
             'ShuffledLabels': _NO_TEXTS,
             'FrozenLabels': _NO_TEXTS,
         },

@@ -7,6 +7,8 @@ from .functional import selective_contrastive_loss, update_memory
 from .heads.base_memory_head import BaseMemoryHead
 from .heads.camera_proxy_head import CameraProxyHead
 from .heads.hybrid_memory_head import HybridMemoryHead
+from .heads.instance_contrast_head import InstanceContrastHead
+from .heads.neighbour_label_head import NeighbourLabelHead
 from .heads.selective_memory_head import SelectiveMemoryHead
 from .heads.supervised_heads import IdentityHead, TripletHead
 from .necks.embedding_neck import EmbeddingNeck
@@ -23,6 +25,8 @@ __all__ = [
     'HybridMemoryHead',
     'IBNResNet',
     'IdentityHead',
+    'InstanceContrastHead',
+    'NeighbourLabelHead',
     'SelectiveMemoryHead',
     'SubBatchNorm2d',
     'TripletHead',

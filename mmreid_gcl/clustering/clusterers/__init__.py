@@ -7,6 +7,7 @@ from .hdbscan import HDBSCANClusterer
 from .infomap import InfomapClusterer
 from .kmeans import KMeansClusterer
 from .self_paced import SelfPacedClusterer
+from .tracks import TrackClusterer
 
 __all__ = [
     'BaseClusterer',
@@ -17,4 +18,5 @@ __all__ = [
     'KMeansClusterer',
     'Records',
     'SelfPacedClusterer',
+    'TrackClusterer',
 ]

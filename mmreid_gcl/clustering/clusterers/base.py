@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import scipy.sparse as sp
 
+from .._knn_cameras import camera_knn
 from ..k_reciprocal import check_parameters, k_reciprocal_jaccard
 
 #: What is known of the images besides their identity, (N,) arrays: ``img_path``,
@@ -72,7 +73,9 @@ class JaccardClusterer(BaseClusterer):
         k1 (int): Neighbours to encode. Defaults to 30.
         k2 (int): Neighbours to average encodings over. Defaults to 6.
         knn (dict, optional): Options for :func:`~mmreid_gcl.clustering.knn_search`.
-            Defaults to ``dict(backend='auto')``.
+            Defaults to ``dict(backend='auto')``. ``dict(intra=5)`` takes five of the
+            ``k1`` neighbours from the own camera and the rest from others
+            (:func:`~mmreid_gcl.clustering._knn_cameras.camera_knn`).
 
     Raises:
         ValueError: If a parameter is out of its range.
@@ -97,10 +100,20 @@ class JaccardClusterer(BaseClusterer):
 
     def __call__(self, features, records: Records | None = None) -> np.ndarray:
         """Cluster; see :meth:`BaseClusterer.__call__`."""
-        self.distances_ = k_reciprocal_jaccard(
-            features, self.k1, self.k2, self.max_distance, self.knn, self.max_copies
-        )
+        self.distances_ = self.graph(features, records)
         return self.cluster_graph(self.distances_)
+
+    def graph(self, features, records: Records | None = None) -> sp.csr_array:
+        """(N, N) Jaccard distances up to ``max_distance`` of (N, C) features."""
+        knn: dict | tuple = self.knn
+        if 'intra' in knn:
+            if records is None:
+                raise ValueError('knn=dict(intra=...) needs the cameras of the images.')
+            k = max(self.k1, self.k2)
+            knn = camera_knn(features, records['camid'], k, **self.knn)
+        return k_reciprocal_jaccard(
+            features, self.k1, self.k2, self.max_distance, knn, self.max_copies
+        )
 
     @abstractmethod
     def cluster_graph(self, distances: sp.csr_array) -> np.ndarray:

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
 import torch
 from mmengine import dist
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
+from torch import nn
 
 from mmreid_gcl.clustering import BaseClusterer, Labeller, PseudoLabels
 from mmreid_gcl.config_parts import find_test_pipeline
@@ -46,6 +48,9 @@ class PseudoLabelHook(Hook):
             for features that do not fit into memory) of
             :func:`~mmreid_gcl.engine.extract_features`; ``tf32=True`` lets a GPU
             round to TF32 there, which changes neighbours (docs/precision.md).
+            ``flip=True`` averages the embeddings of an image and its mirror image;
+            ``ema=True`` embeds and refines by the averaged weights of mmengine's
+            ``EMAHook``, a mean teacher.
 
     Attributes:
         labeller (Labeller): The recipe.
@@ -78,6 +83,8 @@ class PseudoLabelHook(Hook):
         self.extract = dict(extract or {})
         self.pipeline = self.extract.pop('pipeline', None)
         self.tf32 = self.extract.pop('tf32', False)
+        self.flip = self.extract.pop('flip', False)
+        self.ema = self.extract.pop('ema', False)
         self.labels: np.ndarray | None = None
         self.outcome: PseudoLabels | None = None
         self.signals: LabelFreeSignals | None = None
@@ -115,7 +122,7 @@ class PseudoLabelHook(Hook):
                 'out (default_hooks.pseudo_labels=None), or those labels.'
             )
         require_reid_dataset(loader.dataset, 'train_dataloader.dataset')
-        if _relation_neck(runner) is not None:
+        if getattr(self._model(runner), 'relation_neck', None) is not None:
             self.labeller.require_graphs()
         if self.pipeline is None:
             self.pipeline = find_test_pipeline(runner.cfg)
@@ -153,10 +160,9 @@ class PseudoLabelHook(Hook):
         dataset = runner.train_loop.dataloader.dataset
         view = dataset.with_pipeline(self.pipeline)
         title = f'epoch {runner.epoch + 1}: embed'
-        with exact_float32(not self.tf32):
-            features = extract_features(
-                unwrapped(runner.model), view, title=title, **self.extract
-            )
+        model = self._model(runner)
+        with exact_float32(not self.tf32), _flipping(model, self.flip):
+            features = extract_features(model, view, title=title, **self.extract)
         self.outcome = on_rank_zero(partial(self._label, runner, features, dataset))
         shared = torch.empty(len(dataset), dtype=torch.int64)
         if self.outcome is not None:
@@ -167,6 +173,8 @@ class PseudoLabelHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Make the ranks' buffers one, for checkpoint, test and clustering."""
         _average_buffers(unwrapped(runner.model))
+        if self.ema:
+            _average_buffers(self._model(runner))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the labels: for an epoch without clusters, and the rest of this one."""
@@ -187,13 +195,25 @@ class PseudoLabelHook(Hook):
             elif hasattr(clusterer, 'resume'):  # of before there was a base class
                 clusterer.resume(self.labels)
 
+    def _model(self, runner: Runner) -> nn.Module:
+        """The model that embeds: with ``ema`` the one of averaged weights."""
+        if not self.ema:
+            return unwrapped(runner.model)
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):
+                return hook.ema_model.module
+        raise ValueError(
+            'PseudoLabelHook has extract=dict(ema=True), and there is no EMAHook. Add '
+            "default_hooks = dict(ema=dict(type='EMAHook', momentum=0.01))."
+        )
+
     def _label(self, runner: Runner, features, dataset) -> PseudoLabels:
         truth = dataset.column('pid')
         truth = truth if (truth >= 0).any() else None
         outcome = self.labeller(
             features,
             image_records(dataset),
-            _relation_neck(runner),
+            getattr(self._model(runner), 'relation_neck', None),
             runner.epoch,
             compare=truth is not None,
         )
@@ -239,8 +259,15 @@ class PseudoLabelHook(Hook):
         return previous
 
 
-def _relation_neck(runner: Runner):
-    return getattr(unwrapped(runner.model), 'relation_neck', None)
+@contextmanager
+def _flipping(model: nn.Module, flip: bool) -> Iterator[None]:
+    """Average the embeddings of images and mirror images inside."""
+    before = getattr(model, 'flip_test', False)
+    model.flip_test = flip or before
+    try:
+        yield
+    finally:
+        model.flip_test = before
 
 
 def _average_buffers(model) -> None:

@@ -3,6 +3,7 @@
 
 from .attention import (
     correlation,
+    mutual_nearest,
     neighbour_correlation,
     neighbour_relation_aware,
     relation_aware,
@@ -14,6 +15,7 @@ __all__ = [
     'POLICIES',
     'cluster_centroids',
     'correlation',
+    'mutual_nearest',
     'neighbour_correlation',
     'neighbour_relation_aware',
     'relation_aware',

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 
-def correlation(theta: Tensor, phi: Tensor, temperature: float) -> Tensor:
+def correlation(
+    theta: Tensor, phi: Tensor, temperature: float, among: Tensor | None = None
+) -> Tensor:
     """Attention of every node to every node of its graph (eq. 1, 2 and 5).
 
     ``m_ij = softmax_j(T * theta_i . phi_j)``; T multiplies.
@@ -16,11 +18,36 @@ def correlation(theta: Tensor, phi: Tensor, temperature: float) -> Tensor:
         theta (Tensor): (..., B, C) embedded nodes, unit length.
         phi (Tensor): (..., B, C) embedded nodes, unit length.
         temperature (float): T.
+        among (Tensor, optional): (..., B, B) bool, which nodes a node attends to, one
+            at least. Defaults to all.
 
     Returns:
         Tensor: (..., B, B); rows sum to 1, the node itself is included.
     """
-    return torch.softmax(temperature * theta @ phi.transpose(-1, -2), dim=-1)
+    logits = temperature * theta @ phi.transpose(-1, -2)
+    if among is not None:
+        logits = logits.masked_fill(~among, -torch.inf)
+    return torch.softmax(logits, dim=-1)
+
+
+def mutual_nearest(nodes: Tensor, count: int) -> Tensor:
+    """Which nodes are among each other's nearest of a graph.
+
+    Args:
+        nodes (Tensor): (..., B, C), unit length.
+        count (int): Nearest of a node, itself counted; B at most are taken.
+
+    Returns:
+        Tensor: (..., B, B) bool, symmetric, True on the diagonal.
+    """
+    nodes = nodes.detach()
+    similarity = nodes @ nodes.transpose(-1, -2)
+    size = similarity.shape[-1]
+    own = torch.eye(size, dtype=torch.bool, device=nodes.device)
+    nearest = similarity.masked_fill(own, torch.inf).topk(min(count, size), dim=-1)
+    near = torch.zeros_like(similarity, dtype=torch.bool)
+    near.scatter_(-1, nearest.indices, True)
+    return near & near.transpose(-1, -2)
 
 
 def relation_aware(nodes: Tensor, attention: Tensor) -> Tensor:

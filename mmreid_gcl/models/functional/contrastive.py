@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .groups import rank_in_group
+from .groups import rank_in_group, same_group
 from .numerics import no_autocast, unit_length
 
 
@@ -47,3 +47,75 @@ def selective_contrastive_loss(
         order = rank_in_group(own, labels)
         clusters = (order == 0).sum()
         return torch.where(order < topk, losses, 0).sum() / clusters
+
+
+def hard_instance_loss(
+    queries: Tensor, labels: Tensor, temperature: float = 0.1
+) -> Tensor:
+    """Contrast of each query with its least similar positive of the batch.
+
+    The hard instance contrast of Chen et al., *ICE: Inter-instance Contrastive Encoding
+    for Unsupervised Person Re-identification*, ICCV 2021, without its momentum encoder:
+    the mean over the queries of ``-log(exp(s_p) / (exp(s_p) + sum_n exp(s_n)))``,
+    ``s`` the cosine divided by the temperature, p the query of the same label with the
+    smallest ``s``, n over the queries of other labels.
+
+    Args:
+        queries (Tensor): (Q, C). Normalised here.
+        labels (Tensor): (Q,). A query that is alone with its label counts 0.
+        temperature (float): Defaults to 0.1.
+
+    Returns:
+        Tensor: A scalar, float32 or wider whatever autocast says.
+    """
+    with no_autocast(queries):
+        queries = unit_length(queries)
+        similarity = queries @ queries.T / temperature
+        same = same_group(labels)
+        others = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        hardest = torch.where(others, similarity, torch.inf).amin(dim=1)
+        paired = others.any(dim=1)
+        positive = torch.where(paired, hardest, 0)
+        negatives = torch.where(same, -torch.inf, similarity)
+        terms = torch.cat([positive[:, None], negatives], dim=1)
+        losses = torch.logsumexp(terms, dim=1) - positive
+        return torch.where(paired, losses, 0).mean()
+
+
+def soft_label_loss(
+    queries: Tensor,
+    labels: Tensor,
+    neighbour_labels: Tensor,
+    memory: Tensor,
+    temperature: float = 0.05,
+    share: float = 0.5,
+) -> Tensor:
+    """Cross entropy against the label and those of the nearest images.
+
+    The mean over the queries of ``-sum_j t_j log softmax_j(q . M / temperature)`` with
+    ``t = (1 - share) onehot(label) + share mean_n onehot(label of neighbour n)``:
+    labels that neighbours agree on, after Cho et al. (PPLR, CVPR 2022).
+
+    Args:
+        queries (Tensor): (Q, C). Normalised here.
+        labels (Tensor): (Q,) clusters, in [0, U).
+        neighbour_labels (Tensor): (Q, n) clusters of the nearest images; -1 is an
+            outlier and left out. A query without any other keeps its label alone.
+        memory (Tensor): (U, C), unit length; gets no gradient.
+        temperature (float): tau. Defaults to 0.05.
+        share (float): Weight of the neighbours. Defaults to 0.5.
+
+    Returns:
+        Tensor: A scalar, float32 or wider whatever autocast says.
+    """
+    with no_autocast(queries):
+        queries = unit_length(queries)
+        logits = queries @ memory.detach().to(queries.dtype).T / temperature
+        surprise = -F.log_softmax(logits, dim=1)
+        own = surprise.gather(1, labels[:, None]).squeeze(1)
+        known = neighbour_labels >= 0
+        count = known.sum(dim=1)
+        near = surprise.gather(1, neighbour_labels.clamp_min(0))
+        near = torch.where(known, near, 0).sum(dim=1) / count.clamp_min(1)
+        near = torch.where(count > 0, near, own)
+        return torch.lerp(own, near, share).mean()

@@ -11,6 +11,7 @@ from mmreid_gcl.registry import MODELS
 
 from ..functional import (
     correlation,
+    mutual_nearest,
     neighbour_correlation,
     neighbour_relation_aware,
     relation_aware,
@@ -25,12 +26,15 @@ class Projection(KeepsOwnNorm):
     Args:
         channels (int): C.
         norm_cfg (dict): The norm.
+        identity (bool): Begin with W = I. Defaults to False.
     """
 
-    def __init__(self, channels: int, norm_cfg: dict) -> None:
+    def __init__(self, channels: int, norm_cfg: dict, identity: bool = False) -> None:
         super().__init__()
         # no bias: the norm that follows has its own
         self.linear = nn.Linear(channels, channels, bias=False)
+        if identity:
+            nn.init.eye_(self.linear.weight)
         self.norm = build_norm_layer(norm_cfg, channels)[1]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,6 +59,16 @@ class GCLNeck(KeepsOwnNorm):
         temperature (float): T, multiplies the correlations. Defaults to 5.
         norm_cfg (dict): The norm of theta and phi. Defaults to
             ``dict(type='BN1d')``.
+        identity (bool): Begin theta and phi with W = I, so that the correlation is
+            the cosine from the first step, where random ones give an almost uniform
+            attention. Defaults to False, as in the paper.
+        mutual (int, optional): In a batch a node attends to those alone of which it is
+            one of the ``mutual`` nearest and that are so to it, itself counted.
+            Defaults to None: all, as in the paper. Graphs of the clustering have
+            ``NeighbourGraphs(mutual=True)``.
+
+    Raises:
+        ValueError: If ``mutual`` is below 1.
     """
 
     def __init__(
@@ -62,12 +76,17 @@ class GCLNeck(KeepsOwnNorm):
         in_channels: int,
         temperature: float = 5.0,
         norm_cfg: dict = dict(type='BN1d'),  # noqa: B006
+        identity: bool = False,
+        mutual: int | None = None,
     ) -> None:
         super().__init__()
+        if mutual is not None and mutual < 1:
+            raise ValueError(f'mutual must be at least 1, got {mutual!r}.')
         self.in_channels = in_channels
         self.temperature = temperature
-        self.theta = Projection(in_channels, norm_cfg)
-        self.phi = Projection(in_channels, norm_cfg)
+        self.mutual = mutual
+        self.theta = Projection(in_channels, norm_cfg, identity)
+        self.phi = Projection(in_channels, norm_cfg, identity)
 
     def attention(self, x: Tensor) -> Tensor:
         """Attention scores ``m_ij`` (eq. 1, 2 and 5).
@@ -78,7 +97,8 @@ class GCLNeck(KeepsOwnNorm):
         Returns:
             Tensor: (..., B, B); rows sum to 1.
         """
-        return correlation(self.theta(x), self.phi(x), self.temperature)
+        among = None if self.mutual is None else mutual_nearest(x, self.mutual)
+        return correlation(self.theta(x), self.phi(x), self.temperature, among)
 
     def forward(self, x: Tensor | tuple[Tensor, ...]):
         """Relation-aware nodes (eq. 4).

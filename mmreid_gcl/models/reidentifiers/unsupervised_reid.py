@@ -14,6 +14,7 @@ from mmreid_gcl.registry import MODELS
 from ..batch import gather_batch, gather_images
 from ..functional.numerics import at_least_float32
 from ..heads.base_memory_head import BaseMemoryHead
+from ..last_stride import set_last_stride
 from ..pretrained import initialize
 from ..sub_batch_norm import use_sub_batches
 
@@ -47,6 +48,9 @@ class UnsupervisedReID(BaseModel):
         samples_per_bn (int, optional): Images that the backbone's batch norm sees at a
             time, to repeat on one GPU what several computed
             (:class:`~mmreid_gcl.models.SubBatchNorm2d`). Defaults to all of a process.
+        last_stride (int, optional): Stride of the backbone's last reduction of the
+            map, such as 1 (:func:`~mmreid_gcl.models.last_stride.set_last_stride`).
+            Defaults to the backbone's own.
         compile (bool | dict): Compile backbone and necks; a dict holds arguments of
             ``torch.compile``. Defaults to False.
         compile_heads (bool | dict): Compile losses and memory updates, likewise.
@@ -70,6 +74,7 @@ class UnsupervisedReID(BaseModel):
         flip_test: bool = False,
         channels_last: bool = False,
         samples_per_bn: int | None = None,
+        last_stride: int | None = None,
         compile: bool | dict = False,
         compile_heads: bool | dict = False,
         data_preprocessor: dict | None = None,
@@ -88,6 +93,8 @@ class UnsupervisedReID(BaseModel):
             data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = MODELS.build(backbone)
+        if last_stride is not None:
+            set_last_stride(self.backbone, last_stride)
         if samples_per_bn is not None:
             use_sub_batches(self.backbone, samples_per_bn)
         self.neck = MODELS.build(neck)
