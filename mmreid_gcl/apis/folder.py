@@ -23,7 +23,7 @@ class FolderImages:
     paths: list[str]  #: N paths relative to it, with '/'
     cameras: list[str]  #: N names of cameras
     #: (N,) arrays ``img_path``, ``pid`` (-1 is not known), ``camid``, ``sequence``,
-    #: ``frame``, ``is_query``; see :class:`~mmreid_gcl.datasets.ReIDDataset`
+    #: ``frame``, ``track``, ``is_query``; see :class:`~mmreid_gcl.datasets.ReIDDataset`
     columns: dict[str, np.ndarray]
     #: (N,) int64 places in the order of that data set, which training clusters in
     place: np.ndarray

@@ -127,7 +127,7 @@ class Labeller:
         Args:
             features (Tensor): (N, C) embeddings x, on the CPU.
             records (Mapping[str, np.ndarray]): (N,) arrays ``img_path``, ``camid``,
-                ``sequence`` and ``frame``. Identities have no place here.
+                ``sequence``, ``frame`` and ``track``. Identities have no place here.
             relation_neck (nn.Module, optional): The GCL neck; runs in eval mode.
             epoch (int, optional): How many epochs the weights were trained for.
                 Defaults to as many as refinement needs: a trained model.

@@ -34,7 +34,7 @@ _RESNET: _Texts = dict(style=('pytorch', 'caffe'))
 _NORMS = dict.fromkeys(('BN', 'BN1d', 'BN2d', 'SyncBN', 'GN', 'IN', 'LN'), _NO_TEXTS)
 _META_KEYS = (
     *('sample_idx', 'img_path', 'pid', 'camid', 'is_query', 'sequence', 'frame'),
-    *('ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction'),
+    *('track', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction'),
 )
 
 #: Place in a config: its registry, and the parts that it may have.

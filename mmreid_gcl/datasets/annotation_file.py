@@ -12,7 +12,7 @@ from pathlib import Path
 from .image_folder import log
 
 #: Columns that are read; only 'path' is required.
-COLUMNS = ('path', 'split', 'camera', 'sequence', 'frame', 'time', 'pid')
+COLUMNS = ('path', 'split', 'camera', 'sequence', 'frame', 'time', 'track', 'pid')
 #: Other spellings of them.
 ALIASES = {'camid': 'camera'}
 

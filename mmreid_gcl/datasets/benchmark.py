@@ -9,11 +9,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from .annotation_file import read_annotation
 from .image_folder import list_images, log, raise_all, require_folder
 from .reid_dataset import UNKNOWN, ReIDDataset
 
 #: A data set whose folder holds this file is synthetic: no official counts.
 SYNTHETIC_MARK = 'synthetic.json'
+#: Table of the tracks beside the folders of a data set: path, track.
+TRACKS = 'tracks.csv'
 
 
 class Counts(NamedTuple):
@@ -41,7 +44,8 @@ class BenchmarkDataset(ReIDDataset):
     """A benchmark in its official layout: a folder for each split.
 
     A subclass sets the attributes below. Images with identity -1 (junk) are
-    left out and counted in the log. Query and gallery are in the order of the
+    left out and counted in the log. A table :data:`TRACKS` beside the folders gives
+    the tracks of images (columns path, relative to it, and track). Query and gallery are in the order of the
     file names, training images in one that no identity has a part in.
 
     Args:
@@ -77,6 +81,7 @@ class BenchmarkDataset(ReIDDataset):
         samples = []
         for part in parts:
             found = self.load_part(root, part)
+            self._take_tracks(root, part, found)
             self._check_counts(root, part, found)
             samples += found
         return samples
@@ -154,6 +159,18 @@ class BenchmarkDataset(ReIDDataset):
     def parse_sequence(self, text: str | None) -> int:
         """The sequence as an integer that grows with time."""
         return _number(text)
+
+    def _take_tracks(self, root: Path, part: str, samples: list[dict]) -> None:
+        """Tracks from a table beside the folders, if there is one."""
+        if not (root / TRACKS).is_file():
+            return
+        rows = [row for _, row in read_annotation(root / TRACKS)]
+        tracks = {row['path']: row.get('track') or None for row in rows}
+        for sample in samples:
+            name = Path(sample['img_path']).relative_to(root).as_posix()
+            sample['track'] = tracks.get(name)
+        known = sum(sample['track'] is not None for sample in samples)
+        log(f'{root / TRACKS}: tracks of {known:,} of {len(samples):,} {part} images')
 
     def _check_counts(self, root: Path, part: str, samples: list[dict]) -> None:
         found = count(samples)

@@ -18,8 +18,8 @@ from .reid_dataset import FIELDS, UNKNOWN, ReIDDataset
 class ConcatDataset(_ConcatDataset):
     """mmengine's ``ConcatDataset`` for data sets of people.
 
-    Their cameras and people are taken as different ones: camera and identity
-    numbers (not -1) of each go on where those of the one before end. Images stay
+    Their cameras, tracks and people are taken as different ones: their numbers
+    (not -1) of each go on where those of the one before end. Images stay
     in the order of their data set.
 
     Each data set has its own ``data_root``::
@@ -87,7 +87,7 @@ class ConcatDataset(_ConcatDataset):
         if self._fully_initialized:
             return
         super().full_init()
-        self._offsets = {'camid': [0], 'pid': [0]}
+        self._offsets = {'camid': [0], 'pid': [0], 'track': [0]}
         for dataset in self.datasets:
             for name, offsets in self._offsets.items():
                 highest = int(dataset.column(name).max(initial=-1))
@@ -116,7 +116,7 @@ class ConcatDataset(_ConcatDataset):
         return view
 
     def get_data_info(self, idx: int) -> dict:
-        """The sample, with the numbers of camera and identity in the whole."""
+        """The sample, with the numbers of camera, track and identity in the whole."""
         return self._locate(idx)[1]
 
     def prepare_data(self, idx: int) -> dict:

@@ -33,7 +33,7 @@ from .times import parse_times
 #: gallery images out, as it does junk; reports on pseudo-labels as well.
 UNLABELLED = -1
 #: Groups that a pattern may name.
-GROUPS = ('camera', 'sequence', 'frame', 'time', 'pid')
+GROUPS = ('camera', 'sequence', 'frame', 'time', 'track', 'pid')
 PARTS = ('train', 'query', 'gallery')
 #: Other names of splits, in lower case: of those beside ``train`` nobody trains on.
 HELD_OUT = {
@@ -195,6 +195,7 @@ class PersonFolder(ReIDDataset):
                     'camid': cameras[image.fields['camera']],
                     'sequence': sequence,
                     'frame': frame,
+                    'track': _track(image),
                     'is_query': part == 'query',
                 }
                 for image, (sequence, frame) in zip(found, times)
@@ -413,6 +414,12 @@ class PersonFolder(ReIDDataset):
             f'PersonFolder {part}: {len(samples):,} images, {len(cameras)} cameras '
             f'({shown}), {len(pids):,} identities, {unlabelled:,} images unlabelled'
         )
+
+
+def _track(image: _Image) -> tuple | None:
+    """What tells a track from others of its camera; trackers begin anew in a sequence."""
+    track = image.fields.get('track')
+    return (image.fields.get('sequence'), track) if track not in (None, '-1') else None
 
 
 def split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:

@@ -21,15 +21,15 @@ from .seeding import seeded
 
 import_mmpretrain('datasets')  # registers PackInputs and others
 
-#: Value of ``sequence`` and ``frame`` where the name does not have them.
+#: Value of ``sequence``, ``frame`` and ``track`` where nobody gives them.
 UNKNOWN = -1
 #: What a sample holds, and as what :meth:`ReIDDataset.column` returns it.
 FIELDS = {
     'img_path': str, 'pid': np.int64, 'camid': np.int64, 'sequence': np.int64,
-    'frame': np.int64, 'is_query': np.bool_,
+    'frame': np.int64, 'track': np.int64, 'is_query': np.bool_,
 }  # fmt: skip
 #: What clusterers and memories may know of an image: its identity is not among it.
-RECORDS = ('img_path', 'camid', 'sequence', 'frame')
+RECORDS = ('img_path', 'camid', 'sequence', 'frame', 'track')
 
 
 def image_records(dataset) -> dict[str, np.ndarray]:
@@ -42,12 +42,15 @@ class ReIDDataset(BaseDataset):
 
     A sample is a dict with ``img_path`` (str), ``pid`` (int, identity; -1 is
     junk, or that nobody labelled it), ``camid`` (int), ``sequence`` and
-    ``frame`` (int, :data:`UNKNOWN` where the data set has none) and
-    ``is_query`` (bool). Identities serve evaluation and reports; training
+    ``frame`` (int, :data:`UNKNOWN` where the data set has none), ``track`` (int,
+    what a tracker took for one person in one camera, likewise) and ``is_query``
+    (bool). Tracks are numbered from 0 in the order of their first images, so that
+    their numbers tell no more than who belongs together. Identities serve evaluation and reports; training
     reads ``gt_label``, which comes from the
     :class:`~mmreid_gcl.datasets.SampleIndex` that the sampler draws.
 
-    Subclasses implement :meth:`load_data_list`.
+    Subclasses implement :meth:`load_data_list`; a ``track`` in its samples may be
+    anything hashable that is unique in the camera, None is unknown.
 
     Args:
         data_root (str): Folder of the data set.
@@ -96,9 +99,18 @@ class ReIDDataset(BaseDataset):
 
     def filter_data(self) -> list[dict]:
         """Put training images into an order that no identity has a part in."""
-        if self.split != 'train':
-            return self.data_list
-        return neutral_order(self.data_list)
+        samples = self.data_list
+        if self.split == 'train':
+            samples = neutral_order(samples)
+        numbers: dict[tuple, int] = {}
+        for sample in samples:
+            track = sample.get('track')
+            known = track is not None and track != UNKNOWN
+            key = sample['camid'], track
+            sample['track'] = (
+                numbers.setdefault(key, len(numbers)) if known else UNKNOWN
+            )
+        return samples
 
     def column(self, name: str) -> np.ndarray:
         """One of :data:`FIELDS` of all samples, (N,), in the order of the data set."""

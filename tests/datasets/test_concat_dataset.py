@@ -56,6 +56,16 @@ def test_cameras_and_people_stay_apart(dataset):
         dataset[6]
 
 
+def test_tracks_of_two_folders_stay_apart(tmp_path):
+    for folder, names in (('a', ['1_5', '2_5', '3_8']), ('b', ['1_5', '2_x'])):
+        write_images(tmp_path / folder, [f'{name}.jpg' for name in names])
+    pattern = r'(?P<frame>\d)_(?P<track>\d)?'
+    parts = [PersonFolder(tmp_path / name, pattern=pattern) for name in 'ab']
+    both = OurConcat(parts)
+    assert both.column('track').tolist() == [0, 0, 1, 2, -1]
+    assert [both.get_data_info(i)['track'] for i in range(5)] == [0, 0, 1, 2, -1]
+
+
 def test_a_draw_has_its_label_and_its_pixels(dataset):
     data = dataset[SampleIndex(5, label=4, seed=9)]
     sample = data['data_samples']

@@ -30,6 +30,7 @@ def test_train(root, parent):
             'camid': 1,
             'sequence': UNKNOWN,
             'frame': 46182,
+            'track': -1,
             'is_query': False,
         },
         {
@@ -38,6 +39,7 @@ def test_train(root, parent):
             'camid': 7,
             'sequence': UNKNOWN,
             'frame': 1,
+            'track': -1,
             'is_query': False,
         },
     ]

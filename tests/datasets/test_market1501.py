@@ -46,6 +46,7 @@ def test_train(root):
             'camid': 0,
             'sequence': 1,
             'frame': 451,
+            'track': -1,
             'is_query': False,
         },
         {
@@ -54,6 +55,7 @@ def test_train(root):
             'camid': 1,
             'sequence': 3,
             'frame': 71052,
+            'track': -1,
             'is_query': False,
         },
         {
@@ -62,6 +64,7 @@ def test_train(root):
             'camid': 5,
             'sequence': 4,
             'frame': 1,
+            'track': -1,
             'is_query': False,
         },
     ]
@@ -253,3 +256,21 @@ def test_unicode_data_root(root, tmp_path):
     other = tmp_path / '人物 данные'
     root.rename(other)
     assert Market1501(other).column('img_path')[0].startswith(str(other))
+
+
+def test_tracks_of_a_table(root, log_lines):
+    train = 'bounding_box_train/'
+    rows = [
+        'path,track',
+        f'{train}0002_c6s4_000001_00.jpg,7',
+        f'{train}0007_c2s3_071052_01.jpg,7',
+        f'{train}0002_c1s1_000451_03.jpg,',
+    ]
+    (root / 'tracks.csv').write_text('\n'.join(rows))
+    # numbered by camera and in the order of time, not as in the table
+    assert Market1501(root).column('track').tolist() == [-1, 0, 1]
+    assert any('tracks of 2 of 3 train images' in line for _, line in log_lines)
+    assert Market1501(root, split='test').column('track').tolist() == [-1, -1, -1]
+    (root / 'tracks.csv').write_text('image,track\na,1\n')
+    with pytest.raises(ValueError, match=r"tracks\.csv.*no column 'path'"):
+        Market1501(root)

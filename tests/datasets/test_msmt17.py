@@ -45,6 +45,7 @@ def test_train_is_train_and_val(tmp_path, version, parent):
             'camid': 0,
             'sequence': 3030,
             'frame': 8,
+            'track': -1,
             'is_query': False,
         },
         {
@@ -55,6 +56,7 @@ def test_train_is_train_and_val(tmp_path, version, parent):
             'camid': 4,
             'sequence': 1141,
             'frame': 1558,
+            'track': -1,
             'is_query': False,
         },
         {
@@ -65,6 +67,7 @@ def test_train_is_train_and_val(tmp_path, version, parent):
             'camid': 11,
             'sequence': 3032,
             'frame': 6,
+            'track': -1,
             'is_query': False,
         },
     ]

@@ -38,6 +38,7 @@ def test_only_a_folder(tmp_path):
             'camid': 0,
             'sequence': 0,
             'frame': 0,
+            'track': -1,
             'is_query': False,
         },
         {
@@ -46,6 +47,7 @@ def test_only_a_folder(tmp_path):
             'camid': 0,
             'sequence': 0,
             'frame': 1,
+            'track': -1,
             'is_query': False,
         },
         {
@@ -54,6 +56,7 @@ def test_only_a_folder(tmp_path):
             'camid': 1,
             'sequence': 1,
             'frame': 0,
+            'track': -1,
             'is_query': False,
         },
     ]
@@ -603,3 +606,29 @@ def test_the_advice_of_the_warning_works(tmp_path):
     )
     assert dataset.metainfo['cameras'] == ['1', '10']
     assert set(rows(dataset, 'sequence', 'frame')) == {(UNKNOWN, UNKNOWN)}
+
+
+def test_tracks_by_pattern_and_by_table(tmp_path):
+    for name in ('a/m_9_1', 'a/m_9_2', 'a/n_9_3', 'a/n_-1_4', 'b/m_9_5', 'b/m_3_4'):
+        write_image(tmp_path / f'{name}.jpg')
+    pattern = r'(?P<sequence>[mn])_(?P<track>-?\d+)_(?P<frame>\d)'
+    dataset = PersonFolder(tmp_path, pattern=pattern)
+    # a number stands for another track in another sequence or camera
+    assert rows(dataset, 'name', 'track') == [
+        ('a/m_9_1.jpg', 0),
+        ('a/m_9_2.jpg', 0),
+        ('a/n_9_3.jpg', 1),
+        ('a/n_-1_4.jpg', -1),
+        ('b/m_3_4.jpg', 2),
+        ('b/m_9_5.jpg', 3),
+    ]
+    table = write_csv(
+        tmp_path, 'path,track,frame\na/m_9_1.jpg,x,1\nb/m_9_5.jpg,x,2\na/m_9_2.jpg,,3'
+    )
+    dataset = PersonFolder(tmp_path, annotation=table)
+    assert rows(dataset, 'name', 'track') == [
+        ('a/m_9_1.jpg', 0),
+        ('a/m_9_2.jpg', -1),
+        ('b/m_9_5.jpg', 1),
+    ]
+    assert PersonFolder(tmp_path).column('track').tolist() == [-1] * 6

@@ -97,7 +97,7 @@ def test_names_and_counts(root):
     assert gallery[0] == manifest['counts']['distractors'] > 0
     assert gallery[-1] == manifest['counts']['junk'] > 0
     assert not {0, -1} & {s['pid'] for f in FOLDERS[:2] for s in shots[f]}
-    assert sorted(os.listdir(root)) == sorted([*FOLDERS, MANIFEST])
+    assert sorted(os.listdir(root)) == sorted([*FOLDERS, MANIFEST, 'tracks.csv'])
 
 
 def test_images_have_the_size_asked_for(root):
@@ -135,6 +135,46 @@ def test_read_by_market1501(root):
     assert len(train) == counts['images'][FOLDERS[0]]
     assert len(gallery) == counts['images'][FOLDERS[2]] - counts['junk']
     assert set(train.column('camid')) <= {0, 1, 2}
+
+
+def test_a_track_is_one_passage_and_its_number_tells_nothing(root):
+    lines = (root / 'tracks.csv').read_text().splitlines()
+    assert lines[0] == 'path,track'
+    given = dict(line.rsplit(',', 1) for line in lines[1:])
+    planned = plan_tracklets(TINY, 3)
+    images = {}
+    for tracklet in planned:
+        paths = [f'{folder}/{name}' for folder, name in tracklet.names()]
+        assert len({given[path] for path in paths}) == 1
+        images[tracklet.camera, int(given[paths[0]])] = len(paths)
+    # one number each, 1, 2, ... in a camera
+    per_camera = Counter(t.camera for t in planned)
+    assert set(images) == {(c, n + 1) for c in per_camera for n in range(per_camera[c])}
+    assert sum(images.values()) == len(given)
+    # neither in the order of people nor in that of time
+    dealt = [int(given['/'.join(next(t.names()))]) for t in planned if t.camera == 1]
+    assert dealt != sorted(dealt)
+    for split in ('train', 'test'):
+        dataset = Market1501(str(root), split=split)
+        groups = defaultdict(set)
+        for track, camid, path in zip(
+            dataset.column('track').tolist(),
+            dataset.column('camid').tolist(),
+            dataset.column('img_path').tolist(),
+        ):
+            groups[track].add((camid, given[os.path.relpath(path, root)]))
+        assert sorted(groups) == list(range(len(groups)))
+        found = [key for keys in groups.values() for key in keys]
+        assert len(found) == len(set(found)) == len(groups)
+
+
+def test_tracks_are_added_to_a_set_that_has_none(root, tmp_path):
+    out = tmp_path / 'set'
+    write_synthetic(out, TINY, seed=3, workers=1, **SMALL)
+    (out / 'tracks.csv').unlink()
+    assert (Market1501(str(out)).column('track') == -1).all()
+    assert not write_synthetic(out, TINY, seed=3, workers=1, **SMALL)['rendered']
+    assert digest(out) == digest(root)
 
 
 def test_same_arguments_again_change_nothing(root):

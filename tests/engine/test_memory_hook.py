@@ -59,7 +59,8 @@ def test_a_head_gets_index_and_camera_of_every_image(images, tmp_path, watched):
     for found, index, camid in WatchedHead.seen:
         assert found.tolist() == labels[index].tolist()
         assert camid.tolist() == dataset.column('camid')[index].tolist()
-    assert set(runner.model.head.records) == {'img_path', 'camid', 'sequence', 'frame'}
+    records = {'img_path', 'camid', 'sequence', 'frame', 'track'}
+    assert set(runner.model.head.records) == records
 
 
 def test_an_old_clusterer_is_resumed_as_before(images, tmp_path):

@@ -14,7 +14,8 @@ from .._knn_cameras import camera_knn
 from ..k_reciprocal import check_parameters, k_reciprocal_jaccard
 
 #: What is known of the images besides their identity, (N,) arrays: ``img_path``,
-#: ``camid``, ``sequence`` and ``frame``.
+#: ``camid``, ``sequence``, ``frame`` and ``track`` (-1: unknown; else one camera's,
+#: and no identity: a person may have many).
 Records = Mapping[str, np.ndarray]
 
 
@@ -40,8 +41,7 @@ class BaseClusterer(ABC):
             features (np.ndarray | np.memmap | torch.Tensor): (N, C), scaled to unit
                 length inside.
             records (Mapping[str, np.ndarray], optional): What is known of the
-                images: (N,) arrays ``img_path``, ``camid``, ``sequence`` and
-                ``frame``. Never their identity.
+                images, see :data:`Records`. Never their identity.
 
         Returns:
             np.ndarray: (N,) int64 labels 0, 1, ... without gaps, -1 for outliers.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .seeds import PLAN, generator
+from .seeds import PLAN, TRACK, generator
 
 TRAIN, QUERY, GALLERY = 'bounding_box_train', 'query', 'bounding_box_test'
 FOLDERS = (TRAIN, QUERY, GALLERY)
@@ -171,6 +171,23 @@ def _split_tracklets(
             )
         )
     return tracklets
+
+
+def tracks_table(tracklets: list[Tracklet], seed: int) -> str:
+    """CSV of each image's path and track, as a tracker of each camera would number.
+
+    The numbers 1, 2, ... of a camera are dealt at random: they tell nothing of identity.
+    """
+    numbers: dict[int, list[int]] = {}
+    for camera in sorted({tracklet.camera for tracklet in tracklets}):
+        count = sum(tracklet.camera == camera for tracklet in tracklets)
+        dealt = generator(seed, TRACK, camera).permutation(count) + 1
+        numbers[camera] = dealt.tolist()
+    rows = ['path,track']
+    for tracklet in tracklets:
+        track = numbers[tracklet.camera].pop()
+        rows += [f'{folder}/{name},{track}' for folder, name in tracklet.names()]
+    return '\n'.join([rows[0], *sorted(rows[1:])]) + '\n'
 
 
 def plan_tracklets(layout: Layout, seed: int) -> list[Tracklet]:

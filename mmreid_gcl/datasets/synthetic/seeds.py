@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 #: First key of a generator: what it is for.
-PERSON, CAMERA, SCENE, PLAN, TRACKLET = range(5)
+PERSON, CAMERA, SCENE, PLAN, TRACKLET, TRACK = range(6)
 
 
 def generator(*keys: int) -> np.random.Generator:

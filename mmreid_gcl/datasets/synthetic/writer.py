@@ -17,10 +17,21 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
+from mmreid_gcl.files import write_atomically
 from mmreid_gcl.parallel import num_threads
 
 from .camera import Difficulty
-from .plan import FOLDERS, GALLERY, QUERY, TRAIN, Layout, Tracklet, plan_tracklets
+from ..benchmark import TRACKS
+from .plan import (
+    FOLDERS,
+    GALLERY,
+    QUERY,
+    TRAIN,
+    Layout,
+    Tracklet,
+    plan_tracklets,
+    tracks_table,
+)
 from .render import World
 
 try:
@@ -122,7 +133,7 @@ def write_synthetic(
     overwrite: bool = False,
     progress: bool = True,
 ) -> dict:
-    """Render a data set in Market-1501's layout.
+    """Render a data set in Market-1501's layout, with a table of its tracks.
 
     The images depend on the arguments alone, not on ``workers``. They grow in
     ``OUT.partial`` and get their final name when all are there, so that a
@@ -150,10 +161,13 @@ def write_synthetic(
     manifest = dict(format=_FORMAT, version=VERSION, seed=seed, height=height)
     manifest |= dict(width=width, layout=asdict(layout), difficulty=asdict(difficulty))
     found = _check_target(out, manifest, overwrite)
+    tracklets = plan_tracklets(layout, seed)
+    table = tracks_table(tracklets, seed).encode()
     if found is not None:
+        if not (out / TRACKS).exists():  # rendered before there were tracks
+            write_atomically(out / TRACKS, table)
         return {**found, 'rendered': False}
 
-    tracklets = plan_tracklets(layout, seed)
     total = sum(len(tracklet.frames) for tracklet in tracklets)
     arguments = (seed, layout.num_cameras, difficulty, height, width)
     with _claimed(out) as partial:
@@ -163,6 +177,7 @@ def write_synthetic(
         with tqdm(total=total, unit='image', disable=not progress) as bar:
             for written in _run(tasks, arguments, workers):
                 bar.update(written)
+        (partial / TRACKS).write_bytes(table)
         manifest['counts'] = _counts(tracklets)
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
     return {**manifest, 'rendered': True}
