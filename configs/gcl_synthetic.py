@@ -9,6 +9,7 @@ data_root = 'data/synthetic'
 
 model = dict(
     channels_last=True,
+    last_stride=1,
     backbone=dict(
         _delete_=True,
         type='MobileNetV2',

@@ -18,7 +18,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mmreid_gcl.apis.images import read_image
-from mmreid_gcl.datasets.synthetic import Difficulty, Layout, write_synthetic
+from mmreid_gcl.datasets.synthetic import (
+    WORLDS,
+    Difficulty,
+    Layout,
+    write_synthetic,
+)
 from mmreid_gcl.visualization import save_figure
 from mmreid_gcl.visualization.canvas import check_figure_path
 from mmreid_gcl.visualization.sheet import Cell, thumbnail_rows
@@ -65,6 +70,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--width', type=int, default=64)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
+        '--world',
+        choices=sorted(WORLDS),
+        default='first',
+        help='the second has other cameras, light, occlusion and clothes',
+    )
+    parser.add_argument(
         '--difficulty',
         type=float,
         default=1.0,
@@ -90,12 +101,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def difficulty_of(factor: float, settings: list[str]) -> Difficulty:
+def difficulty_of(
+    factor: float, settings: list[str], world: str = 'first'
+) -> Difficulty:
     """Difficulty from ``--difficulty`` and ``--nuisance``.
 
     Args:
         factor (float): Multiplies all nuisances.
         settings (list[str]): ``name=value``.
+        world (str): Whose nuisances. Defaults to the first.
 
     Returns:
         Difficulty: What they make together.
@@ -118,7 +132,7 @@ def difficulty_of(factor: float, settings: list[str]) -> Difficulty:
             raise ValueError(f'--nuisance {setting}: {value!r} is no number.') from None
     if factor < 0:
         raise ValueError(f'--difficulty must not be negative, got {factor}.')
-    return replace(Difficulty().scaled(factor), **values)
+    return replace(WORLDS[world].scaled(factor), **values)
 
 
 def contact_sheet(
@@ -184,12 +198,13 @@ def main(argv: list[str] | None = None) -> int:
         manifest = write_synthetic(
             args.out,
             layout,
-            difficulty_of(args.difficulty, args.nuisance),
+            difficulty_of(args.difficulty, args.nuisance, args.world),
             seed=args.seed,
             height=args.height,
             width=args.width,
             workers=args.workers,
             overwrite=args.overwrite,
+            world=args.world,
         )
     except (OSError, ValueError) as error:
         print(f'make_synthetic: {error}', file=sys.stderr)

@@ -7,13 +7,13 @@ describe a person, ``scene`` and ``camera`` a camera. ``figure`` and ``shapes`` 
 """
 
 from .appearance import Person, sample_person
-from .camera import Camera, Difficulty, sample_camera
+from .camera import WORLDS, Camera, Difficulty, sample_camera
 from .plan import Layout, Tracklet, plan_tracklets
 from .render import World
 from .writer import MANIFEST, VERSION, finished_manifest, write_synthetic
 
 __all__ = [
-    'MANIFEST', 'VERSION', 'Camera', 'Difficulty', 'Layout', 'Person', 'Tracklet',
+    'MANIFEST', 'VERSION', 'WORLDS', 'Camera', 'Difficulty', 'Layout', 'Person', 'Tracklet',
     'World', 'finished_manifest', 'plan_tracklets', 'sample_camera', 'sample_person',
     'write_synthetic',
 ]  # fmt: skip

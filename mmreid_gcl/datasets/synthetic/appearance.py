@@ -47,6 +47,45 @@ LEG_PATTERNS = (('plain', 12), ('stripes', 1), ('checks', 2), ('patches', 1))
 
 
 @dataclass(frozen=True)
+class Wardrobe:
+    """What people of a world wear, with how often; see :data:`WARDROBES`."""
+
+    clothes: tuple = CLOTHES
+    patterns: tuple = PATTERNS
+    bags: tuple = BAGS
+    hats: tuple = HATS
+    bottoms: tuple = (('trousers', 10), ('shorts', 4), ('skirt', 4))
+    coat: float = 0.2  #: Share of people in a long garment
+    scarf: float = 0.12  #: Share with a scarf
+
+
+def _darker(rgb: tuple[int, int, int]) -> int:
+    """How often winter clothes have a colour."""
+    return 12 if max(rgb) < 100 else 5 if max(rgb) < 180 else 2
+
+
+#: World of the synthetic set: its clothes. The second has dark ones, coats, hats.
+WARDROBES = {
+    'first': Wardrobe(),
+    'second': Wardrobe(
+        clothes=tuple((rgb, _darker(rgb)) for rgb, _ in CLOTHES),
+        patterns=tuple((name, 20 if name == 'plain' else 2) for name, _ in PATTERNS),
+        bags=(
+            ('none', 5),
+            ('backpack', 6),
+            ('shoulder', 5),
+            ('hand', 3),
+            ('trolley', 2),
+        ),
+        hats=(('none', 8), ('cap', 1), ('beanie', 6), ('hood', 5)),
+        bottoms=(('trousers', 14), ('shorts', 1), ('skirt', 3)),
+        coat=0.5,
+        scarf=0.35,
+    ),
+}
+
+
+@dataclass(frozen=True)
 class Cloth:
     """A fabric: two colours (blue, green, red; 0..255) and a pattern."""
 
@@ -104,33 +143,37 @@ def _bgr(rng: np.random.Generator, rgb: tuple, spread: float) -> Colour:
     return blue, green, red
 
 
-def _clothes(rng: np.random.Generator, apart: Colour | None = None) -> Colour:
+def _clothes(
+    rng: np.random.Generator, worn: tuple, apart: Colour | None = None
+) -> Colour:
     """A colour of clothes, far enough from ``apart`` to be told from it."""
     for _ in range(20):
-        colour = _bgr(rng, _pick(rng, CLOTHES), 0.12)
+        colour = _bgr(rng, _pick(rng, worn), 0.12)
         if apart is None or np.abs(np.subtract(colour, apart)).sum() > 150:
             break
     return colour
 
 
-def _cloth(rng: np.random.Generator, patterns: tuple) -> Cloth:
-    colour = _clothes(rng)
-    second = _clothes(rng, apart=colour)
+def _cloth(rng: np.random.Generator, worn: tuple, patterns: tuple) -> Cloth:
+    colour = _clothes(rng, worn)
+    second = _clothes(rng, worn, apart=colour)
     return Cloth(colour, second, _pick(rng, patterns), float(rng.uniform(0.8, 1.3)))
 
 
-def sample_person(seed: int, key: int) -> Person:
+def sample_person(seed: int, key: int, world: str = 'first') -> Person:
     """Dress person number ``key`` of a data set with this seed."""
+    wardrobe = WARDROBES[world]
+    worn = wardrobe.clothes
     rng = generator(seed, PERSON, key)
-    top = _cloth(rng, PATTERNS)
+    top = _cloth(rng, worn, wardrobe.patterns)
     plain_sleeve = rng.random() < 0.35 or top.pattern in ('yoke', 'halves', 'band')
     sleeve_colour = top.second if rng.random() < 0.4 else top.colour
     sleeve_cloth = Cloth(sleeve_colour, sleeve_colour) if plain_sleeve else top
-    bottom_cloth = _cloth(rng, LEG_PATTERNS)
-    bottom = _pick(rng, (('trousers', 10), ('shorts', 4), ('skirt', 4)))
+    bottom_cloth = _cloth(rng, worn, LEG_PATTERNS)
+    bottom = _pick(rng, wardrobe.bottoms)
     if bottom == 'skirt' and rng.random() < 0.4:
         bottom_cloth = top  # a dress
-    coat = rng.random() < 0.2
+    coat = rng.random() < wardrobe.coat
     return Person(
         key=key,
         girth=float(np.clip(rng.normal(1.0, 0.16), 0.72, 1.45)),
@@ -139,24 +182,28 @@ def sample_person(seed: int, key: int) -> Person:
         skin=_bgr(rng, SKIN[rng.integers(len(SKIN))], 0.05),
         hair=_bgr(rng, HAIR[rng.integers(len(HAIR))], 0.1),
         hair_style=_pick(rng, HAIR_STYLES),
-        hat=_pick(rng, HATS),
-        hat_colour=_clothes(rng),
+        hat=_pick(rng, wardrobe.hats),
+        hat_colour=_clothes(rng, worn),
         top=top,
         sleeve=float(rng.choice([0.0, 0.42, 1.0], p=[0.1, 0.35, 0.55])),
         sleeve_cloth=sleeve_cloth,
         hem=float(rng.uniform(0.3, 0.38) if coat else rng.uniform(0.46, 0.5)),
-        open_front=_clothes(rng, apart=top.colour) if rng.random() < 0.22 else None,
+        open_front=_clothes(rng, worn, apart=top.colour)
+        if rng.random() < 0.22
+        else None,
         logo=_pick(rng, (('none', 8), ('disc', 2), ('square', 2), ('bars', 2))),
         back_print=bool(rng.random() < 0.15),
-        print_colour=_clothes(rng, apart=top.colour),
+        print_colour=_clothes(rng, worn, apart=top.colour),
         bottom=bottom,
         bottom_cloth=bottom_cloth,
         skirt_hem=float(rng.uniform(0.2, 0.34)),
         side_stripe=top.second if rng.random() < 0.12 else None,
-        shoes=_clothes(rng),
-        bag=_pick(rng, BAGS),
-        bag_colour=_clothes(rng, apart=top.colour),
+        shoes=_clothes(rng, worn),
+        bag=_pick(rng, wardrobe.bags),
+        bag_colour=_clothes(rng, worn, apart=top.colour),
         bag_side=int(rng.choice([-1, 1])),
-        scarf=_clothes(rng, apart=top.colour) if rng.random() < 0.12 else None,
+        scarf=_clothes(rng, worn, apart=top.colour)
+        if rng.random() < wardrobe.scarf
+        else None,
         stride=float(rng.uniform(0.35, 0.6)),
     )

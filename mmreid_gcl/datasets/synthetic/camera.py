@@ -59,6 +59,26 @@ class Difficulty:
         return replace(self, **values)
 
 
+#: World of the synthetic set: its cameras. The second has other light, more that gets
+#: in the way, and people turn more.
+WORLDS = {
+    'first': Difficulty(),
+    'second': Difficulty(
+        cast=0.05,
+        exposure=0.08,
+        gamma=0.08,
+        saturation=0.3,
+        lighting=0.08,
+        clutter=1.5,
+        passers_by=0.2,
+        occlusion=0.2,
+        viewpoint=0.7,
+        blur=0.006,
+        noise=7.0,
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Camera:
     """One camera."""

@@ -36,8 +36,9 @@ class World:
         difficulty: Difficulty,
         height: int = 128,
         width: int = 64,
+        world: str = 'first',
     ) -> None:
-        self.seed, self.difficulty = seed, difficulty
+        self.seed, self.difficulty, self.world = seed, difficulty, world
         self.height, self.width = height, width
         # Drawn larger than wanted: this is what smooths the edges.
         self.factor = max(2, math.ceil(192 / height))
@@ -106,7 +107,9 @@ class World:
 
     def _draw(self, canvas, camera, key, unit, foot, phase, yaw) -> None:
         view = (camera.pitch, camera.light)
-        draw_person(canvas, _person(self.seed, key), unit, foot, phase, yaw, *view)
+        draw_person(
+            canvas, _person(self.seed, key, self.world), unit, foot, phase, yaw, *view
+        )
 
 
 @dataclass

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from mmreid_gcl.files import write_atomically
 from mmreid_gcl.parallel import num_threads
 
-from .camera import Difficulty
+from .camera import WORLDS, Difficulty
 from ..benchmark import TRACKS
 from .plan import (
     FOLDERS,
@@ -132,6 +132,7 @@ def write_synthetic(
     workers: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    world: str = 'first',
 ) -> dict:
     """Render a data set in Market-1501's layout, with a table of its tracks.
 
@@ -141,7 +142,8 @@ def write_synthetic(
 
     Images have ``height`` rows (16 at least) and ``width`` columns (8 at least).
     ``workers`` are processes, by default one a core; ``overwrite`` replaces another
-    finished synthetic set. Returns the manifest, with ``counts`` of images, identities
+    finished synthetic set. ``world`` is 'first' or 'second', which has other cameras
+    and clothes; ``difficulty`` is by default that of the world. Returns the manifest, with ``counts`` of images, identities
     and cameras, and ``rendered``: False if the same set was there already.
 
     Raises:
@@ -150,7 +152,9 @@ def write_synthetic(
         ValueError: If an argument is out of range.
     """
     out = Path(out).expanduser().resolve()
-    layout, difficulty = layout or Layout(), difficulty or Difficulty()
+    if world not in WORLDS:
+        raise ValueError(f'world must be one of {sorted(WORLDS)}, got {world!r}.')
+    layout, difficulty = layout or Layout(), difficulty or WORLDS[world]
     if seed < 0:
         raise ValueError(f'seed must not be negative, got {seed}.')
     if height < 16 or width < 8:
@@ -160,6 +164,7 @@ def write_synthetic(
     # what identifies a data set: the arguments and the renderer's version
     manifest = dict(format=_FORMAT, version=VERSION, seed=seed, height=height)
     manifest |= dict(width=width, layout=asdict(layout), difficulty=asdict(difficulty))
+    manifest['world'] = world
     found = _check_target(out, manifest, overwrite)
     tracklets = plan_tracklets(layout, seed)
     table = tracks_table(tracklets, seed).encode()
@@ -169,7 +174,7 @@ def write_synthetic(
         return {**found, 'rendered': False}
 
     total = sum(len(tracklet.frames) for tracklet in tracklets)
-    arguments = (seed, layout.num_cameras, difficulty, height, width)
+    arguments = (seed, layout.num_cameras, difficulty, height, width, world)
     with _claimed(out) as partial:
         begins = range(0, len(tracklets), _CHUNK)
         tasks = [(str(partial), tracklets[i : i + _CHUNK]) for i in begins]
@@ -223,7 +228,7 @@ def _check_target(out: Path, manifest: dict, overwrite: bool) -> dict | None:
             f'{out} is not empty and no finished synthetic data set (it has no '
             f'{MANIFEST}). Choose another folder; nothing was changed.'
         )
-    different = _differences(found, manifest)
+    different = _differences({'world': 'first', **found}, manifest)
     if not different:
         return found
     if overwrite:

@@ -201,7 +201,9 @@ class PseudoLabelHook(Hook):
             return unwrapped(runner.model)
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):
-                return hook.ema_model.module
+                # before the first step it has not got the model's weights yet
+                average = hook.ema_model
+                return average.module if average.steps else unwrapped(runner.model)
         raise ValueError(
             'PseudoLabelHook has extract=dict(ema=True), and there is no EMAHook. Add '
             "default_hooks = dict(ema=dict(type='EMAHook', momentum=0.01))."
