@@ -106,6 +106,7 @@ def test_bad_calls(suite, tmp_path):
         suite.main(['--tiny', '--out', str(tmp_path / 'b')])
 
 
+@pytest.mark.slow
 def test_epoch(suite, tmp_path, capsys):
     rows, _ = run(suite, tmp_path / 'gpu.json', capsys, '--only', 'epoch', 'clustering')
     for row in (*rows['epoch'].values(), *rows['clustering'].values()):
@@ -128,12 +129,13 @@ def test_a_difference_is_seen(suite):
     )
 
 
-@pytest.mark.parametrize('exact', [False, True])
-def test_two_runs_are_compared(suite, exact):
+def test_two_runs_are_compared(suite):
     step = suite.sizes_of(suite.parse_args(['--tiny'])).step
-    result = suite.losses_twice(0, 1, step, 'cpu', exact)
+    result = suite.losses_twice(0, 1, step, 'cpu', True)
     assert result.pop('s') > 0
-    assert result == {'losses': 0, 'weights': 0, 'memories': 0, 'bit-equal': True}
+    assert result.pop('bit-equal')
+    assert result.pop('without a deterministic form') == 'none'
+    assert result == {'losses': 0, 'weights': 0, 'memories': 0}
     assert not torch.are_deterministic_algorithms_enabled()
 
 

@@ -26,12 +26,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from functools import partial
+from functools import lru_cache, partial
 from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
@@ -54,7 +55,7 @@ from torch import distributed as torch_dist
 from mmreid_gcl import models
 from mmreid_gcl.apis import load_config
 from mmreid_gcl.clustering._knn_torch import RowSearch, on_device
-from mmreid_gcl.clustering.features import prepare_features
+from mmreid_gcl.clustering.features import Features, prepare_features
 from mmreid_gcl.clustering.recall import measure_recall
 from mmreid_gcl.datasets.synthetic import Layout, write_synthetic
 from mmreid_gcl.evaluation import evaluate_ranking
@@ -257,7 +258,8 @@ def time_step(arguments: list[str], device: str) -> dict:
     out['heads and memories, %'] = 100 * small / whole
     if device == 'cuda':
         out['peak GiB'] = torch.cuda.max_memory_allocated() / GIB
-    torch._dynamo.reset()
+    if args.compile or args.compile_heads:
+        torch._dynamo.reset()
     return out
 
 
@@ -335,14 +337,19 @@ def require_memory(n: int, c: int, device: str) -> None:
             raise LeftOut(f'{free / GIB:.1f} GiB of GPU memory are free')
 
 
+@lru_cache(1)
+def ambiguous(n: int, c: int) -> Features:
+    """Features of the size that was asked for last are kept."""
+    return prepare_features(seeded_features(n, c, 'ambiguous')[0], unit=True)
+
+
 def search_neighbours(
     n: int, c: int, precision: str, device: str, seconds: float
 ) -> dict:
     """All rows are searched if that fits into ``seconds``, else the first ones."""
     empty(device)
     require_memory(n, c, device)
-    x, _ = seeded_features(n, c, 'ambiguous')
-    features = prepare_features(x, unit=True)
+    features = ambiguous(n, c)
 
     def searched(rows: int | None = None) -> tuple[float, int, np.ndarray]:
         start = time.perf_counter()
@@ -385,7 +392,7 @@ def neighbours(
 
 def cluster_by(n: int, c: int, device: str) -> dict:
     """Steps of a clustering; the search goes to the device."""
-    x, _ = seeded_features(n, c, 'ambiguous')
+    x = ambiguous(n, c).x
     knn = dict(backend='torch', device=device)
     cluster(x[: max(100, n // 10)], knn)  # compiles, wakes the device
     run = cluster(x, knn)
@@ -441,6 +448,13 @@ def time_epoch(
         'epoch, s': found['seconds'],
         'workers': sizes.workers,
     }
+
+
+def loading_processes() -> int:
+    """One a core; fewer where shared memory does not hold two batches of each."""
+    batch = 128 * 3 * 256 * 128
+    room = shutil.disk_usage('/dev/shm').free // (3 * batch)
+    return max(1, min(num_threads(), room))
 
 
 def epoch_rows(sizes: argparse.Namespace, folder: Path) -> Iterator[Measurement]:
@@ -531,24 +545,39 @@ def losses_twice(
     """Ten steps, twice with one seed; ``exact`` with deterministic algorithms."""
     if exact:
         os.environ['CUBLAS_WORKSPACE_CONFIG'] = ':4096:8'
-    torch.use_deterministic_algorithms(exact)
+    torch.use_deterministic_algorithms(exact, warn_only=True)
     torch.backends.cudnn.benchmark = not exact  # as in training
     runs = []
     start = time.perf_counter()
     try:
-        for _ in range(2):
-            args = train_step.parse_args(arguments)
-            step = train_step.Step(args, torch.device(device))
-            losses = torch.stack([step.step() for _ in range(10)])
-            weights = torch.cat([p.detach().flatten() for p in step.model.parameters()])
-            memories = torch.cat([h.memory.flatten() for h in step.model.memory_heads])
-            runs.append(dict(losses=losses, weights=weights, memories=memories))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            for _ in range(2):
+                args = train_step.parse_args(arguments)
+                step = train_step.Step(args, torch.device(device))
+                losses = torch.stack([step.step() for _ in range(10)])
+                weights = [p.detach().flatten() for p in step.model.parameters()]
+                memories = [head.memory.flatten() for head in step.model.memory_heads]
+                runs.append(
+                    dict(
+                        losses=losses,
+                        weights=torch.cat(weights),
+                        memories=torch.cat(memories),
+                    )
+                )
     finally:
         torch.use_deterministic_algorithms(False)
     seconds = time.perf_counter() - start
     first, second = runs
     out: dict = {key: off(second[key], first[key]) for key in first}
     out['bit-equal'] = all(torch.equal(first[key], second[key]) for key in first)
+    without = {
+        name
+        for warning in caught
+        for name in re.findall(r'(\w+) does not have a determ', str(warning.message))
+    }
+    if exact:
+        out['without a deterministic form'] = ', '.join(sorted(without)) or 'none'
     return {**out, 's': seconds}
 
 
@@ -581,10 +610,11 @@ def run_tests(device: str) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / 'report.xml'
         command = [sys.executable, '-m', 'pytest', '-m', 'gpu', '-q', '--no-header']
+        known = filter(None, [os.environ.get('PYTHONPATH')])
         done = subprocess.run(
             [*command, '-p', 'no:cacheprovider', f'--junit-xml={report}', *found],
             cwd=ROOT, capture_output=True, text=True,
-            env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), *sys.path])},
+            env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), *known])},
         )  # fmt: skip
         if not report.is_file():
             raise RuntimeError((done.stdout + done.stderr)[-600:])
@@ -772,7 +802,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--minutes',
         type=float,
         default=8,
-        help='bound of the time to measure; 0: print only',
+        help='at most; 0: print only',
     )
     parser.add_argument('--out', type=Path, default='gpu_suite.json', help='results')
     parser.add_argument('--only', nargs='+', choices=PARTS, help='some parts alone')
@@ -806,7 +836,8 @@ def sizes_of(args: argparse.Namespace) -> argparse.Namespace:
         )  # fmt: skip
     else:
         sizes = argparse.Namespace(
-            width=2048, ranking=(500, 4000, 2048), images=4000, workers=num_threads(),
+            width=2048, ranking=(500, 4000, 2048), images=4000,
+            workers=loading_processes(),
             rows=[12_936, 32_621, 100_000, 1_000_000], clusters=100, batches=40,
             backend='inductor', step=['--repeats', '5'], epoch={},
         )  # fmt: skip
