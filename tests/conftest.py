@@ -2,7 +2,13 @@
 """What all tests share."""
 
 import pytest
+import torch
 from mmengine.registry import DefaultScope
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker('gpu') and not torch.cuda.is_available():
+        pytest.skip('needs a GPU')
 
 
 @pytest.fixture(autouse=True)

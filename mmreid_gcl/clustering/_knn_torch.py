@@ -18,6 +18,7 @@ _DTYPES = dict(
     float16=torch.float16,
     bfloat16=torch.bfloat16,
 )
+_BLOCK = 65536
 
 
 def torch_search(
@@ -44,43 +45,88 @@ def torch_search(
         )
     if device is None:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    place = torch.device(device)
-    n = len(features)
-    if rerank is None:
-        rerank = k if precision == 'float32' else k + 32
-    width = min(max(rerank, k) + 1, n)  # the row itself is among them
+    x, offset = on_device(features, torch.device(device))
+    search = RowSearch(x, offset, k, precision, chunk_bytes, rerank)
+    distances, indices = search.rows(0, len(x))
+    if precision != 'float32':
+        log_recall(features, indices, recall_sample, seed, f'Neighbours in {precision}')
+    return distances, indices
+
+
+def on_device(
+    features: Features, place: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows (N, C) and their offsets (N,); on a CPU where they lie, without a copy."""
+    offset = torch.from_numpy(features.offset).to(place)
     with warnings.catch_warnings():
         # a memory map opened for reading; nothing here writes to it
         warnings.filterwarnings('ignore', message='.*not writable')
-        x = torch.from_numpy(features.rows()).to(place)
-    offset = torch.from_numpy(features.offset).to(place)
-    low, scale = _low(x, _DTYPES[precision])
-    chunk = max(1, min(n, chunk_bytes // (4 * n)))
-    distances = np.empty((n, k), np.float32)
-    indices = np.empty((n, k), np.int32)
-    progress = Progress('Neighbours by torch', n)
-    for start in range(0, n, chunk):
-        stop = min(start + chunk, n)
-        with float32_products(place.type, tf32=precision == 'tf32'):
-            d2 = (low[start:stop] @ low.T).float()
-        d2.mul_(-2 * scale).add_(offset).add_(offset[start:stop, None])
+        if place.type == 'cpu':
+            return torch.from_numpy(features.rows()), offset
+        x = torch.empty(features.x.shape, device=place)
+        for start in range(0, len(x), _BLOCK):
+            some = slice(start, start + _BLOCK)
+            x[some] = torch.from_numpy(features.rows(some))
+    return x, offset
+
+
+class RowSearch:
+    """All rows on one device, and the search for the neighbours of some of them.
+
+    ``x`` and ``offset`` are those of :func:`on_device`, the rest is as in
+    :func:`torch_search`. Rows are searched ``chunk`` at a time.
+    """
+
+    def __init__(
+        self,
+        x: torch.Tensor,
+        offset: torch.Tensor,
+        k: int,
+        precision: str = 'float32',
+        chunk_bytes: int = 1 << 28,
+        rerank: int | None = None,
+    ) -> None:
+        if rerank is None:
+            rerank = k if precision == 'float32' else k + 32
+        self.x, self.offset = x, offset
+        self.k, self.rerank = k, max(rerank, k)
+        self.tf32 = precision == 'tf32'
+        self.chunk_bytes = chunk_bytes
+        self.chunk = max(1, min(len(x), chunk_bytes // (4 * len(x))))
+        self.low, self.scale = _low(x, _DTYPES[precision])
+
+    def rows(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Neighbours of rows ``start`` to ``stop``: (n, k) float32 and int32."""
+        distances = np.empty((stop - start, self.k), np.float32)
+        indices = np.empty((stop - start, self.k), np.int32)
+        progress = Progress('Neighbours by torch', stop - start)
+        for begin in range(start, stop, self.chunk):
+            end = min(begin + self.chunk, stop)
+            found = slice(begin - start, end - start)
+            exact, near = self._some(begin, end)
+            distances[found] = exact.cpu().numpy()
+            indices[found] = near.cpu().numpy()
+            progress.update(end - begin)
+        return distances, indices
+
+    def _some(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
+        place = self.x.device
+        width = min(self.rerank + 1, len(self.x))  # the row itself is among them
+        with float32_products(place.type, tf32=self.tf32):
+            d2 = (self.low[start:stop] @ self.low.T).float()
+        d2.mul_(-2 * self.scale).add_(self.offset).add_(self.offset[start:stop, None])
         own = torch.arange(start, stop, device=place)[:, None]
         # before all others, also those that rounding made negative
         d2.scatter_(1, own, -torch.inf)
         near = d2.topk(width, dim=1, largest=False).indices
         near = near[near != own].view(stop - start, width - 1)
         near = near.sort(dim=1).values  # a stable sort then breaks ties
-        if rerank > k:
-            exact = _again(x, offset, start, near, chunk_bytes)
+        if self.rerank > self.k:
+            exact = _again(self.x, self.offset, start, near, self.chunk_bytes)
         else:
             exact = d2.gather(1, near)
         exact, order = exact.clamp_(min=0).sort(dim=1, stable=True)
-        distances[start:stop] = exact[:, :k].cpu().numpy()
-        indices[start:stop] = near.gather(1, order)[:, :k].cpu().numpy()
-        progress.update(stop - start)
-    if precision != 'float32':
-        log_recall(features, indices, recall_sample, seed, f'Neighbours in {precision}')
-    return distances, indices
+        return exact[:, : self.k], near.gather(1, order)[:, : self.k]
 
 
 def _low(x: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, float]:

@@ -10,11 +10,15 @@ _CHUNK = 16384
 
 
 def true_neighbours(
-    features: Features, k: int, sample: int, seed: int = 0
+    features: Features, k: int, sample: int, seed: int = 0, among: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Random rows (m,) and their k nearest other rows (m, k), in no order."""
+    """Random rows (m,) and their k nearest other rows (m, k), in no order.
+
+    They are drawn from all rows, or the first ``among``.
+    """
     n = len(features)
-    rows = np.random.default_rng(seed).choice(n, min(sample, n), replace=False)
+    among = n if among is None else among
+    rows = np.random.default_rng(seed).choice(among, min(sample, among), replace=False)
     queries = features.rows(rows)
     best_d = np.full((len(rows), k), np.inf, np.float32)
     best_i = np.full((len(rows), k), -1, np.int64)
@@ -35,8 +39,13 @@ def true_neighbours(
 def measure_recall(
     features: Features, indices: np.ndarray, sample: int, seed: int = 0
 ) -> float:
-    """Share of the true nearest neighbours that ``indices`` (N, k) hold, in [0, 1]."""
-    rows, truth = true_neighbours(features, indices.shape[1], sample, seed)
+    """Share of the true nearest neighbours that ``indices`` hold, in [0, 1].
+
+    They are (N, k), or (n, k) of the first n rows.
+    """
+    rows, truth = true_neighbours(
+        features, indices.shape[1], sample, seed, among=len(indices)
+    )
     hits = sum(len(np.intersect1d(a, b)) for a, b in zip(truth, indices[rows]))
     return hits / truth.size
 

@@ -26,7 +26,6 @@ from .tiny_training import differences, disturbed, make_config, outcome, train
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
 TAU = 0.05
-GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 
 
 def wrapper(model, **kwargs):
@@ -56,8 +55,8 @@ def losses(device, dtype):
     'device,dtype',
     [
         ('cpu', torch.bfloat16),
-        pytest.param('cuda', torch.bfloat16, marks=GPU),
-        pytest.param('cuda', torch.float16, marks=GPU),
+        pytest.param('cuda', torch.bfloat16, marks=pytest.mark.gpu),
+        pytest.param('cuda', torch.float16, marks=pytest.mark.gpu),
     ],
 )
 def test_loss_is_that_of_float32_within_the_format(device, dtype):
@@ -163,7 +162,7 @@ def test_a_step_keeps_float32():
         torch.testing.assert_close(norms, torch.ones(5), rtol=0, atol=1e-6)
 
 
-@GPU
+@pytest.mark.gpu
 def test_float16_is_scaled():
     model = make_model(clusters=5).cuda().train()
     optim = wrapper(model, dtype='float16')

@@ -408,7 +408,7 @@ def test_rank_from_bad_similarity():
         rank_from_similarity(torch.from_numpy(similarity), *ids)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.gpu
 def test_gpu():
     problem = list(random_problem(np.random.default_rng(12), 50, 300))
     expected = evaluate_ranking(*problem)

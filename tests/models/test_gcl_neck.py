@@ -182,7 +182,7 @@ def test_half_precision_under_autocast():
     torch.testing.assert_close(out.float(), neck(x), rtol=0, atol=0.05)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.gpu
 def test_refine_streams_to_the_device():
     """What is as long as the data set stays on the CPU."""
     neck = make_neck().eval()

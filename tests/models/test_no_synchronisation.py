@@ -5,7 +5,7 @@ import torch
 from mmreid_gcl.models import GCLNeck, SelectiveMemoryHead
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.gpu
 @pytest.mark.parametrize('policy', ['selective', 'average', 'random'])
 def test_head_and_update_never_wait_for_the_device(policy):
     device = torch.device('cuda')

@@ -19,6 +19,7 @@ from functools import wraps
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -173,6 +174,39 @@ def bars(shares: dict[str, float], path: str) -> None:
     figure.savefig(path)
 
 
+def measure(cfg: Config, epochs: int = 2, batches: int | None = None) -> dict:
+    """Train, without validation; what the last epoch took.
+
+    Args:
+        cfg (Config): Of a training with pseudo-labels. Changed in place.
+        epochs (int): Defaults to 2.
+        batches (int, optional): Of an epoch. Defaults to the config's.
+
+    Returns:
+        dict: ``seconds`` of the epoch, ``parts`` (seconds by name), ``steps``,
+        ``images`` of a step and ``embedded``: images of the training set.
+    """
+    cfg.train_cfg.max_epochs = epochs
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if batches:
+        cfg.train_dataloader.sampler.num_batches = batches
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    clock = Clock()
+    times = EpochTimes(clock)
+    runner.register_hook(times)
+    runner.train()
+    parts = {part: clock.seconds.pop(part, 0.0) for part in PARTS}
+    assert not clock.seconds, clock.seconds
+    parts['logging, hooks, the rest'] = times.whole - sum(parts.values())
+    return dict(
+        seconds=times.whole,
+        parts=parts,
+        steps=len(runner.train_dataloader),
+        images=runner.train_dataloader.batch_size,
+        embedded=len(runner.train_dataloader.dataset),
+    )
+
+
 def main() -> None:
     """Train, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -184,32 +218,20 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work_dir:
         cfg = load_config(args.config, args.cfg_options, work_dir)
-        cfg.train_cfg.max_epochs = args.epochs
-        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-        if args.batches:
-            cfg.train_dataloader.sampler.num_batches = args.batches
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        clock = Clock()
-        times = EpochTimes(clock)
-        runner.register_hook(times)
-        runner.train()
-        steps = len(runner.train_dataloader)
-        images = steps * runner.train_dataloader.batch_size
-        embedded = len(runner.train_dataloader.dataset)
-    parts = {part: clock.seconds.pop(part, 0.0) for part in PARTS}
-    assert not clock.seconds, clock.seconds
-    parts['logging, hooks, the rest'] = times.whole - sum(parts.values())
+        found = measure(cfg, args.epochs, args.batches)
+    whole, parts = found['seconds'], found['parts']
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
     name = Path(args.config).stem
     print(
-        f'\n{name}: {steps} batches of {images // steps} images, {embedded} images '
-        f'embedded; {device}\n\n| part | s | share |\n|---|---:|---:|'
+        f'\n{name}: {found["steps"]} batches of {found["images"]} images, '
+        f'{found["embedded"]} images embedded; {device}\n\n'
+        '| part | s | share |\n|---|---:|---:|'
     )
     for part, value in parts.items():
-        print(f'| {part} | {value:.2f} | {value / times.whole:.1%} |')
-    print(f'| epoch | {times.whole:.2f} | |')
+        print(f'| {part} | {value:.2f} | {value / whole:.1%} |')
+    print(f'| epoch | {whole:.2f} | |')
     if args.bars:
-        bars({part: value / times.whole for part, value in parts.items()}, args.bars)
+        bars({part: value / whole for part, value in parts.items()}, args.bars)
 
 
 if __name__ == '__main__':

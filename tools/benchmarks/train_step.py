@@ -14,6 +14,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from mmpretrain.structures import DataSample
@@ -36,8 +37,10 @@ def build(args: argparse.Namespace, device: torch.device) -> UnsupervisedReID:
             type='SelectiveMemoryHead', in_channels=2 * width, loss_weight=0.5
         ),
         channels_last=args.channels_last,
-        compile=args.compile,
-        compile_heads=args.compile_heads,
+        compile=dict(backend=args.compile) if args.compile else False,
+        compile_heads=(
+            dict(backend=args.compile_heads) if args.compile_heads else False
+        ),
     ).to(device)
     labels = torch.arange(args.clusters)
     for head in model.memory_heads:
@@ -93,8 +96,8 @@ def operations(work: Callable[[], None]) -> int:
     return counted.count
 
 
-def main() -> None:
-    """Measure and print."""
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--depth', type=int, default=50, choices=[18, 50])
     parser.add_argument('--size', type=int, nargs=2, default=[256, 128])
@@ -104,83 +107,124 @@ def main() -> None:
     parser.add_argument('--amp', choices=['float16', 'bfloat16'])
     parser.add_argument('--tf32', action='store_true')
     parser.add_argument('--channels-last', action='store_true')
-    parser.add_argument('--compile', action='store_true')
-    parser.add_argument('--compile-heads', action='store_true')
+    backend = dict(nargs='?', const='inductor', metavar='BACKEND')
+    parser.add_argument('--compile', help='backend of torch.compile', **backend)
+    parser.add_argument('--compile-heads', **backend)
     parser.add_argument('--repeats', type=int, default=10)
     parser.add_argument('--count', action='store_true', help='operations, not time')
-    args = parser.parse_args()
-    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    torch.manual_seed(0)
-    torch.backends.cudnn.benchmark = True
-    torch.backends.cuda.matmul.allow_tf32 = args.tf32
-    torch.backends.cudnn.allow_tf32 = args.tf32
+    return parser.parse_args(argv)
 
-    model = build(args, device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3.5e-4, weight_decay=5e-4)
-    dtype = getattr(torch, args.amp) if args.amp else None
-    scaler = torch.amp.GradScaler(device.type, enabled=args.amp == 'float16')
-    count = args.identities * args.instances
-    images = torch.randn(count, 3, *args.size, device=device)
-    labels = torch.randperm(args.clusters)[: args.identities]
-    labels = labels.repeat_interleave(args.instances).to(device)
-    samples = [DataSample().set_gt_label(label) for label in labels]
 
-    def loss() -> torch.Tensor:
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            return sum(model.loss(images, samples).values())
+class Step:
+    """A training step and its parts, on random images.
 
-    def step() -> None:
-        optimizer.zero_grad()
-        scaler.scale(loss()).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        update()
+    Attributes:
+        model (UnsupervisedReID): In training mode, on the device.
+        count (int): Images of a batch.
+    """
 
-    def update() -> None:
-        for head in model.memory_heads:
+    def __init__(self, args: argparse.Namespace, device: torch.device) -> None:
+        torch.manual_seed(0)
+        self.device = device
+        self.model = build(args, device)
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=3.5e-4, weight_decay=5e-4
+        )
+        self.dtype = getattr(torch, args.amp) if args.amp else None
+        self.scaler = torch.amp.GradScaler(device.type, enabled=args.amp == 'float16')
+        self.count = args.identities * args.instances
+        self.images = torch.randn(self.count, 3, *args.size, device=device)
+        labels = torch.randperm(args.clusters)[: args.identities]
+        self.labels = labels.repeat_interleave(args.instances).to(device)
+        self.samples = [DataSample().set_gt_label(label) for label in self.labels]
+        width = self.model.neck.in_channels
+        self.pooled = torch.randn(self.count, width, device=device)
+
+    def autocast(self) -> torch.autocast:
+        """As the training has it."""
+        enabled = self.dtype is not None
+        return torch.autocast(self.device.type, self.dtype, enabled=enabled)
+
+    def step(self) -> torch.Tensor:
+        """All of it; gives the loss."""
+        self.optimizer.zero_grad()
+        with self.autocast():
+            loss = sum(self.model.loss(self.images, self.samples).values())
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.update()
+        return loss.detach()
+
+    def update(self) -> None:
+        """Of the memories."""
+        for head in self.model.memory_heads:
             head.apply_update()
 
-    def backbone() -> None:
-        model.zero_grad()
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            pooled = model.neck.pool(model._maps(images))
+    def backbone(self) -> None:
+        """Backbone and pooling, forward and backward."""
+        self.model.zero_grad()
+        with self.autocast():
+            pooled = self.model.neck.pool(self.model._maps(self.images))
         pooled.float().sum().backward()
 
-    pooled = torch.randn(count, model.neck.in_channels, device=device)
-
-    def heads() -> None:
+    def heads(self) -> None:
+        """Neck, GCL and losses, forward and backward."""
+        model = self.model
         model.zero_grad()
-        x = pooled.clone().requires_grad_()
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        x = self.pooled.clone().requires_grad_()
+        with self.autocast():
             x = model.neck(x)
-            total = model.head.loss(x, labels)['loss_scl']
-            relation = model.relation_head.loss(model.relation_neck(x), labels)
+            total = model.head.loss(x, self.labels)['loss_scl']
+            relation = model.relation_head.loss(model.relation_neck(x), self.labels)
         (total + relation['loss_scl']).backward()
         for head in model.memory_heads:
             head.discard_update()
 
-    def record() -> None:
+    def record(self) -> None:
         """As the loss does; one batch waits for its update."""
-        for head in model.memory_heads:
+        for head in self.model.memory_heads:
             head.discard_update()
-            x = torch.randn(count, head.in_channels, device=device)
-            head._recorded.append((x, labels, torch.tensor(True, device=device)))
+            x = torch.randn(self.count, head.in_channels, device=self.device)
+            good = torch.tensor(True, device=self.device)
+            head._recorded.append((x, self.labels, good))
 
+
+def measure(args: argparse.Namespace, device: torch.device) -> dict[str, float]:
+    """Seconds of the step, under 'step', and of its parts; TF32 as ``args`` say."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    matmul.allow_tf32 = cudnn.allow_tf32 = args.tf32
+    cudnn.benchmark = True
+    try:
+        step = Step(args, device)
+        timed = partial(seconds, repeats=args.repeats, device=device)
+        return {
+            'step': timed(step.step),
+            'optimiser': timed(step.optimizer.step),
+            'backbone, pooling': timed(step.backbone),
+            'neck, GCL, losses': timed(step.heads),
+            'memory update': timed(step.update, prepare=step.record),
+        }
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
+
+
+def main() -> None:
+    """Measure and print."""
+    args = parse_args()
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     if args.count:
+        step = Step(args, device)
         print('| part | operations |\n|---|---:|')
-        print(f'| neck, GCL, losses, their backward | {operations(heads)} |')
-        updating = operations(lambda: (record(), update())) - operations(record)
-        print(f'| memory update | {updating} |')
+        print(f'| neck, GCL, losses, their backward | {operations(step.heads)} |')
+        updating = operations(lambda: (step.record(), step.update()))
+        print(f'| memory update | {updating - operations(step.record)} |')
         return
 
-    whole = seconds(step, args.repeats, device)
-    optimise = seconds(optimizer.step, args.repeats, device)
-    parts = {
-        'backbone, pooling': seconds(backbone, args.repeats, device),
-        'neck, GCL, losses': seconds(heads, args.repeats, device),
-        'memory update': seconds(update, args.repeats, device, record),
-        'optimiser': optimise,
-    }
+    parts = measure(args, device)
+    whole = parts.pop('step')
+    count = args.identities * args.instances
     name = torch.cuda.get_device_name() if device.type == 'cuda' else 'CPU'
     settings = ', '.join(
         filter(
