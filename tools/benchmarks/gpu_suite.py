@@ -133,7 +133,7 @@ def head_outcome(head: nn.Module, case: dict, device: str) -> dict[str, Tensor]:
             case['features'].to(device), labels, dict(camid=case['camids'].numpy())
         )
     batch = case['batch'].to(device)
-    queries = case['queries'].to(device).requires_grad_()
+    queries = case['queries'].detach().to(device).requires_grad_()
     own = labels[batch]
     if isinstance(head, models.HybridMemoryHead):
         own = head.classes.to(device)[batch]
@@ -180,7 +180,7 @@ def equality_of_neck(name: str, width: int, device: str) -> dict:
         results = []
         for place in ('cpu', device):
             part = deepcopy(neck).to(place, dtype)
-            inputs = x.to(place, dtype).requires_grad_()
+            inputs = x.detach().to(place, dtype).requires_grad_()
             found = part(inputs)
             loss = (found[:, :width] * weights.to(place, dtype)).sum()
             loss = loss + found[:, width:].pow(2).sum()
@@ -662,7 +662,8 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise TimeoutError(f'stopped after {seconds:.0f} s')
 
     handler = signal.signal(signal.SIGALRM, stop)
-    before = signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01))
+    # again every second: what is raised in a destructor is only printed
+    before = signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01), 1.0)
     try:
         yield
     finally:
