@@ -20,6 +20,7 @@ from .k_reciprocal import k_reciprocal_jaccard
 from .knn import knn_search
 from .label_quality import (
     adjusted_rand_index,
+    camera_pairs,
     camera_summary,
     cluster_summary,
     graph_silhouette,
@@ -46,6 +47,7 @@ __all__ = [
     'TrackClusterer',
     'adjusted_rand_index',
     'audit_graphs',
+    'camera_pairs',
     'camera_summary',
     'cluster_summary',
     'dbscan_on_graph',

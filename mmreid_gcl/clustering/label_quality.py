@@ -67,6 +67,41 @@ def pairwise_precision_recall(
     return float(precision), float(recall)
 
 
+def camera_pairs(
+    labels: np.ndarray, truth: np.ndarray, camids: np.ndarray
+) -> dict[str, float]:
+    """Precision and recall of pairs within a camera and across cameras.
+
+    Args:
+        labels (np.ndarray): (N,) clusters, -1 is an outlier.
+        truth (np.ndarray): (N,) identities.
+        camids (np.ndarray): (N,) cameras.
+
+    Returns:
+        dict[str, float]: ``precision_within``, ``recall_within``,
+        ``precision_across`` and ``recall_across``; see
+        :func:`pairwise_precision_recall`. Recall across cameras says how many images
+        of a person are split over cameras, which is what re-identification is for.
+    """
+    labels, truth = outliers_as_classes(labels), outliers_as_classes(truth)
+    columns = dict(clustered=(labels,), identical=(truth,), together=(labels, truth))
+    found: dict[str, dict[str, int]] = dict(within={}, across={})
+    for name, keys in columns.items():
+        found['within'][name] = _equal_pairs(*keys, camids)
+        found['across'][name] = _equal_pairs(*keys) - found['within'][name]
+    out = {}
+    for where, count in found.items():
+        for name, among in (('precision', 'clustered'), ('recall', 'identical')):
+            total = count[among]
+            out[f'{name}_{where}'] = count['together'] / total if total else 1.0
+    return out
+
+
+def _equal_pairs(*keys: np.ndarray) -> int:
+    """Pairs of images that are equal in all keys."""
+    return _pairs(np.unique(np.stack(keys), axis=1, return_counts=True)[1])
+
+
 def _pairs(counts: np.ndarray) -> int:
     return int((counts * (counts - 1) // 2).sum())
 

@@ -10,6 +10,7 @@ import numpy as np
 from mmreid_gcl.clustering import (
     PseudoLabels,
     adjusted_rand_index,
+    camera_pairs,
     camera_summary,
     cluster_summary,
     normalized_mutual_info,
@@ -81,7 +82,8 @@ def report(
     The scalars are ``clusters``, ``outliers``, sizes; of several cameras
     ``cross_camera_clusters`` and ``cross_camera_images``; ``stability`` (ARI with the
     last epoch); ``silhouette``; with ``truth`` ``ari``, ``nmi``, ``precision`` and
-    ``recall`` of pairs, and the same with ``unrefined_`` before; ``seconds_*``.
+    ``recall`` of pairs, and the same with ``unrefined_`` before; of several cameras
+    also those of :func:`~mmreid_gcl.clustering.camera_pairs`; ``seconds_*``.
     """
     scalars: dict[str, float] = dict(cluster_summary(outcome.labels))
     if camids is not None and len(np.unique(camids)) > 1:
@@ -92,6 +94,8 @@ def report(
         scalars['silhouette'] = outcome.silhouette
     if truth is not None:
         scalars.update(_against(outcome.labels, truth))
+        if camids is not None and len(np.unique(camids)) > 1:
+            scalars.update(camera_pairs(outcome.labels, truth, camids))
         if outcome.unrefined_labels is not None:
             unrefined = _against(outcome.unrefined_labels, truth)
             scalars.update({f'unrefined_{k}': v for k, v in unrefined.items()})

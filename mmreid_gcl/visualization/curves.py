@@ -52,6 +52,11 @@ PANELS = (
            ('pseudo_labels/unrefined_precision', 'precision, unrefined'),
            ('pseudo_labels/unrefined_recall', 'recall, unrefined')), (0, 1),
           lead=2),  # one without the other misleads
+    Panel('The same within a camera and across cameras',
+          (('pseudo_labels/recall_across', 'recall across'),
+           ('pseudo_labels/precision_across', 'precision across'),
+           ('pseudo_labels/recall_within', 'recall within'),
+           ('pseudo_labels/precision_within', 'precision within')), (0, 1), lead=2),
     Panel('Signs that need no identities',
           (('pseudo_labels/stability', 'stability: ARI with the epoch before'),
            ('pseudo_labels/cross_camera_images', 'images in clusters across cameras'),

@@ -79,6 +79,37 @@ def read_scalars(work_dir: str | Path) -> Scalars:
     return Scalars(series, length, [start.path for start in begun])
 
 
+def read_expected(path: str | Path) -> tuple[str, dict[str, tuple]]:
+    """A record of what a run should look like, to draw beside it.
+
+    Args:
+        path (str | Path): A JSON file with ``name``, and ``series``: a name of
+            :class:`Scalars` to ``[steps, values]``. docs/data/expected has some.
+
+    Returns:
+        tuple[str, dict]: The name, and (steps, values) by name.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no such record.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding='utf-8'))
+        series = {
+            name: tuple(np.array(part, np.float64) for part in pair)
+            for name, pair in record['series'].items()
+        }
+        if not series or any(len(s) != 2 or s[0].shape != s[1].shape
+                             or s[0].ndim != 1 for s in series.values()):  # fmt: skip
+            raise ValueError('steps and values differ in length')
+        return str(record['name']), series
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'{path}: expected a JSON file with "name" and "series": {{"reid/mAP": '
+            f'[[steps], [values]], ...}} ({error}).'
+        ) from error
+
+
 class _Start:
     """What one start of a run has written."""
 

@@ -322,6 +322,25 @@ def test_plot_curves(case, tool, tmp_path, capsys):
     assert 'scalars.json' in capsys.readouterr().err
 
 
+def test_plot_curves_beside_what_is_expected(case, tool, tmp_path, capsys):
+    from mmreid_gcl.visualization import read_expected
+
+    main, out, work = tool('plot_curves'), tmp_path / 'c.png', str(case[1])
+    (record,) = (TOOLS.parents[1] / 'docs/data/expected').glob('*.json')
+    name, series = read_expected(record)
+    assert series['reid/mAP'][1].max() == 87.0 and name == 'public log'
+    expect = ['--expect', str(record), '--out', str(out), '--dpi', '40']
+    assert main([work, *expect]) == 0
+    assert cv2.imread(str(out)).std() > 1
+    assert main([work, '--names', name, *expect]) == 2
+    assert 'a run has the name' in capsys.readouterr().err
+    wrong = tmp_path / 'wrong.json'
+    for text in ('{', '[]', '{"name": "a", "series": {"reid/mAP": [[1], [2, 3]]}}'):
+        wrong.write_text(text)
+        assert main([work, '--expect', str(wrong), '--out', str(out)]) == 2
+        assert 'wrong.json: expected a JSON file' in capsys.readouterr().err
+
+
 def test_names_of_runs_are_as_long_as_they_must_be(tool):
     tool('plot_curves')
     names_of = sys.modules['plot_curves'].names_of

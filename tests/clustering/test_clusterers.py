@@ -8,7 +8,14 @@ import torch
 from sklearn.cluster import HDBSCAN
 from sklearn.metrics import adjusted_rand_score
 
-from mmreid_gcl.clustering import InfomapClusterer, KMeansClusterer
+from mmreid_gcl.clustering import (
+    DBSCANClusterer,
+    InfomapClusterer,
+    KMeansClusterer,
+    dbscan_on_graph,
+    k_reciprocal_jaccard,
+)
+from mmreid_gcl.clustering.clusterers.dbscan import stable_radius
 from mmreid_gcl.clustering.clusterers.hdbscan import HDBSCANClusterer, connect
 from mmreid_gcl.labels import by_first_member
 from mmreid_gcl.registry import TASK_UTILS
@@ -167,3 +174,32 @@ def test_base_configs_build(name):
     cfg = Config.fromfile(f'configs/_base_/pseudo_labels/{name}.py')
     settings = cfg.default_hooks.pseudo_labels.clusterer
     assert callable(TASK_UTILS.build(settings))
+
+
+def test_the_stable_radius_is_that_of_plain_loops():
+    x, truth = ten_groups(3)
+    distances = k_reciprocal_jaccard(x, 15, 6, 0.7)
+    radii = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+    found = [dbscan_on_graph(distances, radius, 4) for radius in radii]
+    best, chosen = -1.0, None
+    for i in range(1, len(radii) - 1):
+        beside = []
+        for j in (i - 1, i + 1):  # outliers are clusters of their own
+            one, other = (
+                [
+                    label if label >= 0 else -1 - n
+                    for n, label in enumerate(found[k].tolist())
+                ]
+                for k in (i, j)
+            )
+            beside.append(adjusted_rand_score(one, other))
+        sizes = np.bincount(found[i][found[i] >= 0], minlength=1)
+        worth = min(beside) * (sizes.sum() - sizes.max()) / len(x)
+        if worth > best:
+            best, chosen = worth, radii[i]
+    assert stable_radius(distances, 4, radii) == chosen
+    labels = DBSCANClusterer(eps='auto', k1=15)(x)
+    np.testing.assert_array_equal(labels, truth)
+    with pytest.raises(ValueError, match="or 'auto', got 'wide'"):
+        DBSCANClusterer(eps='wide')
+    assert DBSCANClusterer(eps=0.4).eps == 0.4

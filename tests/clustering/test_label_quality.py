@@ -10,6 +10,7 @@ from sklearn.metrics import silhouette_score
 
 from mmreid_gcl.clustering.label_quality import (
     adjusted_rand_index,
+    camera_pairs,
     camera_summary,
     cluster_summary,
     graph_silhouette,
@@ -40,6 +41,33 @@ def test_pairwise_precision_and_recall_count_pairs(pairs):
     precision, recall = pairwise_precision_recall(labels, truth)
     assert precision == pytest.approx(hits / clustered if clustered else 1)
     assert recall == pytest.approx(hits / identical if identical else 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(-1, 3), st.integers(-1, 3), st.integers(0, 2)),
+        min_size=1,
+        max_size=25,
+    )
+)
+def test_pairs_within_and_across_cameras_are_counted(rows):
+    labels, truth, camids = map(np.array, zip(*rows))
+    found = camera_pairs(labels, truth, camids)
+    for where in ('within', 'across'):
+        hits = clustered = identical = 0
+        for i, j in combinations(range(len(labels)), 2):
+            if (camids[i] == camids[j]) != (where == 'within'):
+                continue
+            one_cluster = labels[i] == labels[j] >= 0
+            one_person = truth[i] == truth[j] >= 0
+            hits += one_cluster and one_person
+            clustered += one_cluster
+            identical += one_person
+        expected = hits / clustered if clustered else 1
+        assert found[f'precision_{where}'] == pytest.approx(expected)
+        expected = hits / identical if identical else 1
+        assert found[f'recall_{where}'] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize('seed', range(5))

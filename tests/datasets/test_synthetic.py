@@ -16,6 +16,7 @@ import pytest
 from mmreid_gcl.datasets import Market1501
 from mmreid_gcl.datasets.synthetic import (
     MANIFEST,
+    WORLDS,
     Difficulty,
     Layout,
     World,
@@ -25,7 +26,7 @@ from mmreid_gcl.datasets.synthetic import (
     sample_person,
     write_synthetic,
 )
-from mmreid_gcl.datasets.synthetic.appearance import PATTERNS, Cloth
+from mmreid_gcl.datasets.synthetic.appearance import PATTERNS, WARDROBES, Cloth
 from mmreid_gcl.datasets.synthetic.body import project, walking_joints
 from mmreid_gcl.datasets.synthetic.figure import draw_person
 from mmreid_gcl.datasets.synthetic.textures import pattern_mask
@@ -447,3 +448,30 @@ def test_contact_sheet(root, tmp_path):
     assert sheet.shape[1] > 3 * 2 * 48
     with pytest.raises(FileNotFoundError, match='no training images'):
         contact_sheet(tmp_path)
+
+
+def test_the_second_world_is_another_and_the_first_stays(tmp_path):
+    """Other clothes and cameras; the same people pass the same cameras."""
+    first = write_synthetic(tmp_path / 'first', TINY, height=32, width=16)
+    arguments = [str(tmp_path / 'second'), '--world=second', '--height=32']
+    arguments += ['--width=16', '--num-train-ids=4', '--num-test-ids=3']
+    arguments += ['--num-cameras=3', '--tracklet-length=3', '--distractors=0.4']
+    arguments += [f'--junk={TINY.junk}', f'--visit-rate={TINY.visit_rate}']
+    assert main([*arguments, '--workers=1']) == 0
+    second = finished_manifest(tmp_path / 'second')
+    assert (first['world'], second['world']) == ('first', 'second')
+    assert second['difficulty'] != first['difficulty']
+    names = [sorted(p.name for p in (tmp_path / w / 'query').iterdir())
+             for w in ('first', 'second')]  # fmt: skip
+    assert names[0] == names[1]
+    one, other = (cv2.imread(str(tmp_path / w / 'query' / names[0][0]))
+                  for w in ('first', 'second'))  # fmt: skip
+    assert np.abs(one.astype(int) - other).mean() > 3
+    people = [[sample_person(0, key, w) for key in range(200)] for w in WARDROBES]
+    hats = [sum(p.hat != 'none' for p in world) for world in people]
+    assert hats[1] > hats[0] + 20
+    with pytest.raises(FileExistsError, match='world is second, asked for is first'):
+        write_synthetic(tmp_path / 'second', TINY, WORLDS['second'], height=32,
+                        width=16)  # fmt: skip
+    with pytest.raises(ValueError, match='world must be one of'):
+        write_synthetic(tmp_path / 'third', TINY, world='third')

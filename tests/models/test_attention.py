@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mmreid_gcl.models.functional import (
     correlation,
+    mutual_nearest,
     neighbour_correlation,
     neighbour_relation_aware,
     relation_aware,
@@ -105,3 +106,23 @@ def test_gradients():
 
     assert torch.autograd.gradcheck(graph, (theta, phi, x))
     assert torch.autograd.gradcheck(neighbourhood, (theta, phi, x))
+
+
+@settings(deadline=None, max_examples=40)
+@given(nodes=st.integers(1, 8), count=st.integers(1, 9), seed=st.integers(0, 1000))
+def test_attention_among_each_others_nearest(nodes, count, seed):
+    x = unit_rows(2, nodes, 5, seed=seed)
+    among = mutual_nearest(x, count)
+    for graph, mask in zip(x, among):
+        cosine = (graph @ graph.T).tolist()
+        near = []
+        for i in range(nodes):
+            others = sorted((j for j in range(nodes) if j != i),
+                            key=lambda j, i=i: -cosine[i][j])  # fmt: skip
+            near.append({i, *others[: count - 1]})
+        for i in range(nodes):
+            for j in range(nodes):
+                assert bool(mask[i, j]) == (j in near[i] and i in near[j])
+    scores = correlation(x, x, 5.0, among)
+    assert torch.equal(scores > 0, among)
+    torch.testing.assert_close(scores.sum(-1), torch.ones(2, nodes).double())

@@ -193,3 +193,22 @@ def test_refine_streams_to_the_device():
     out = neck.cuda().refine(x, neighbours, chunk_size=7)
     assert out.device.type == 'cpu'
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
+
+
+def test_identity_begins_with_the_cosine():
+    torch.manual_seed(0)
+    neck = GCLNeck(6, temperature=3.0, identity=True).eval()
+    x = nn.functional.normalize(torch.randn(4, 6))
+    expected = torch.softmax(3.0 * x @ x.T, dim=-1)
+    torch.testing.assert_close(neck.attention(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_node_attends_to_mutual_neighbours_alone():
+    torch.manual_seed(0)
+    x = nn.functional.normalize(torch.tensor([[1.0, 0], [0.99, 0.1], [0, 1], [0.1, 1]]))
+    scores = GCLNeck(2, mutual=2).eval().attention(x)
+    assert (scores > 0).tolist() == [[True, True, False, False]] * 2 + [
+        [False, False, True, True]
+    ] * 2
+    with pytest.raises(ValueError, match='mutual must be at least 1, got 0'):
+        GCLNeck(2, mutual=0)

@@ -10,7 +10,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmreid_gcl.visualization import read_scalars, save_figure, training_curves
+from mmreid_gcl.visualization import (
+    read_expected,
+    read_scalars,
+    save_figure,
+    training_curves,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,6 +24,9 @@ def main(argv: list[str] | None = None) -> int:
     made.add_argument('work_dirs', nargs='+', type=Path, help='folders of runs')
     made.add_argument('--names', nargs='+', help='of the runs; else their folders')
     made.add_argument('--out', type=Path, default=Path('curves.png'))
+    made.add_argument(
+        '--expect', type=Path, help='draw this record beside them: docs/data/expected'
+    )
     made.add_argument('--title', help='heading of the figure')
     made.add_argument('--dpi', type=int, default=150, help='pixels an inch')
     args = made.parse_args(argv)
@@ -30,9 +38,16 @@ def main(argv: list[str] | None = None) -> int:
                 f'work dir; got {names}.'
             )
         runs = {n: read_scalars(w) for n, w in zip(names, args.work_dirs)}
+        series = {name: run.series for name, run in runs.items()}
+        lengths = {name: run.iters_per_epoch for name, run in runs.items()}
+        if args.expect is not None:
+            name, expected = read_expected(args.expect)
+            if name in series:
+                raise ValueError(f'--expect: a run has the name {name!r}, too.')
+            series[name] = expected
         figure = training_curves(
-            {name: run.series for name, run in runs.items()},
-            {name: run.iters_per_epoch for name, run in runs.items()},
+            series,
+            lengths,
             title=args.title or (names[0] if len(names) == 1 else None),
         )
         path = save_figure(figure, args.out, args.dpi)
