@@ -417,7 +417,7 @@ class PersonFolder(ReIDDataset):
 
 
 def _track(image: _Image) -> tuple | None:
-    """What tells a track from others of its camera; trackers begin anew in a sequence."""
+    """What tells a track from others of its camera, in all its sequences."""
     track = image.fields.get('track')
     return (image.fields.get('sequence'), track) if track not in (None, '-1') else None
 

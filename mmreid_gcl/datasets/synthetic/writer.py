@@ -20,8 +20,8 @@ from tqdm import tqdm
 from mmreid_gcl.files import write_atomically
 from mmreid_gcl.parallel import num_threads
 
-from .camera import Difficulty
 from ..benchmark import TRACKS
+from .camera import Difficulty
 from .plan import (
     FOLDERS,
     GALLERY,
