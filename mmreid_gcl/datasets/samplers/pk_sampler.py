@@ -95,8 +95,8 @@ class PKSampler(Sampler):
         ValueError: If P * K cannot be shared among the processes, or an
             argument is less than 1.
         TypeError: If ``spread_cameras`` or ``spread_tracks`` is asked of a data set
-            of another package, or a data set of this package is inside a wrapper, which would drop the
-            labels.
+            of another package, or one of this package is inside a wrapper, which would
+            drop the labels.
     """
 
     def __init__(
