@@ -8,7 +8,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -52,8 +52,8 @@ class Boxes:
 
     def select(self, rows: np.ndarray) -> Boxes:
         """Some of the rows."""
-        arrays = (self.frames, self.tracks, self.corners, self.lines)
-        return Boxes(*(array[rows] for array in arrays), self.left_out)
+        names = ('frames', 'tracks', 'corners', 'lines')
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
 
 def read_mot(
