@@ -269,8 +269,10 @@ def test_a_broken_run_goes_on(source, tmp_path, monkeypatch, log_lines):
     monkeypatch.undo()
     with pytest.raises(FileExistsError, match='--overwrite'):
         convert_tracks(tracks, source, out, **MOT)
+    recording = out / 'evening' / 'track_000009'  # not of this conversion
+    write_image(recording / '000001.jpg')
     convert_tracks(tracks, source, out, every=2, overwrite=True, **MOT)
-    assert len(files(out)) == 3
+    assert len(files(out)) == 3 + 1 and list(recording.iterdir())
 
 
 def test_a_broken_run_with_other_settings_starts_anew(tmp_path, monkeypatch, log_lines):

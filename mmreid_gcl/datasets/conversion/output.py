@@ -17,6 +17,8 @@ from ..inspection import read_bytes
 
 #: What was converted from what; beside the checksums.
 RECORD = 'conversion.json'
+#: Folders that a benchmark's conversion fills.
+PARTS = ('**/bounding_box_train', '**/query', '**/bounding_box_test')
 
 
 class Output:
@@ -33,7 +35,7 @@ class Output:
         self,
         folder: str | Path,
         overwrite: bool = False,
-        parts: Sequence[str] = ('bounding_box_train', 'query', 'bounding_box_test'),
+        parts: Sequence[str] = PARTS,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = Path(folder).expanduser()
@@ -67,7 +69,7 @@ class Output:
         for name in (RECORD, SUMS):
             (self.folder / name).unlink(missing_ok=True)
         for part in self._parts:
-            for folder in self.folder.glob(f'**/{part}'):
+            for folder in self.folder.glob(part):
                 if folder.is_dir() and not folder.is_symlink():
                     shutil.rmtree(folder)
 
