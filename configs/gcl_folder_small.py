@@ -27,7 +27,8 @@ test_pipeline = [
     dict(type='Resize', scale=(64, 128), interpolation='bicubic'),
     dict(
         type='PackInputs',
-        meta_keys=('sample_idx', 'img_path', 'pid', 'camid', 'is_query')),
+        meta_keys=(
+            'sample_idx', 'img_path', 'pid', 'camid', 'is_query', 'track')),
 ]
 train_dataloader = dict(
     num_workers=2,

@@ -45,7 +45,8 @@ class KeepEvaluation:
         """Write an ``.npz`` with the ``metrics`` that ``runner.test()`` returned.
 
         It holds ``features`` (N, C) float32, ``pids``, ``camids``, ``is_query``,
-        ``paths`` where the data set knows them, and ``metrics``, a JSON text.
+        ``tracks`` (-1: not known), ``paths`` where the data set knows them, and
+        ``metrics``, a JSON text.
         """
         columns = np.concatenate([part['columns'].numpy() for part in self._found])
         arrays = dict(
@@ -55,6 +56,7 @@ class KeepEvaluation:
             pids=columns[:, 0],
             camids=columns[:, 1],
             is_query=columns[:, 2].astype(bool),
+            tracks=columns[:, 4],
             metrics=np.array(json.dumps(dict(metrics))),
         )
         rows = columns[:, 3]

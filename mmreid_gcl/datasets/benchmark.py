@@ -45,8 +45,9 @@ class BenchmarkDataset(ReIDDataset):
 
     A subclass sets the attributes below. Images with identity -1 (junk) are
     left out and counted in the log. A table :data:`TRACKS` beside the folders gives
-    the tracks of images (columns path, relative to it, and track). Query and gallery are in the order of the
-    file names, training images in one that no identity has a part in.
+    the tracks of images (columns path, relative to it, and track). Query and gallery
+    are in the order of the file names, training images in one that no identity has a
+    part in.
 
     Args:
         data_root (str): The folder that holds the three parts, or its parent.

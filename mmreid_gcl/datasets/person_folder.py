@@ -38,13 +38,24 @@ PARTS = ('train', 'query', 'gallery')
 #: Other names of splits, in lower case: of those beside ``train`` nobody trains on.
 HELD_OUT = {
     *('val', 'valid', 'validation', 'dev', 'eval', 'evaluation', 'test', 'testing'),
-    *('test_set', 'testset', 'probe', 'bounding_box_test'),
+    *('test_set', 'testset', 'probe', 'bounding_box_test', 'bbox_test'),
 }
-FOR_TRAINING = {'training', 'train_all', 'train_set', 'trainset', 'bounding_box_train'}
+FOR_TRAINING = {
+    *('training', 'train_all', 'train_set', 'trainset', 'bounding_box_train'),
+    'bbox_train',
+}
 #: So many "cameras" with so few images each are more likely people.
 MANY_CAMERAS, FEW_IMAGES = 20, 50
 #: How names of benchmarks begin: identity, camera.
 BENCHMARK_NAME = re.compile(r'-?[0-9]{1,5}_c[0-9]{1,3}(s[0-9]|_)')
+#: Where ``tools/dataset_converters/tracks_to_crops.py`` puts a crop, below the camera.
+TRACK_FOLDER = re.compile(
+    r'(?:(?P<sequence>.*)/)?(?P<track>track_[0-9]+)/(?P<frame>[0-9]{1,18})\.[^./]+'
+)
+#: MARS: identity, camera, track of the two, image in the track (which is no time).
+MARS_NAME = re.compile(
+    r'(?:.*/)?(?P<track>(?P<pid>[0-9]{4}|00-1)C(?P<camera>[0-9]+)T[0-9]+)F[0-9]+\.[^./]+'
+)
 
 
 class NoImagesError(FileNotFoundError):
@@ -92,6 +103,11 @@ class PersonFolder(ReIDDataset):
     (:func:`~mmreid_gcl.datasets.times.parse_times`); it takes the place of
     ``frame`` where both are given.
 
+    **Track**: the group or the column ``track``; it holds for a camera and, where those
+    are given, a sequence. Without pattern and annotation, two layouts have theirs:
+    ``<camera>/[<sequence>/]track_000012/000345.jpg`` (:data:`TRACK_FOLDER`; the number
+    is the frame) and ``0001/0001C1T0001F001.jpg`` (MARS; it has no time).
+
     **Identity**: the group or the column ``pid``, in ``query`` and ``gallery``
     else the second sub-folder. Training does not need it; where nobody gives
     it, ``pid`` is :data:`UNLABELLED`. Numbers stay as they are; if any
@@ -107,12 +123,12 @@ class PersonFolder(ReIDDataset):
         pattern (str, optional): Regular expression, searched in the path
             relative to the folder (to ``train/``, ``query/``, ``gallery/``
             where those are), with '/' between the parts. Its named groups may
-            be camera (or camid), sequence, frame, time and pid. For example
+            be camera (or camid), sequence, frame, time, track and pid. For example
             ``r'cam(?P<camera>\d+)_(?P<time>\d{8}-\d{6})'``.
         annotation (str, optional): CSV or Parquet file, relative to
             ``data_root``, with the column path (likewise relative) and, as
             far as known, split ('train', 'query', 'gallery'; empty is train),
-            camera (or camid), sequence, frame, time, pid. Then only the
+            camera (or camid), sequence, frame, time, track, pid. Then only the
             images in it are used. What it leaves empty, ``pattern`` fills.
         order_by_name (bool, optional): Whether names give the time where nothing
             else does. True says that this is right; False leaves the time unknown.
@@ -246,6 +262,10 @@ class PersonFolder(ReIDDataset):
 
     def _match_pattern(self, image: _Image) -> None:
         if self.pattern is None:
+            layouts = () if self.annotation else (TRACK_FOLDER, MARS_NAME)
+            for match in filter(None, (x.fullmatch(image.relative) for x in layouts)):
+                given = match.groupdict().items()
+                image.fields.update((name, value) for name, value in given if value)
             return
         match = self.pattern.search(image.relative)
         if match is None:
@@ -260,6 +280,8 @@ class PersonFolder(ReIDDataset):
     def _take_from_folders(self, image: _Image) -> None:
         """Fill in camera and identity that neither table nor pattern gave."""
         folders = image.relative.split('/')[:-1]
+        if self.pattern is None and TRACK_FOLDER.fullmatch(image.relative):
+            del folders[-1]  # names a track, no camera and no identity
         image.camera_given = 'camera' in image.fields
         if not image.camera_given:
             image.fields['camera'] = self._camera_folder(image, folders)
@@ -268,7 +290,7 @@ class PersonFolder(ReIDDataset):
             has_group = self.pattern is not None and 'pid' in self.pattern.groupindex
             if not has_group and self.camera == 0 and len(folders) > 1:
                 pid = folders[1]
-        pid = None if pid in (None, '', '-1') else pid
+        pid = None if pid in (None, '', '-1', '00-1') else pid
         if pid is None and image.part == 'query':
             raise ValueError(
                 f'{image.place}: this query image has no identity. Expected it as '
@@ -367,7 +389,8 @@ class PersonFolder(ReIDDataset):
         ]
 
     def _times_by_name(self, images: list[_Image], part: str) -> list[tuple[int, int]]:
-        if self.order_by_name is False:
+        mars = any(MARS_NAME.fullmatch(image.relative) for image in images)
+        if self.order_by_name is False or mars:
             return [(UNKNOWN, UNKNOWN)] * len(images)
         log(
             'PersonFolder: nothing gives the time, so the natural order of the names '
@@ -417,7 +440,7 @@ class PersonFolder(ReIDDataset):
 
 
 def _track(image: _Image) -> tuple | None:
-    """What tells a track from others of its camera; trackers begin anew in a sequence."""
+    """What tells a track from others of its camera, in all its sequences."""
     track = image.fields.get('track')
     return (image.fields.get('sequence'), track) if track not in (None, '-1') else None
 

@@ -45,8 +45,8 @@ class ReIDDataset(BaseDataset):
     ``frame`` (int, :data:`UNKNOWN` where the data set has none), ``track`` (int,
     what a tracker took for one person in one camera, likewise) and ``is_query``
     (bool). Tracks are numbered from 0 in the order of their first images, so that
-    their numbers tell no more than who belongs together. Identities serve evaluation and reports; training
-    reads ``gt_label``, which comes from the
+    their numbers tell no more than who belongs together. Identities serve
+    evaluation and reports; training reads ``gt_label``, which comes from the
     :class:`~mmreid_gcl.datasets.SampleIndex` that the sampler draws.
 
     Subclasses implement :meth:`load_data_list`; a ``track`` in its samples may be

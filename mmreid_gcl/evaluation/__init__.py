@@ -5,6 +5,7 @@ from .expansion import average_query_expansion
 from .metrics import ReIDMetric
 from .ranking import cosine_similarity, evaluate_ranking, rank_from_similarity
 from .rerank import k_reciprocal_rerank
+from .tracks import track_means
 
 __all__ = [
     'ReIDMetric',
@@ -13,4 +14,5 @@ __all__ = [
     'evaluate_ranking',
     'k_reciprocal_rerank',
     'rank_from_similarity',
+    'track_means',
 ]

@@ -15,6 +15,7 @@ from mmreid_gcl.evaluation import (
     k_reciprocal_rerank,
     rank_from_similarity,
 )
+from mmreid_gcl.evaluation.metrics import reid_metric
 from mmreid_gcl.evaluation.metrics.reid_metric import dataset_order
 from mmreid_gcl.registry import METRICS
 
@@ -92,6 +93,87 @@ def test_expansion_and_reranking_leave_junk_out():
         expected = rank_from_similarity(similarity, query_pids, query_camids, *ids)
         result = evaluate(samples, rerank=options, query_expansion=expansion)
         assert result == prefixed(expected)
+
+
+def tracks_of(samples, rng):
+    """The samples with tracks in pairs of identity and camera, some of -1."""
+    pairs = {}
+    for sample in samples:
+        pair = sample['pid'], sample['camid'], int(rng.integers(2))
+        track = pairs.setdefault(pair, 10 + 3 * len(pairs))
+        sample['track'] = -1 if rng.random() < 0.2 else track
+    return samples
+
+
+def means_by_loops(samples):
+    """A sample for each track of queries and of the gallery, in float64."""
+    result, groups = [], {}
+    for i, sample in enumerate(samples):
+        alone = sample['track'] < 0
+        key = (
+            sample['is_query'],
+            'alone' if alone else '',
+            i if alone else sample['track'],
+        )
+        groups.setdefault(key, []).append(sample)
+    for members in groups.values():
+        total = np.zeros(len(members[0]['feature']))
+        for sample in members:
+            feature = sample['feature'].double().numpy()
+            total += feature / np.sqrt((feature**2).sum())
+        counts = {}
+        for sample in members:
+            counts[sample['pid']] = counts.get(sample['pid'], 0) + 1
+        pid = max(counts, key=lambda p: counts[p])
+        mean = torch.tensor(total / np.sqrt((total**2).sum()), dtype=torch.float32)
+        result.append(dict(members[0], pid=pid, feature=mean))
+    return result
+
+
+def distinct_samples(seed):
+    samples = make_samples(seed)
+    rng = np.random.default_rng(seed)
+    for sample in samples:  # no ties, which differ in the last bit
+        sample['feature'] = torch.tensor(rng.standard_normal(8), dtype=torch.float32)
+    return tracks_of(samples, rng)
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_mean_of_tracks(seed):
+    samples = distinct_samples(seed)
+    means = means_by_loops(samples)
+    assert len(means) < len(samples)
+    expected = evaluate(means, size=len(means))
+    assert evaluate(samples, track_mean=True) == pytest.approx(expected)
+    assert evaluate(samples) != pytest.approx(expected)
+    shuffled = [
+        with_index(samples)[i] for i in np.random.default_rng(1).permutation(49)
+    ]
+    assert evaluate(shuffled, track_mean=True) == pytest.approx(expected)
+
+
+def test_a_track_of_two_people_counts_for_most_of_its_images(monkeypatch):
+    lines = []
+    monkeypatch.setattr(reid_metric, 'print_log', lambda *args: lines.append(args[0]))
+    samples = distinct_samples(0)
+    gallery = [s for s in samples if not s['is_query'] and s['track'] >= 0]
+    sizes = {
+        s['track']: sum(o['track'] == s['track'] for o in gallery) for s in gallery
+    }
+    wrong = next(s for s in gallery if sizes[s['track']] > 2)
+    wrong['pid'] = 77
+    expected = evaluate(means := means_by_loops(samples), size=len(means))
+    assert 77 not in {sample['pid'] for sample in means}
+    assert evaluate(samples, track_mean=True) == pytest.approx(expected)
+    (line,) = lines
+    assert ': 1 of ' in line and 'images of several identities' in line
+
+
+def test_mean_of_tracks_without_tracks():
+    with pytest.raises(KeyError, match=r"no 'track'.*'track'\)\)"):
+        evaluate(make_samples(), track_mean=True)
+    with pytest.raises(ValueError, match='no sample has one'):
+        evaluate(make_samples(track=-1), track_mean=True)
 
 
 def test_several_datasets():

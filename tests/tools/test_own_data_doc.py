@@ -36,6 +36,13 @@ def folder(tmp_path, monkeypatch):
             path = Path('crops') / name / f'{number:06d}.jpg'
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(image.tobytes())
+    codec = cv2.VideoWriter_fourcc(*'MJPG')
+    writer = cv2.VideoWriter('hall.avi', codec, 5, (64, 48))
+    for number in range(30):
+        writer.write(draw(0, number, 48, 64))
+    writer.release()
+    boxes = [f'{frame},12,8,4,20,40,1' for frame in range(1, 31)]
+    Path('hall.txt').write_text('\n'.join(boxes))
     for person in range(8):
         part = f'person-{person}/1.png'
         write(Path('labelled/query/entrance') / part, draw(person, 1000))
@@ -68,7 +75,8 @@ def test_the_page(load_tool, folder, monkeypatch, capsys):
             Path('my_folder.py').write_text(code)
         elif language == 'python':
             exec(compile(code, str(DOC), 'exec'), namespace)
-    assert len(done) == 10
+    assert len(done) == 11
+    assert len(list(Path('site/hall/track_000012').iterdir())) == 20
     written = ['browse.png', 'clusters/clusters.csv', 'clusters/sheet_001.png']
     written += ['found.csv', 'found.png', 'gallery/index.faiss', 'features.npz']
     written += ['test.npz', 'model.pt']

@@ -3,6 +3,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from mmreid_gcl.apis import GalleryIndex, ReIDInferencer
 from mmreid_gcl.clustering import DBSCANClusterer
-from tests.apis.tiny import CHANNELS, save_checkpoint, tiny_cfg
+from tests.apis.tiny import CHANNELS, draw, save_checkpoint, tiny_cfg
 
 
 def rows(path):
@@ -101,6 +102,57 @@ def test_cluster(load_tool, trained, crops, tmp_path):
     assert [int(row['label']) for row in found] == labels.tolist()
     assert len(set(labels)) > 3
     assert cv2.imread(str(out / 'sheet_001.png')).std() > 10
+
+
+def write_site(folder, frames=4, people=6):
+    """hall.avi and gate.avi, where people stand in a row, and their tracks."""
+    for camera, name in enumerate(('gate', 'hall')):
+        lines = []
+        codec = cv2.VideoWriter_fourcc(*'MJPG')
+        writer = cv2.VideoWriter(str(folder / f'{name}.avi'), codec, 5, (160, 48))
+        for frame in range(1, frames + 1):
+            picture = np.zeros((48, 160, 3), np.uint8)
+            for person in range(people):
+                left, track = 2 + 26 * person, 1 + (person + camera) % people
+                crop = draw(person, 10 * camera + frame)
+                picture[4:44, left : left + 20] = crop
+                lines.append(f'{frame},{track},{left},4,20,40,1,-1,-1,-1')
+            writer.write(picture)
+        writer.release()
+        (folder / f'{name}.txt').write_text('\n'.join(lines))
+
+
+def test_from_a_video_to_clusters(load_tool, trained, tmp_path, monkeypatch):
+    from mmreid_gcl.clustering import Labeller
+
+    write_site(tmp_path)
+    convert = load_tool('dataset_converters/tracks_to_crops').main
+    crops, out = tmp_path / 'crops', tmp_path / 'clusters'
+    for name in ('gate', 'hall'):
+        files = [str(tmp_path / f'{name}{ending}') for ending in ('.txt', '.avi')]
+        assert convert([*files, str(crops / name), '--at-most', '3']) == 0
+    seen = {}
+    original = Labeller.__call__
+
+    def remember(self, features, records, *args):
+        seen.update(records)
+        return original(self, features, records, *args)
+
+    monkeypatch.setattr(Labeller, '__call__', remember)
+    options = [trained[1], str(crops), f'--out={out}', '--device=cpu', '--no-refine']
+    assert load_tool('cluster').main([*options, '--sheets=1']) == 0
+    found = rows(out / 'clusters.csv')
+    assert len(found) == 2 * 6 * 3
+    assert {row['camera'] for row in found} == {'gate', 'hall'}
+    # twelve tracks of three images, each the images of one folder
+    folders = [str(Path(path).parent) for path in seen['img_path']]
+    pairs = set(zip(folders, seen['track'].tolist()))
+    assert len(pairs) == len(set(folders)) == len(set(seen['track'])) == 12
+    assert sorted(set(seen['frame'].tolist())) == [1, 3, 4]
+    by_track = {}
+    for row in found:
+        by_track.setdefault(str(Path(row['path']).parent), set()).add(row['label'])
+    assert sum(len(labels) == 1 for labels in by_track.values()) > 6
 
 
 def test_cluster_refines_as_in_training(load_tool, trained, crops, tmp_path):

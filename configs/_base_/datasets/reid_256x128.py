@@ -16,7 +16,8 @@ test_pipeline = [
     dict(type='Resize', scale=(128, 256), interpolation='bicubic'),
     dict(
         type='PackInputs',
-        meta_keys=('sample_idx', 'img_path', 'pid', 'camid', 'is_query')),
+        meta_keys=(
+            'sample_idx', 'img_path', 'pid', 'camid', 'is_query', 'track')),
 ]
 train_dataloader = dict(
     batch_size='auto',  # identities x instances / processes

@@ -5,14 +5,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..checksums import SUMS, write_checksums
+from ..image_folder import log
 from ..inspection import read_bytes
 
 #: What was converted from what; beside the checksums.
 RECORD = 'conversion.json'
+#: Folders that a benchmark's conversion fills.
+PARTS = ('**/bounding_box_train', '**/query', '**/bounding_box_test')
 
 
 class Output:
@@ -20,11 +26,20 @@ class Output:
 
     The record is written last: a folder that has one is complete, and only
     ``overwrite`` lets a conversion replace it. Until then the conversion can be
-    repeated over what is there. Files that no conversion wrote are a FileExistsError.
+    repeated over what is there: it starts anew, or goes on where all its ``settings``
+    are those of the broken one. Files that no conversion wrote are a FileExistsError.
+    ``parts`` are the patterns of the folders that it fills.
     """
 
-    def __init__(self, folder: str | Path, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        overwrite: bool = False,
+        parts: Sequence[str] = PARTS,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         self.folder = Path(folder).expanduser()
+        self._parts = parts
         self._begun = self.folder / f'.{RECORD}.begun'
         finished = (self.folder / RECORD).is_file()
         if finished and not overwrite:
@@ -32,15 +47,20 @@ class Output:
                 f'{self.folder}: a finished conversion is here already. Give '
                 '--overwrite to replace it, or another folder.'
             )
+        text = '' if settings is None else json.dumps(dict(settings))
         if finished or self._begun.is_file():
-            self._clear()
+            goes_on = not finished and text and self._begun.read_text('utf-8') == text
+            what = 'goes on with' if goes_on else 'replaces'
+            log(f'{self.folder}: {what} an earlier conversion')
+            if not goes_on:
+                self._clear()
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise FileExistsError(
                 f'{self.folder}: expected an empty or a new folder; there are files in '
                 'it that no conversion wrote.'
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._begun.touch()
+        self._begun.write_text(text, encoding='utf-8')
         self.digests: dict[str, str] = {}
 
     def _clear(self) -> None:
@@ -48,8 +68,8 @@ class Output:
         self._begun.touch()
         for name in (RECORD, SUMS):
             (self.folder / name).unlink(missing_ok=True)
-        for part in ('bounding_box_train', 'query', 'bounding_box_test'):
-            for folder in self.folder.glob(f'**/{part}'):
+        for part in self._parts:
+            for folder in self.folder.glob(part):
                 if folder.is_dir() and not folder.is_symlink():
                     shutil.rmtree(folder)
 
@@ -69,12 +89,21 @@ class Output:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if mode == 'copy':
-            path.write_bytes(data)
+            partial = path.with_name(f'.{path.name}.partial')
+            partial.write_bytes(data)
+            os.replace(partial, path)
         elif mode == 'hardlink':
             path.hardlink_to(source.resolve())
         else:
             path.symlink_to(source.resolve())
         self.digests[name] = hashlib.sha256(data, usedforsecurity=False).hexdigest()
+
+    def has(self, name: str) -> bool:
+        """Whether a broken conversion wrote this image; it then counts as written."""
+        if (self.folder / name).is_file():
+            data = read_bytes(self.folder / name)
+            self.digests[name] = hashlib.sha256(data, usedforsecurity=False).hexdigest()
+        return name in self.digests
 
     def finish(self, **record) -> None:
         """Write checksums and the record: sources with their checksums, counts."""

@@ -45,20 +45,33 @@ def draw_instances(
     count: int,
     rng: np.random.Generator,
     camids: np.ndarray | None = None,
+    tracks: np.ndarray | None = None,
 ) -> np.ndarray:
     """K of the image indices (n,) of a cluster; of fewer, with replacement.
 
     With ``camids`` (n,) K images or more spread over as many cameras as possible, as
-    public baselines do.
+    public baselines do. With ``tracks`` (n,) no track gives a second image before all
+    gave one, and so on, which goes before the cameras; an image whose track is not
+    known (-1) is one of its own.
     """
     if len(members) < count:
         return rng.choice(members, count, replace=True)
     order = rng.permutation(len(members))
+    turn = np.zeros(len(order), np.int64)
+    if tracks is not None:
+        turn = np.where(tracks[order] < 0, 0, _turns(tracks[order]))
     if camids is not None:
         # the first image of each camera, then the second of each, ...
-        cameras = camids[order]
-        turn = np.zeros(len(order), np.int64)
-        for camera in np.unique(cameras):
-            turn[cameras == camera] = np.arange((cameras == camera).sum())
+        own = camids[order] * (turn.max() + 1) + turn
+        order = order[np.lexsort((_turns(own), turn))]
+    else:
         order = order[np.argsort(turn, kind='stable')]
     return members[order[:count]]
+
+
+def _turns(values: np.ndarray) -> np.ndarray:
+    """How many equal values stand before each, (n,)."""
+    turns = np.zeros(len(values), np.int64)
+    for value in np.unique(values):
+        turns[values == value] = np.arange((values == value).sum())
+    return turns

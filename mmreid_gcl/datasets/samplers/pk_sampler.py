@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -81,6 +82,9 @@ class PKSampler(Sampler):
             as it has. A cluster of fewer than K images is drawn from with
             replacement, each image as likely as another whatever its camera.
             Defaults to False.
+        spread_tracks (bool): Draw no two images of one track as long as the cluster
+            has an image of another: pictures of one moment teach little. It goes before
+            ``spread_cameras``; smaller clusters as there. Defaults to False.
         seed (int, optional): Defaults to one that the processes agree on. In a
             training with :class:`~mmreid_gcl.engine.PseudoLabelHook` the seed of the
             run (``randomness=dict(seed=...)``) takes its place before every epoch,
@@ -90,9 +94,9 @@ class PKSampler(Sampler):
     Raises:
         ValueError: If P * K cannot be shared among the processes, or an
             argument is less than 1.
-        TypeError: If ``spread_cameras`` is asked of a data set without cameras, or
-            a data set of this package is inside a wrapper, which would drop the
-            labels.
+        TypeError: If ``spread_cameras`` or ``spread_tracks`` is asked of a data set
+            of another package, or one of this package is inside a wrapper, which would
+            drop the labels.
     """
 
     def __init__(
@@ -105,6 +109,7 @@ class PKSampler(Sampler):
         seed: int | None = None,
         labels: str = 'pseudo',
         outliers: str = 'drop',
+        spread_tracks: bool = False,
     ) -> None:
         for name, choice, choices in (
             ('labels', labels, ('pseudo', 'pid')),
@@ -129,6 +134,7 @@ class PKSampler(Sampler):
             num_batches = max(1, len(dataset) // (num_identities * num_instances))
         for option, known in (
             (spread_cameras and 'spread_cameras', 'cameras'),
+            (spread_tracks and 'spread_tracks', 'tracks'),
             (labels == 'pid' and "labels='pid'", 'identities'),
         ):
             if option and not hasattr(dataset, 'column'):
@@ -136,6 +142,11 @@ class PKSampler(Sampler):
                     f'PKSampler: {option} needs a data set of mmreid_gcl, which knows '
                     f'the {known} of its images; this is a {type(dataset).__name__}.'
                 )
+        if spread_tracks and (dataset.column('track') < 0).all():
+            log(
+                'PKSampler: spread_tracks changes nothing, as no image has a track.',
+                logging.WARNING,
+            )
         self.rank, self.world_size = dist.get_dist_info()
         self.global_batch_size = num_identities * num_instances
         if self.global_batch_size % self.world_size:
@@ -150,6 +161,7 @@ class PKSampler(Sampler):
         self.num_instances = num_instances
         self.num_batches = num_batches
         self.spread_cameras = spread_cameras
+        self.spread_tracks = spread_tracks
         self.outliers = outliers
         self.with_identities = labels == 'pid'
         self._seed = dist.sync_random_seed() if seed is None else seed
@@ -225,14 +237,15 @@ class PKSampler(Sampler):
         _, starts = np.unique(labels[order], return_index=True)
         members = np.split(order, starts[1:])
         camids = self.dataset.column('camid') if self.spread_cameras else None
+        tracks = self.dataset.column('track') if self.spread_tracks else None
         batches = draw_clusters(len(members), self.num_identities, rng)
 
         def draw(cluster: int) -> np.ndarray:
             mine = members[cluster]
             alone = len(mine) == 1 and self.outliers == 'own_class'
             count = 1 if alone else self.num_instances
-            own_camids = None if camids is None else camids[mine]
-            return draw_instances(mine, count, rng, own_camids)
+            own = [None if x is None else x[mine] for x in (camids, tracks)]
+            return draw_instances(mine, count, rng, *own)
 
         plan = np.empty((self.num_batches, self.global_batch_size), np.int64)
         waiting = np.empty(0, np.int64)

@@ -13,7 +13,8 @@ from .render import World
 from .writer import MANIFEST, VERSION, finished_manifest, write_synthetic
 
 __all__ = [
-    'MANIFEST', 'VERSION', 'WORLDS', 'Camera', 'Difficulty', 'Layout', 'Person', 'Tracklet',
+    'MANIFEST', 'VERSION', 'WORLDS', 'Camera', 'Difficulty', 'Layout', 'Person',
+    'Tracklet',
     'World', 'finished_manifest', 'plan_tracklets', 'sample_camera', 'sample_person',
     'write_synthetic',
 ]  # fmt: skip

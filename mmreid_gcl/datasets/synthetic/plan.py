@@ -176,7 +176,7 @@ def _split_tracklets(
 def tracks_table(tracklets: list[Tracklet], seed: int) -> str:
     """CSV of each image's path and track, as a tracker of each camera would number.
 
-    The numbers 1, 2, ... of a camera are dealt at random: they tell nothing of identity.
+    The numbers 1, 2, ... of a camera are dealt at random and tell nothing of identity.
     """
     numbers: dict[int, list[int]] = {}
     for camera in sorted({tracklet.camera for tracklet in tracklets}):

@@ -143,8 +143,9 @@ def write_synthetic(
     Images have ``height`` rows (16 at least) and ``width`` columns (8 at least).
     ``workers`` are processes, by default one a core; ``overwrite`` replaces another
     finished synthetic set. ``world`` is 'first' or 'second', which has other cameras
-    and clothes; ``difficulty`` is by default that of the world. Returns the manifest, with ``counts`` of images, identities
-    and cameras, and ``rendered``: False if the same set was there already.
+    and clothes; ``difficulty`` is by default that of the world. Returns the manifest,
+    with ``counts`` of images, identities and cameras, and ``rendered``: False if the
+    same set was there already.
 
     Raises:
         FileExistsError: If ``out`` holds anything else than the same set, or is

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather_object, broadcast_object_list
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 from torch import Tensor
 
 from mmreid_gcl.processes import gather_rows, on_rank_zero
@@ -19,6 +21,7 @@ from ..expansion import average_query_expansion
 from ..ground_truth import JUNK_PID
 from ..ranking import evaluate_ranking, rank_from_similarity
 from ..rerank import k_reciprocal_rerank
+from ..tracks import track_means
 
 _REQUIRED = ('pid', 'camid', 'is_query')
 
@@ -39,6 +42,8 @@ class ReIDMetric(BaseMetric):
       than one, each is ranked on its own (``reid/<name>/mAP``, ...) and the
       plain names (``reid/mAP``, ...) are means over the data sets.
 
+    With ``track_mean`` also ``track`` (int, -1: not known) is read.
+
     In distributed runs features are gathered as tensors, and the main process
     ranks while the others wait for the result.
 
@@ -55,6 +60,10 @@ class ReIDMetric(BaseMetric):
         query_expansion (int, optional): k of
             :func:`~mmreid_gcl.evaluation.average_query_expansion`, done before
             any re-ranking. Defaults to None: none.
+        track_mean (bool): Rank tracks, not images: the images of a track in the query,
+            and those in the gallery, become their mean
+            (:func:`~mmreid_gcl.evaluation.track_means`) with the identity that most of
+            them have. Defaults to False.
         collect_device (str): 'cpu', or 'gpu': features stay on the device of
             the model and are ranked there. Defaults to 'cpu'.
         prefix (str, optional): Prefix of the names. Defaults to 'reid'.
@@ -78,6 +87,7 @@ class ReIDMetric(BaseMetric):
         query_expansion: int | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
+        track_mean: bool = False,
     ) -> None:
         if collect_device not in ('cpu', 'gpu'):
             raise ValueError(
@@ -93,6 +103,7 @@ class ReIDMetric(BaseMetric):
         self.topk = tuple(topk)
         self.rerank = rerank
         self.query_expansion = query_expansion
+        self.track_mean = track_mean
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the features and the meta information of one batch of the model."""
@@ -108,7 +119,10 @@ class ReIDMetric(BaseMetric):
                 f'before it had {self.results[0]["features"].shape[1]}.'
             )
         columns = [
-            [int(s['pid']), int(s['camid']), int(s['is_query']), _sample_idx(s)]
+            [
+                *(int(s['pid']), int(s['camid']), int(s['is_query']), _sample_idx(s)),
+                int(s.get('track', -1)),
+            ]
             for s in data_samples
         ]
         self.results.append(
@@ -170,7 +184,9 @@ class ReIDMetric(BaseMetric):
         return {**means, **metrics}
 
     def _rank(self, features: Tensor, columns: Tensor) -> dict[str, float]:
-        pids, camids, is_query, _ = columns.T
+        if self.track_mean:
+            features, columns = _by_track(features, columns)
+        pids, camids, is_query = columns[:, :3].T
         is_query = is_query.bool()
         for wanted, kind in ((is_query, 'True'), (~is_query, 'False')):
             if not wanted.any():
@@ -200,12 +216,12 @@ class ReIDMetric(BaseMetric):
         )
 
     def _check(self, sample: dict) -> None:
-        for key in _REQUIRED:
+        for key in (*_REQUIRED, *['track'] * self.track_mean):
             if key not in sample:
                 raise KeyError(
                     f'ReIDMetric: a data sample has no {key!r}. Put it into the data '
                     "set's samples and into PackInputs(meta_keys=('pid', 'camid', "
-                    "'is_query', 'sample_idx')) of the test pipeline."
+                    "'is_query', 'sample_idx', 'track')) of the test pipeline."
                 )
         if self.feature_key not in sample:
             raise KeyError(
@@ -219,6 +235,32 @@ class ReIDMetric(BaseMetric):
                 f'ReIDMetric: {self.feature_key!r} must be one vector per sample, '
                 f'shape (C,), got {shape}.'
             )
+
+
+def _by_track(features: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Means of tracks and their columns; query and gallery apart."""
+    tracks = columns[:, 4].numpy()
+    if (tracks < 0).all():
+        raise ValueError(
+            'ReIDMetric: track_mean needs tracks, and no sample has one (track is -1).'
+        )
+    apart = np.where(tracks < 0, -1, 2 * tracks + columns[:, 2].numpy())
+    means, groups = track_means(features, apart)
+    pairs, counts = np.unique(
+        [groups, columns[:, 0].numpy()], axis=1, return_counts=True
+    )
+    pairs = pairs[:, np.lexsort((-counts, pairs[0]))]
+    first = np.unique(pairs[0], return_index=True)[1]
+    if len(first) < pairs.shape[1]:
+        print_log(
+            f'ReIDMetric: {(np.bincount(pairs[0]) > 1).sum():,} of {len(first):,} '
+            'tracks have images of several identities; the most frequent counts.',
+            'current',
+            logging.WARNING,
+        )
+    of_tracks = columns[np.unique(groups, return_index=True)[1]]
+    of_tracks[:, 0] = torch.from_numpy(pairs[1, first])
+    return torch.as_tensor(means), of_tracks
 
 
 def _sample_idx(sample: dict) -> int:
@@ -265,7 +307,7 @@ def _gather(batches: list[dict], collect_device: str) -> dict:
     if not head['count']:
         device = 'cpu' if collect_device == 'cpu' else torch.cuda.current_device()
         features = torch.empty((0, *channels), dtype=dtype, device=device)
-        columns, names = torch.empty((0, 4), dtype=torch.int64), []
+        columns, names = torch.empty((0, 5), dtype=torch.int64), []
     codes = torch.tensor([datasets.index(name) for name in names], dtype=torch.int64)
     columns = torch.cat([columns, codes[:, None]], dim=1)
     return dict(
@@ -281,14 +323,14 @@ def _in_order(gathered: dict, size: int) -> list[dict]:
     if not any(gathered['counts']):
         return []
     features, columns = gathered.pop('features'), gathered.pop('columns').numpy()
-    rows = dataset_order(columns[:, 3], columns[:, 4], gathered['counts'], size)
+    rows = dataset_order(columns[:, 3], columns[:, 5], gathered['counts'], size)
     if not np.array_equal(rows, np.arange(len(features))):
         features = features[torch.from_numpy(rows).to(features.device)]
     return [
         dict(
             features=features,
-            columns=torch.from_numpy(columns[rows, :4]),
-            names=[gathered['datasets'][code] for code in columns[rows, 4]],
+            columns=torch.from_numpy(columns[rows, :5]),
+            names=[gathered['datasets'][code] for code in columns[rows, 5]],
         )
     ]
 

@@ -93,11 +93,47 @@ def test_cameras_are_spread(camids, count, seed):
             assert taken[camera] == number
 
 
+@settings(deadline=None)
+@given(
+    images=st.lists(
+        st.tuples(st.integers(0, 2), st.integers(-1, 3)), min_size=1, max_size=20
+    ),
+    count=st.integers(1, 12),
+    with_cameras=st.booleans(),
+    seed=st.integers(0, 10_000),
+)
+def test_tracks_are_spread(images, count, with_cameras, seed):
+    camids = np.array([camid for camid, _ in images])
+    # as in a data set, a track is of one camera
+    tracks = np.array([t if t < 0 else 10 * camid + t for camid, t in images])
+    members = np.arange(len(images)) + 50
+    rng = np.random.default_rng(seed)
+    given_camids = camids if with_cameras else None
+    drawn = draw_instances(members, count, rng, given_camids, tracks)
+    assert drawn.shape == (count,) and set(drawn.tolist()) <= set(members.tolist())
+    if len(images) < count:
+        return
+    assert len(set(drawn.tolist())) == count
+    chosen = [i - 50 for i in drawn.tolist()]
+    unknown = sum(t < 0 for t in tracks[chosen])
+    taken = Counter(int(t) for t in tracks[chosen] if t >= 0)
+    available = Counter(int(t) for t in tracks if t >= 0)
+    alone = int((tracks < 0).sum())  # each like a track of its own
+    assert len(taken) + unknown == min(count, len(available) + alone)
+    for track, number in available.items():
+        if taken[track] < max(taken.values(), default=0) - 1:
+            assert taken[track] == number
+    if with_cameras and count <= len(available) + alone:
+        # of different tracks, as many cameras as there are
+        assert len({*camids[chosen].tolist()}) == min(count, len({*camids.tolist()}))
+
+
+@pytest.mark.parametrize('tracks', [None, np.array([7, 7, 3, 3, 4, -1])])
 @pytest.mark.parametrize('camids', [None, np.array([0, 0, 1, 1, 1, 2])])
-def test_all_images_have_their_turn(camids):
+def test_all_images_have_their_turn(camids, tracks):
     members = np.arange(6)
     seen = set()
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        seen.update(draw_instances(members, 3, rng, camids).tolist())
+        seen.update(draw_instances(members, 3, rng, camids, tracks).tolist())
     assert seen == set(range(6))

@@ -16,16 +16,15 @@ P, K = 4, 3
 class Images:
     """As much of a data set as a sampler wants."""
 
-    def __init__(self, count, camids=None):
+    def __init__(self, count, camids=None, tracks=None):
         self.count = count
-        self.camids = camids
+        self.columns = dict(camid=camids, track=tracks)
 
     def __len__(self):
         return self.count
 
     def column(self, name):
-        assert name == 'camid'
-        return np.array(self.camids)
+        return np.array(self.columns[name])
 
 
 class Labelled(Images):
@@ -215,6 +214,39 @@ def test_cameras():
     sampler.spread_cameras = False
     spread = {len(set(camids[batch[:3]])) for batch in batches(sampler)}
     assert 1 in spread
+
+
+def test_tracks_are_spread(log_lines):
+    labels = np.repeat([0, 1, 2], 10)
+    tracks = np.repeat(np.arange(9), [6, 2, 2] * 3)  # three a cluster
+    images = Images(30, np.zeros(30, int), tracks)
+    for cameras in (False, True):
+        sampler = PKSampler(
+            images, 3, 3, 20, spread_cameras=cameras, spread_tracks=True, seed=0
+        )
+        sampler.set_labels(labels)
+        for batch in batches(sampler):
+            for at in range(0, 9, 3):
+                assert len(set(tracks[batch[at : at + 3]])) == 3
+    whole = triples(sampler)
+    sampler.skip_batches = 7  # resumed inside the epoch
+    assert triples(sampler) == whole[7 * 9 :]
+    sampler.skip_batches, sampler.spread_tracks = 0, False
+    assert {len(set(tracks[batch[:3]])) for batch in batches(sampler)} > {3}
+    assert not log_lines
+
+
+def test_spread_tracks_where_no_image_has_one(log_lines):
+    labels = some_labels()
+    images = Images(len(labels), tracks=np.full(len(labels), -1))
+    options = dict(num_identities=P, num_instances=K, num_batches=9, seed=7)
+    sampler = PKSampler(images, spread_tracks=True, **options)
+    ((level, line),) = log_lines
+    assert level == 'WARNING' and 'no image has a track' in line
+    sampler.set_labels(labels)
+    assert triples(sampler) == triples(make(labels))
+    with pytest.raises(TypeError, match=r'spread_tracks needs a data set .* tracks'):
+        PKSampler(range(8), 2, 2, spread_tracks=True, seed=0)
 
 
 @pytest.mark.parametrize(
