@@ -64,14 +64,15 @@ def torch_search(
     place = torch.device(device)
     if all_ranks is None:
         all_ranks = place.type == 'cuda' and place.index is None
-    settings = (k, precision, chunk_bytes, rerank)
+    settings: tuple = (k, precision, chunk_bytes, rerank)
     if all_ranks and others_help():
         shape = features.x.shape
         distances, indices = on_all_ranks(
             _search_together, shape, place.type, settings, own=(features,)
         )
     else:
-        search = RowSearch(*on_device(features, place), *settings)
+        x, offset = on_device(features, place)
+        search = RowSearch(x, offset, *settings)
         distances, indices = search.rows(0, len(features))
     if precision != 'float32':
         log_recall(features, indices, recall_sample, seed, f'Neighbours in {precision}')
@@ -105,7 +106,7 @@ def _search_together(
     found = together(lambda: search.rows(starts[rank], ends[rank]))
     counts = [stop - start for start, stop in zip(starts, ends)]
     distances, indices = (gather_rows(torch.from_numpy(a), counts) for a in found)
-    if rank:
+    if distances is None or indices is None:  # not rank 0
         return found
     return distances.numpy(), indices.numpy()
 
