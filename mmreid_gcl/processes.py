@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import torch
@@ -95,12 +96,79 @@ def share_failure(error: Exception | None) -> None:
             raise RuntimeError(f'Rank {rank} failed and all ranks stop: {message}')
 
 
+#: On rank 0, whether the others wait in :func:`on_rank_zero` and can be asked to help.
+_others_wait = False
+
+
 def on_rank_zero(work: Callable[[], T]) -> T | None:
     """Run ``work`` on rank 0 while the others, which get None, wait.
 
-    If it fails, all fail as in :func:`together`: no rank waits for one that is gone.
+    They help where it calls :func:`on_all_ranks`. If it fails, all fail as in
+    :func:`together`: no rank waits for one that is gone.
     """
-    return together(lambda: work() if dist.is_main_process() else None)
+    if not dist.is_distributed():
+        return work()
+    if not dist.is_main_process():
+        _help_rank_zero()
+        return None
+    global _others_wait
+    result, error = None, None
+    _others_wait = True
+    try:
+        result = work()
+    except Exception as raised:
+        error = raised
+    finally:
+        _others_wait = False
+    dist.broadcast_object_list([error and f'{type(error).__name__}: {error}'])
+    if error is not None:
+        raise error
+    return result
+
+
+def _help_rank_zero() -> None:
+    while True:
+        message: list[Any] = [None]
+        dist.broadcast_object_list(message)
+        if not isinstance(message[0], tuple):
+            break
+        function, arguments = message[0]
+        # it has failed on rank 0 too, whose work says whether that ends it
+        with suppress(Exception):
+            function(*arguments)
+    if message[0] is not None:
+        raise RuntimeError(f'Rank 0 failed and all ranks stop: {message[0]}')
+
+
+def others_help() -> bool:
+    """Whether this is rank 0 and other ranks wait in :func:`on_rank_zero`."""
+    return _others_wait and dist.get_world_size() > 1
+
+
+def on_all_ranks(function: Callable[..., T], *shared: Any, own: Sequence = ()) -> T:
+    """Call a function on all ranks, from within the work of :func:`on_rank_zero`.
+
+    Args:
+        function (Callable): Of a module, called with ``shared``. It exchanges what it
+            needs, and where it can fail, fails on all ranks (:func:`together`).
+        *shared (Any): Arguments, sent to the others.
+        own (Sequence): More arguments, for rank 0 alone. Defaults to none.
+
+    Returns:
+        T: What it gives on rank 0.
+    """
+    if others_help():
+        dist.broadcast_object_list([(function, shared)])
+    return function(*shared, *own)
+
+
+def shard(count: int, rank: int, world_size: int) -> range:
+    """What one rank does of ``count``: contiguous, disjoint, together all.
+
+    As many on all ranks but for the last ones.
+    """
+    size = -(-count // world_size)
+    return range(min(rank * size, count), min((rank + 1) * size, count))
 
 
 def shared_seed(seed: int) -> int:
@@ -108,6 +176,13 @@ def shared_seed(seed: int) -> int:
     shared = [seed]
     dist.broadcast_object_list(shared, src=0)
     return shared[0]
+
+
+def spread_rows(rows: Tensor) -> None:
+    """Rank 0's rows (N, ...) to the others, in place, some megabytes at a time."""
+    step = max(1, _BLOCK_BYTES // max(1, rows[:1].nbytes))
+    for start in range(0, len(rows), step):
+        dist.broadcast(rows[start : start + step])
 
 
 def gather_rows(

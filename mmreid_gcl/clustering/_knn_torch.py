@@ -5,9 +5,18 @@ import warnings
 
 import numpy as np
 import torch
+from mmengine import dist
 
 from mmreid_gcl.parallel import Progress
 from mmreid_gcl.precision import float32_products
+from mmreid_gcl.processes import (
+    gather_rows,
+    on_all_ranks,
+    others_help,
+    shard,
+    spread_rows,
+    together,
+)
 
 from .features import Features
 from .recall import log_recall
@@ -30,6 +39,7 @@ def torch_search(
     rerank: int | None = None,
     recall_sample: int = 1000,
     seed: int = 0,
+    all_ranks: bool | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest other rows of every row, by products on one device.
 
@@ -38,6 +48,12 @@ def torch_search(
     candidates a row, by default k + 32 unless exact, distances are computed again in
     float32. A chunk of products has ``chunk_bytes``. Recall is measured on
     ``recall_sample`` rows (0: none), unless exact.
+
+    Where other ranks wait for rank 0, each searches for its share of the rows on its
+    own device: by default on GPUs, unless ``device`` names one of several;
+    ``all_ranks`` decides. Every rank holds all features on its device, and computes
+    the same products as one alone would, so that one kind of device gives the same
+    bits.
     """
     if precision not in _DTYPES:
         raise ValueError(
@@ -45,12 +61,54 @@ def torch_search(
         )
     if device is None:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    x, offset = on_device(features, torch.device(device))
-    search = RowSearch(x, offset, k, precision, chunk_bytes, rerank)
-    distances, indices = search.rows(0, len(x))
+    place = torch.device(device)
+    if all_ranks is None:
+        all_ranks = place.type == 'cuda' and place.index is None
+    settings: tuple = (k, precision, chunk_bytes, rerank)
+    if all_ranks and others_help():
+        shape = features.x.shape
+        distances, indices = on_all_ranks(
+            _search_together, shape, place.type, settings, own=(features,)
+        )
+    else:
+        x, offset = on_device(features, place)
+        search = RowSearch(x, offset, *settings)
+        distances, indices = search.rows(0, len(features))
     if precision != 'float32':
         log_recall(features, indices, recall_sample, seed, f'Neighbours in {precision}')
     return distances, indices
+
+
+def _search_together(
+    shape: tuple[int, int],
+    device: str,
+    settings: tuple,
+    features: Features | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """On all ranks; rank 0 has the features and gets the neighbours."""
+    n = shape[0]
+    rank, world_size = dist.get_dist_info()
+
+    def prepare() -> tuple[torch.Tensor, torch.Tensor]:
+        if features is not None:
+            return on_device(features, torch.device(device))
+        return torch.empty(shape, device=device), torch.empty(n, device=device)
+
+    x, offset = together(prepare)
+    spread_rows(x)
+    spread_rows(offset)
+    search = together(lambda: RowSearch(x, offset, *settings))
+    # whole chunks, so that products have the shapes that they have on one rank
+    chunks = -(-n // search.chunk)
+    shares = [shard(chunks, other, world_size) for other in range(world_size)]
+    ends = [min(n, share.stop * search.chunk) for share in shares]
+    starts = [0, *ends[:-1]]
+    found = together(lambda: search.rows(starts[rank], ends[rank]))
+    counts = [stop - start for start, stop in zip(starts, ends)]
+    distances, indices = (gather_rows(torch.from_numpy(a), counts) for a in found)
+    if distances is None or indices is None:  # not rank 0
+        return found
+    return distances.numpy(), indices.numpy()
 
 
 def on_device(

@@ -15,18 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from mmreid_gcl.eval_mode import evaluating
-from mmreid_gcl.processes import gather_rows, share_failure, unwrapped
+from mmreid_gcl.processes import gather_rows, shard, share_failure, unwrapped
 
 from .signals import end_workers, make_patient
-
-
-def shard(count: int, rank: int, world_size: int) -> range:
-    """The samples of one rank: contiguous, disjoint, together all of them.
-
-    As many on all ranks but for the last ones.
-    """
-    size = -(-count // world_size)
-    return range(min(rank * size, count), min((rank + 1) * size, count))
 
 
 @torch.inference_mode()

@@ -248,6 +248,16 @@ def test_zero_rows_are_fine_for_a_plain_search():
     np.testing.assert_array_equal(indices, reference.sorted_neighbours(x)[1])
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize('precision', ['float32', 'tf32', 'float16', 'bfloat16'])
+def test_gpu(precision):
+    x = np.random.default_rng(0).integers(0, 4, (500, 6)).astype(np.float32)
+    options = dict(device='cuda', precision=precision, rerank=499)
+    _, indices = knn_search(x, 9, 'torch', chunk_bytes=100_000, **options)
+    _, order = reference.sorted_neighbours(x)
+    np.testing.assert_array_equal(indices, np.array(order)[:, :9])
+
+
 def test_faiss_without_a_gpu_says_what_to_do():
     import faiss
 

@@ -283,8 +283,8 @@ def _train(rank, config):
     return recorder.epochs, dict(model.state_dict())
 
 
-def _train_with(images, root, world_size):
-    config = _config(images, root / f'work{world_size}', world_size)
+def _train_with(images, root, world_size, **more):
+    config = _config(images, root / f'work{world_size}', world_size, **more)
     return run(_train, root / f'ranks{world_size}', world_size, config.to_dict())
 
 
@@ -299,7 +299,15 @@ def test_training_equals_that_of_one_process(images, tmp_path, one_process, worl
     epochs, weights = one_process
     assert len(epochs) == tiny_training.EPOCHS
     assert len({tuple(labels) for labels, _ in epochs}) > 1  # they do change
-    for rank_epochs, rank_weights in _train_with(images, tmp_path, world_size):
+    # all ranks search for neighbours, as on GPUs
+    knn = dict(backend='torch', device='cpu', all_ranks=True, chunk_bytes=4 * 36 * 5)
+    ranks = _train_with(
+        images,
+        tmp_path,
+        world_size,
+        **{'default_hooks.pseudo_labels.clusterer.knn': knn},
+    )
+    for rank_epochs, rank_weights in ranks:
         for (labels, memories), (rank_labels, rank_memories) in zip(
             epochs, rank_epochs, strict=True
         ):

@@ -9,8 +9,8 @@ from mmpretrain.models import ClsDataPreprocessor
 from torch import nn
 
 from mmreid_gcl.engine import extract_features
-from mmreid_gcl.engine.extraction import shard
 from mmreid_gcl.eval_mode import evaluating
+from mmreid_gcl.processes import shard
 
 from .processes import run
 

@@ -54,6 +54,7 @@ from torch import distributed as torch_dist
 
 from mmreid_gcl import models
 from mmreid_gcl.apis import load_config
+from mmreid_gcl.clustering import knn_search
 from mmreid_gcl.clustering._knn_torch import RowSearch, on_device
 from mmreid_gcl.clustering.features import Features, prepare_features
 from mmreid_gcl.clustering.recall import measure_recall
@@ -61,6 +62,7 @@ from mmreid_gcl.datasets.synthetic import Layout, write_synthetic
 from mmreid_gcl.evaluation import evaluate_ranking
 from mmreid_gcl.parallel import all_cores, num_threads
 from mmreid_gcl.precision import exact_float32
+from mmreid_gcl.processes import on_rank_zero
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 2**30
@@ -529,6 +531,12 @@ def _exchange(rank: int, count: int, device: str) -> dict:
         z.pow(3).sum().backward()
         out['SyncBN output'] = off(y, z[mine])
         out['SyncBN gradient'] = off(x.grad, whole.grad[mine])
+    x, _ = seeded_features(20_000 if device == 'cuda' else 200, 64, 'ambiguous')
+    search = partial(knn_search, x, 30, 'torch', device=device, chunk_bytes=x.nbytes)
+    shared = on_rank_zero(partial(search, all_ranks=True))
+    if shared is not None:
+        same = [np.array_equal(a, b) for a, b in zip(shared, search())]
+        out['neighbours as of one process'] = all(same)
     return out
 
 
