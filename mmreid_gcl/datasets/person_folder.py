@@ -313,7 +313,7 @@ class PersonFolder(ReIDDataset):
                 'order_by_name=False.',
                 logging.WARNING,
             )
-        self._warn_of_dates(named)
+        self._warn_of_dates([image for image in images if not image.camera_given])
         splits = {*PARTS, *HELD_OUT, *FOR_TRAINING}
         mixed = {
             name
@@ -344,7 +344,7 @@ class PersonFolder(ReIDDataset):
 
     def _warn_of_dates(self, images: list[_Image]) -> None:
         """Say so if the folders taken for cameras are days with cameras in them."""
-        names = {image.fields['camera'] for image in images}
+        names = {image.fields['camera'] for image in images} - {'.'}
         if self.camera is None or not names or not all(map(DATE.match, names)):
             return
         inner = {

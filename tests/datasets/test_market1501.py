@@ -253,3 +253,9 @@ def test_unicode_data_root(root, tmp_path):
     other = tmp_path / '人物 данные'
     root.rename(other)
     assert Market1501(other).column('img_path')[0].startswith(str(other))
+
+
+def test_cameras_begin_at_1(tmp_path):
+    write_image(tmp_path / 'query' / '0001_c0s1_000001_00.jpg')
+    with pytest.raises(ValueError, match=r'0001_c0s1.*camera is 0, but .* begin at 1'):
+        Market1501(str(tmp_path), split='query')

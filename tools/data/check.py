@@ -98,7 +98,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_json_option(parser)
     args = parser.parse_args(arguments)
-    args.is_config = args.source.split('.')[-1] not in DATASETS
+    name = args.source.split('.')[-1]
+    args.is_config = not isinstance(DATASETS.get(name), type)  # modules are found too
     if args.is_config:
         try:
             args.source = str(find_config(args.source))
@@ -108,7 +109,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
                 for name, kind in DATASETS.module_dict.items()
                 if issubclass(kind, ReIDDataset)
             )
-            parser.error(f'{error} Types are {", ".join(known)}.')
+            parser.error(f'{error} The types are {", ".join(known)}.')
     elif args.data_root is None:
         parser.error(f'{args.source} needs the folder of the data set after it')
     if args.out and not Path(args.out).resolve().parent.is_dir():

@@ -15,7 +15,7 @@ from mmreid_gcl.registry import DATA_SAMPLERS
 from ..concat_dataset import require_reid_dataset
 from ..image_folder import log
 from ..seeding import derive_seeds
-from .pk_draw import draw_clusters, draw_instances, require_batch, require_count
+from .pk_draw import draw_clusters, draw_instances, require_count
 
 
 class SampleIndex(int):
@@ -89,7 +89,7 @@ class PKSampler(Sampler):
 
     Raises:
         ValueError: If P * K cannot be shared among the processes, or an
-            argument is less than 1, or P * K is 1.
+            argument is less than 1.
         TypeError: If ``spread_cameras`` is asked of a data set without cameras, or
             a data set of this package is inside a wrapper, which would drop the
             labels.
@@ -114,9 +114,13 @@ class PKSampler(Sampler):
                 raise ValueError(
                     f'PKSampler: {name} must be one of {choices}, got {choice!r}.'
                 )
-        require_batch('PKSampler: ', num_identities, num_instances)
-        if num_batches is not None:
-            require_count('PKSampler: num_batches', num_batches)
+        for name, value in (
+            ('num_identities', num_identities),
+            ('num_instances', num_instances),
+            ('num_batches', num_batches),
+        ):
+            if value is not None:
+                require_count(f'PKSampler: {name}', value)
         inside = getattr(dataset, 'dataset', None)
         inside = [inside, *getattr(dataset, 'datasets', ())]
         if not hasattr(dataset, 'column') and any(hasattr(d, 'column') for d in inside):
