@@ -41,7 +41,7 @@ BEFORE_FAILURE = 'before_nonfinite_loss.pth'
 
 
 #: Names of a classifier's weights, which no embedding needs.
-_CLASSIFIER = re.compile(r'(\w*head\w*\.(\w+\.)*|\w+\.)?(fc|classifier)\.')
+_CLASSIFIER = re.compile(r'(module\.)?(\w*head\w*\.(\w+\.)*|\w+\.)?(fc|classifier)\.')
 
 
 class WeightsError(ValueError):
