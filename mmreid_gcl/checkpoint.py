@@ -9,6 +9,7 @@ this package puts safe loaders in its place for ``load_from``, ``resume`` and
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import sys
@@ -16,6 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from functools import wraps
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -36,6 +38,10 @@ TRAINING_STATE = ('meta', 'state_dict', 'message_hub', 'optimizer')
 
 #: Taken just before a step that failed: a run from here fails again.
 BEFORE_FAILURE = 'before_nonfinite_loss.pth'
+
+
+#: Names of a classifier's weights, which no embedding needs.
+_CLASSIFIER = re.compile(r'(module\.)?(\w*head\w*\.(\w+\.)*|\w+\.)?(fc|classifier)\.')
 
 
 class WeightsError(ValueError):
@@ -90,6 +96,28 @@ def weights_of(content: Mapping) -> dict[str, Any]:
     """The weights in a checkpoint, by their names without DDP's ``module.``."""
     state = content.get('state_dict', content)
     return {str(name).removeprefix('module.'): value for name, value in state.items()}
+
+
+def drop_classifier(own: Mapping[str, Tensor], content: dict, source: object) -> None:
+    """Take a classifier that the model has not out of a checkpoint, and say so.
+
+    Args:
+        own (Mapping[str, Tensor]): State of the model.
+        content (dict): The checkpoint; its weights are changed in place.
+        source: Name of the file, for the warning.
+    """
+    state = content.get('state_dict', content)
+    names = [name for name in state if name.removeprefix('module.') not in own]
+    extra = [name for name in names if _CLASSIFIER.match(name)]
+    for name in extra:
+        del state[name]
+    if extra:
+        print_log(
+            f'{source}: the model has no classifier, so these weights are ignored: '
+            f'{", ".join(extra)}',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def misfit(
@@ -319,6 +347,7 @@ def _is_safe() -> bool:
 def _chosen(safe: Callable, own: Callable | None) -> Callable:
     """``safe``, or the stack's own loader where another project loads."""
 
+    @wraps(safe)  # mmengine logs its name
     def load(*args, **kwargs) -> dict:
         loader = safe if own is None or _is_safe() else own
         return loader(*args, **kwargs)

@@ -21,6 +21,7 @@ STACK = {
 _USELESS = (
     'Fail to import ``MultiScaleDeformableAttention``',
     "Only use 'alpha' for pillow backend",
+    r'`torch\.jit\.\w+` is deprecated',
 )
 #: Messages of mmengine for its log file, not for the screen.
 _FILE_ONLY = ('Hooks will be executed', '"FileClient"', '"HardDiskBackend"')

@@ -19,7 +19,13 @@ from torch import Tensor
 
 from mmreid_gcl.apis import load_config
 from mmreid_gcl.apis.images import ImageError, read_image
-from mmreid_gcl.cli.command_line import add_config_options, exit_code, run_tool
+from mmreid_gcl.cli.command_line import (
+    add_config_options,
+    add_json_option,
+    exit_code,
+    run_tool,
+    show_result,
+)
 from mmreid_gcl.datasets import ReIDDataset, SampleIndex
 from mmreid_gcl.datasets.image_folder import printable
 from mmreid_gcl.datasets.seeding import derive_seed
@@ -37,7 +43,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'then as the transforms change it from draw to draw. Exit code 2: nothing was '
         'done; 3: done, but some images could not be read.'
     )
-    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('config', help='config file or name')
     parser.add_argument('--out', default='browse.png', help='.png, .pdf or .svg')
     parser.add_argument(
         '--phase', default='train', choices=['train', 'val', 'test'], help='data loader'
@@ -45,6 +51,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--images', type=int, default=8, help='how many images')
     parser.add_argument('--draws', type=int, default=7, help='draws of each')
     parser.add_argument('--seed', type=int, default=0)
+    add_json_option(parser)
     add_config_options(parser)
     args = parser.parse_args(argv)
     if args.images < 1 or args.draws < 1:
@@ -160,6 +167,13 @@ def browse(argv: Sequence[str] | None) -> int:
     title += f'{len(dataset):,} images'
     out = save_figure(sheet(samples, title), args.out)
     print(f'{out}: {title}, {args.draws} draws of each')
+    shown = [sample['img_path'] for sample, _ in samples]
+    show_result(
+        args,
+        dict(
+            file=out, phase=args.phase, images=len(dataset), shown=shown, failed=failed
+        ),
+    )
     return exit_code(failed)
 
 

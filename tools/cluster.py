@@ -21,11 +21,13 @@ from mmreid_gcl.apis.folder import FolderImages, list_folder
 from mmreid_gcl.apis.images import Thumbnails
 from mmreid_gcl.cli.command_line import (
     add_folder_arguments,
+    add_json_option,
     add_model_arguments,
     build_inferencer,
     exit_code,
     folder_options,
     run_tool,
+    show_result,
 )
 from mmreid_gcl.config_parts import find_pseudo_label_hook
 from mmreid_gcl.datasets.image_folder import printable
@@ -57,6 +59,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--sheets', type=int, default=10, help='contact sheets at most; 0 for none'
     )
+    add_json_option(parser)
     add_folder_arguments(parser)
     return parser.parse_args(argv)
 
@@ -157,9 +160,27 @@ def cluster(argv: Sequence[str] | None) -> int:
         f'{table}: {len(labels):,} images, {number:,} clusters, {outliers:,} in none '
         '(label -1)'
     )
+    sheets: list[Path] = []
     if number and args.sheets > 0:
         sheets = write_sheets(out, labels, kept, args.sheets)
         print(f'{len(sheets)} contact sheets: {sheets[0]} …')
+    show_result(
+        args,
+        dict(
+            images=len(labels),
+            clusters=number,
+            outliers=outliers,
+            file=table,
+            sheets=sheets,
+            labels=[
+                dict(path=path, label=label, camera=camera)
+                for path, label, camera in zip(
+                    kept.paths, labels.tolist(), kept.cameras
+                )
+            ],
+            failed=found.failed,
+        ),
+    )
     return exit_code(found.failed)
 
 

@@ -14,13 +14,19 @@ Examples::
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from mmreid_gcl.cli.command_line import ConfigOptions
+from mmreid_gcl.cli.command_line import (
+    ConfigOptions,
+    add_json_option,
+    run_tool,
+    show_result,
+)
+from mmreid_gcl.config.packaged import find_config
 from mmreid_gcl.experiments import (
     DATASETS,
     TABLES,
@@ -41,7 +47,7 @@ from mmreid_gcl.work_dir import holder
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -52,7 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'what',
         nargs='+',
         metavar='TABLE|CONFIG',
-        help='a name that "list" shows, or a config file',
+        help='a name that "list" shows, or a config: file or name',
     )
     common.add_argument(
         '--dataset',
@@ -108,7 +114,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='files of "collect", in place of the work dir',
     )
     table.add_argument('--out', type=Path, help='also write the Markdown here')
-    table.add_argument('--json', type=Path, help='write all runs as JSON')
+    add_json_option(table, file=True)
     table.add_argument('--csv', type=Path, help='write all runs as CSV')
     table.add_argument(
         '--figure',
@@ -120,6 +126,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'collect', parents=[folder], help='all results in one file'
     )
     collect.add_argument('--out', type=Path, required=True, help='JSON file to write')
+    for made in (listed, run, collect):
+        add_json_option(made)
     return parser.parse_args(argv)
 
 
@@ -127,13 +135,16 @@ def tables_of(args: argparse.Namespace) -> list[Table]:
     """The tables that the command line names; configs make one of their own."""
     tables = [named_table(n, args.dataset) for n in args.what if n in TABLES]
     configs = [name for name in args.what if name not in TABLES]
+    rows = []
     for name in configs:
-        if not name.endswith('.py'):
-            named_table(name)  # says which there are
+        try:
+            path = find_config(name)
+        except FileNotFoundError:
+            if not name.endswith('.py'):
+                named_table(name)  # says which there are
+            raise
+        rows.append(Experiment(path.stem, str(path.resolve())))
     if configs:
-        rows = [
-            Experiment(Path(name).stem, str(Path(name).resolve())) for name in configs
-        ]
         tables.append(Table('configs', 'Configs', rows))
     return tables
 
@@ -164,6 +175,7 @@ def run(args: argparse.Namespace) -> int:
         for job in jobs:
             state = 'done' if job.result_file.is_file() else 'to run'
             print(f'{state:7} {job.title}: {job.folder}')
+        show_result(args, dict(runs=[_record(job) for job in jobs]))
         return 0
     print(f'{len(jobs)} runs, {settings.jobs} at a time, on {device}', flush=True)
     outcome = Pool(settings, lambda line: print(line, flush=True)).run(jobs)
@@ -172,10 +184,25 @@ def run(args: argparse.Namespace) -> int:
         print(f'left out, another process runs it{who}: {job.title}: {job.folder}')
     for job, log, reason in outcome.failed:
         print(f'FAILED {job.title}: {reason}\n       log: {log}')
+    show_result(
+        args,
+        dict(
+            runs=[_record(job) for job in jobs],
+            busy=[job.title for job in outcome.busy],
+            failed={job.title: reason for job, _, reason in outcome.failed},
+            interrupted=outcome.interrupted,
+        ),
+    )
     if outcome.interrupted:
         print('Interrupted; the same command goes on from the last checkpoints.')
         return 130
     return 1 if outcome.failed else 0
+
+
+def _record(job) -> dict:
+    """A run as plain values."""
+    done = job.result_file.is_file()
+    return dict(title=job.title, folder=str(job.folder), done=done)
 
 
 def devices() -> tuple[str, list[str]]:
@@ -235,12 +262,12 @@ def show(args: argparse.Namespace) -> int:
     print(text)
     for path, content in (
         (args.out, text),
-        (args.json, json.dumps(records, indent=1) + '\n'),
         (args.csv, to_csv(records)),
     ):
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content, encoding='utf-8')
+    show_result(args, dict(runs=records))
     for table, rows in drawn if args.figure else ():
         path = args.figure
         if len(drawn) > 1:
@@ -296,42 +323,49 @@ def collect(args: argparse.Namespace) -> int:
         )
     write_results(args.out, results)
     print(f'{len(results)} results: {args.out}')
+    show_result(args, dict(file=args.out, results=len(results)))
     return 0
 
 
 def names(args: argparse.Namespace) -> int:
     """The tables and how many rows they have, or the rows of some."""
-    for name in args.what:
-        table = named_table(name, args.dataset)
+    known = {}
+    for name in args.what or TABLES:
+        try:
+            table = named_table(name, args.dataset)
+        except ValueError as error:  # no configs for this data set
+            if args.what:
+                raise
+            print(f'{name:20}  –       {error}')
+            continue
+        known[table.name] = dict(
+            title=table.title,
+            rows=[
+                dict(label=row.label, config=row.config, options=row.options)
+                for row in table.rows
+            ],
+        )
+        if not args.what:
+            print(f'{name:20} {len(table.rows):2} rows  {table.title}')
+            continue
         print(f'{table.name}: {table.title}')
         for row in table.rows:
             options = ' '.join(f'{key}={value}' for key, value in row.options.items())
             print(f'  {row.label:48} {row.config} {options}'.rstrip())
-    if args.what:
-        return 0
-    for name in TABLES:
-        try:
-            table = named_table(name, args.dataset)
-        except ValueError as error:  # no configs for this data set
-            print(f'{name:20}  –       {error}')
-        else:
-            print(f'{name:20} {len(table.rows):2} rows  {table.title}')
+    show_result(args, dict(tables=known))
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Do what the command line says; 2 if it makes no sense."""
+def experiments(argv: Sequence[str] | None) -> int:
+    """Do what the command line says."""
     args = parse_args(argv)
-    try:
-        if args.command == 'list':
-            return names(args)
-        if args.command == 'run':
-            return run(args)
-        return show(args) if args.command == 'table' else collect(args)
-    except (FileNotFoundError, ValueError) as error:
-        sys.stdout.flush()
-        print(f'experiments: {error}', file=sys.stderr)
-        return 2
+    commands = dict(list=names, run=run, table=show, collect=collect)
+    return commands[args.command](args)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run; the exit code."""
+    return run_tool('experiments', experiments, argv)
 
 
 if __name__ == '__main__':

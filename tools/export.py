@@ -20,9 +20,11 @@ from mmreid_gcl.apis.export import (
     input_size,
 )
 from mmreid_gcl.cli.command_line import (
+    add_json_option,
     add_model_arguments,
     build_inferencer,
     run_tool,
+    show_result,
 )
 
 #: Unit embeddings may differ by this much; rankings of real crops stay the same.
@@ -55,6 +57,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--no-check', action='store_true', help='do not compare with the model'
     )
+    add_json_option(parser)
     return parser.parse_args(argv)
 
 
@@ -65,7 +68,9 @@ def export(argv: Sequence[str] | None) -> int:
     size = tuple(args.size) if args.size else input_size(inferencer.pipeline)
     metadata = export_model(inferencer, args.out, args.format, args.input, size)
     print(f'{args.out}\n  in   {metadata["input"]}\n  out  {metadata["output"]}')
+    result = dict(file=args.out, metadata=metadata)
     if args.no_check:
+        show_result(args, result)
         return 0
     # three images: not the number that was traced
     images = np.random.default_rng(0).integers(0, 256, (3, 3, *size), np.uint8)
@@ -76,6 +81,7 @@ def export(argv: Sequence[str] | None) -> int:
             f'{args.out}: embeddings differ from those of the model by '
             f'{difference:.1e}, more than {TOLERANCE:g}. Do not use this file.'
         )
+    show_result(args, dict(result, largest_difference=difference))
     return 0
 
 

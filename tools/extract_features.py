@@ -19,11 +19,13 @@ import numpy as np
 from mmreid_gcl.apis.folder import list_folder
 from mmreid_gcl.cli.command_line import (
     add_folder_arguments,
+    add_json_option,
     add_model_arguments,
     build_inferencer,
     exit_code,
     folder_options,
     run_tool,
+    show_result,
 )
 
 
@@ -38,6 +40,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add_model_arguments(parser)
     parser.add_argument('folder', help='folder of crops')
     parser.add_argument('--out', default='features.npz', help='file to write')
+    add_json_option(parser)
     add_folder_arguments(parser)
     args = parser.parse_args(argv)
     if not args.out.endswith('.npz'):
@@ -78,6 +81,7 @@ def extract(argv: Sequence[str] | None) -> int:
     )
     count, width = found.features.shape
     print(f'{args.out}: {count:,} embeddings of {width} values')
+    show_result(args, dict(meta, file=args.out, images=count, width=width))
     return exit_code(found.failed)
 
 

@@ -8,16 +8,24 @@ import sys
 from collections.abc import Sequence
 
 from mmreid_gcl.apis import load_config
-from mmreid_gcl.cli.command_line import add_config_options, run_tool
+from mmreid_gcl.cli.command_line import (
+    add_config_options,
+    add_json_option,
+    run_tool,
+    show_result,
+)
 
 
 def print_config(argv: Sequence[str] | None) -> int:
     """Read, override, print."""
     parser = argparse.ArgumentParser(description='Print a complete config')
-    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('config', help='config file or name')
+    add_json_option(parser)
     add_config_options(parser)
     args = parser.parse_args(argv)
-    print(load_config(args.config, args.cfg_options).pretty_text)
+    cfg = load_config(args.config, args.cfg_options)
+    print(cfg.pretty_text)
+    show_result(args, cfg.to_dict())
     return 0
 
 

@@ -13,8 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmreid_gcl.apis.publish import publish_checkpoint
-from mmreid_gcl.cli.command_line import checkpoint_argument, run_tool
+from mmreid_gcl.cli.command_line import (
+    add_json_option,
+    checkpoint_argument,
+    run_tool,
+    show_result,
+)
 from mmreid_gcl.config.load import read_config
+from mmreid_gcl.config.packaged import find_config
 
 
 def publish(argv: Sequence[str] | None) -> int:
@@ -29,12 +35,18 @@ def publish(argv: Sequence[str] | None) -> int:
         help='checkpoint of a training; a work dir for its last one',
     )
     parser.add_argument('out', help='name of the file, to which the hash is added')
-    parser.add_argument('--config', help='config file, if the checkpoint has none')
+    parser.add_argument(
+        '--config', help='config file or name, if the checkpoint has none'
+    )
+    add_json_option(parser)
     args = parser.parse_args(argv)
-    config = read_config(args.config) if args.config else None
+    config = read_config(find_config(args.config)) if args.config else None
     path = publish_checkpoint(args.checkpoint, args.out, config)
     megabytes = [Path(name).stat().st_size / 2**20 for name in (args.checkpoint, path)]
     print(f'{path}: {megabytes[1]:.1f} MiB (was {megabytes[0]:.1f})')
+    show_result(
+        args, dict(file=path, mebibytes=megabytes[1], was_mebibytes=megabytes[0])
+    )
     return 0
 
 

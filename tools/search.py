@@ -14,16 +14,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from mmreid_gcl.apis.gallery_index import Match, is_gallery
+from mmreid_gcl.apis.folder import list_folder
+from mmreid_gcl.apis.gallery_index import Match, is_gallery, require_cameras
 from mmreid_gcl.apis.images import Thumbnails
 from mmreid_gcl.apis.inputs import list_inputs
 from mmreid_gcl.cli.command_line import (
     add_folder_arguments,
+    add_json_option,
     add_model_arguments,
     build_inferencer,
     exit_code,
     folder_options,
     run_tool,
+    show_result,
 )
 from mmreid_gcl.datasets.image_folder import printable
 
@@ -49,6 +52,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--out', help='result as .csv or .json')
     parser.add_argument('--sheet', help='result as images: .png, .pdf or .svg')
+    add_json_option(parser)
     add_folder_arguments(parser)
     args = parser.parse_args(argv)
     for option, endings in (
@@ -94,13 +98,18 @@ def say(line: str) -> None:
     print(line.encode(encoding, 'backslashreplace').decode(encoding))
 
 
+def as_dicts(queries: Sequence[str], found: Sequence[Sequence[Match]]) -> list[dict]:
+    """The ranked lists as plain values."""
+    return [
+        dict(query=query, matches=[asdict(match) for match in matches])
+        for query, matches in zip(queries, found)
+    ]
+
+
 def write(path: str, queries: Sequence[str], found: Sequence[Sequence[Match]]) -> None:
     """Write the ranked lists as CSV or JSON."""
     if path.endswith('.json'):
-        results = [
-            dict(query=query, matches=[asdict(match) for match in matches])
-            for query, matches in zip(queries, found)
-        ]
+        results = as_dicts(queries, found)
         Path(path).write_text(json.dumps(results, indent=1) + '\n')
         return
     with open(path, 'w', newline='', encoding='utf-8', errors='surrogateescape') as f:
@@ -125,6 +134,14 @@ def draw(path: str, queries: Sequence[str], found: Sequence[Sequence[Match]]) ->
     save_figure(figure, path)
 
 
+def check_cameras(args: argparse.Namespace) -> None:
+    """Refuse names of cameras that the folder lacks, before it is embedded."""
+    asked = [*(args.only_camera or []), *(args.exclude_camera or [])]
+    if asked:
+        images = list_folder(args.gallery, **folder_options(args))
+        require_cameras(asked, images.cameras)
+
+
 def search(argv: Sequence[str] | None) -> int:
     """Build or load the gallery, search, print and write."""
     args = parse_args(argv)
@@ -134,6 +151,7 @@ def search(argv: Sequence[str] | None) -> int:
         gallery = inferencer.load_gallery(args.gallery)
         failed = {}
     else:
+        check_cameras(args)
         gallery = inferencer.build_gallery(args.gallery, **folder_options(args))
         failed = dict(gallery.failed)
     if args.save_index:
@@ -151,6 +169,7 @@ def search(argv: Sequence[str] | None) -> int:
         write(args.out, queries.paths, found)
     if args.sheet:
         draw(args.sheet, queries.paths, found)
+    show_result(args, dict(results=as_dicts(queries.paths, found), failed=failed))
     return exit_code(failed)
 
 

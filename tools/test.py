@@ -2,6 +2,8 @@
 """Evaluate a checkpoint: ``python tools/test.py CONFIG CHECKPOINT``."""
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -13,17 +15,20 @@ from mmreid_gcl.apis.evaluation_output import KeepEvaluation
 from mmreid_gcl.checkpoint import safe_loading
 from mmreid_gcl.cli.command_line import (
     add_config_options,
+    add_json_option,
     checkpoint_argument,
     name_local_rank,
+    run_tool,
+    show_result,
 )
 
 UNTRAINED = 'untrained'
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line, as in other OpenMMLab projects."""
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint')
-    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('config', help='config file or name')
     parser.add_argument(
         'checkpoint',
         type=checkpoint_argument,
@@ -39,6 +44,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--flip', action='store_true', help='average with the mirror image'
     )
+    add_json_option(parser)
     add_config_options(parser)
     parser.add_argument(
         '--launcher',
@@ -47,7 +53,7 @@ def parse_args() -> argparse.Namespace:
         help='what started the processes',
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     # before minutes go into building model and data sets
     named = '://' in args.checkpoint or args.checkpoint == UNTRAINED
     if not named and not Path(args.checkpoint).is_file():
@@ -61,9 +67,9 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
+def test(argv: Sequence[str] | None) -> int:
     """Build the runner and test."""
-    args = parse_args()
+    args = parse_args(argv)
     cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
     if args.work_dir is None:  # the run's own folder keeps the config it was run with
         cfg.work_dir = str(Path(cfg.work_dir) / 'test')
@@ -81,8 +87,16 @@ def main() -> None:
     if kept and is_main_process():
         kept.save(args.out, metrics)
         print(f'{args.out}: features, identities, cameras, paths and metrics')
+    if is_main_process():
+        show_result(args, dict(metrics=metrics, file=args.out, log=runner.log_dir))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Test; the exit code."""
+    with safe_loading():  # whatever the config's default_scope
+        return run_tool('test', test, argv)
 
 
 if __name__ == '__main__':
-    with safe_loading():  # whatever the config's default_scope
-        main()
+    sys.exit(main())

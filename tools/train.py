@@ -16,18 +16,21 @@ from mmreid_gcl.cli.command_line import (
     MENDABLE,
     REFUSED,
     add_config_options,
+    add_json_option,
     checkpoint_argument,
     name_local_rank,
+    own_stdout,
     refuse,
+    show_result,
 )
 from mmreid_gcl.datasets.image_folder import require_folder
-from mmreid_gcl.work_dir import WorkDirError, claim
+from mmreid_gcl.work_dir import WorkDirError, claim, last_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
     """The command line, as in other OpenMMLab projects."""
     parser = argparse.ArgumentParser(description='Train a re-identification model')
-    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('config', help='config file or name')
     parser.add_argument('--work-dir', help='folder of logs and checkpoints')
     parser.add_argument(
         '--resume',
@@ -60,6 +63,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='start the loading processes anew for every epoch',
     )
+    add_json_option(parser)
     add_config_options(parser)
     parser.add_argument(
         '--launcher',
@@ -142,8 +146,11 @@ def main() -> None:
         runner.train()
     except (WorkDirError, WeightsError) as error:
         sys.exit(refuse('train', error) if dist.is_main_process() else REFUSED)
+    if dist.is_main_process() and args.json:
+        last = last_checkpoint(cfg.work_dir)
+        show_result(args, dict(work_dir=cfg.work_dir, checkpoint=last))
 
 
 if __name__ == '__main__':
-    with safe_loading():  # whatever the config's default_scope
+    with own_stdout(), safe_loading():  # whatever the config's default_scope
         main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -30,6 +30,17 @@ class Match:
     path: str  #: The image
     camera: str  #: Name of its camera
     index: int  #: Its row in the gallery
+
+
+def require_cameras(asked: Iterable[str], cameras: Iterable[str]) -> None:
+    """Raise a ValueError that names a gallery's cameras unless it has those asked."""
+    present = sorted(set(cameras))
+    unknown = [camera for camera in asked if camera not in present]
+    if unknown:
+        shown = ', '.join(present[:20]) + (', …' if len(present) > 20 else '')
+        raise ValueError(
+            f'The gallery has no camera {unknown[0]!r}. Its cameras: {shown}.'
+        )
 
 
 class GalleryIndex:
@@ -178,13 +189,7 @@ class GalleryIndex:
     def _known(self, cameras: Collection[str] | str) -> list[str]:
         asked = [cameras] if isinstance(cameras, str) else list(cameras)
         asked = [str(camera) for camera in asked]
-        present = sorted(set(self.cameras))
-        unknown = [camera for camera in asked if camera not in present]
-        if unknown:
-            shown = ', '.join(present[:20]) + (', …' if len(present) > 20 else '')
-            raise ValueError(
-                f'The gallery has no camera {unknown[0]!r}. Its cameras: {shown}.'
-            )
+        require_cameras(asked, self.cameras)
         return asked
 
     def save(self, out: str | Path) -> Path:

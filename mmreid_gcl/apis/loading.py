@@ -16,7 +16,13 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch import nn
 
-from mmreid_gcl.checkpoint import misfit, read_checkpoint, safe_loading, weights_of
+from mmreid_gcl.checkpoint import (
+    drop_classifier,
+    misfit,
+    read_checkpoint,
+    safe_loading,
+    weights_of,
+)
 from mmreid_gcl.registry import MODELS
 
 
@@ -24,11 +30,14 @@ def load_state(model: nn.Module, path: str | Path) -> dict:
     """Load all weights of a model from a checkpoint; returns what else is in it.
 
     ``path`` holds a state dict, or a dict that has one as ``state_dict``. Weights that
-    are missing, left over or of another shape are a ``ValueError``.
+    are missing, left over or of another shape are a ``ValueError``; those of a
+    classifier that the model has not are left out with a warning.
     """
     content = read_checkpoint(path, mmap=True)
+    own = model.state_dict()
+    drop_classifier(own, content, path)
     weights = weights_of(content)
-    problem = misfit(model.state_dict(), weights, more=False)
+    problem = misfit(own, weights, more=False)
     if problem:
         raise ValueError(f'{path}: {problem}')
     model.load_state_dict(weights)

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,86 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         help='override settings of the config, as key=value; data_root=FOLDER sets '
         'the folder of all its data sets',
     )
+
+
+class _JsonOption(argparse.Action):
+    """``--json``: keeps stdout for the result; all else that is printed: stderr."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        setattr(namespace, self.dest, values or sys.stdout)
+        if not values:
+            sys.stdout = sys.stderr
+
+
+def add_json_option(parser: argparse.ArgumentParser, file: bool = False) -> None:
+    """Add ``--json`` of a tool that ends with :func:`show_result`.
+
+    With ``file`` a path may follow, to which the result goes instead.
+    """
+    parser.add_argument(
+        '--json',
+        action=_JsonOption,
+        nargs='?' if file else 0,
+        metavar='FILE' if file else None,
+        help='print the result as one JSON object, all else to stderr'
+        + '; or write it to FILE' * file,
+    )
+
+
+def show_result(args: argparse.Namespace, result: Any) -> None:
+    """Print what a tool found as JSON if ``--json`` asks for it.
+
+    ``result`` is a dict of plain values; numbers and arrays of numpy and paths are
+    taken too.
+    """
+    if args.json is None:
+        return
+    text = json.dumps(result, indent=1, default=_plain) + '\n'
+    if isinstance(args.json, str):
+        path = Path(args.json)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding='utf-8')
+    else:
+        args.json.write(text)
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, 'tolist') else str(value)
+
+
+class _Pipe:
+    """stdout whose reader may stop reading (``| head``); a tool then goes on."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        return self._or_drop(self._stream.write, text) or len(text)
+
+    def flush(self) -> None:
+        self._or_drop(self._stream.flush)
+
+    def _or_drop(self, call: Callable, *args: str) -> Any:
+        try:
+            return call(*args)
+        except BrokenPipeError:  # nobody reads: what follows goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
+@contextmanager
+def own_stdout() -> Iterator[None]:
+    """Around a tool: a closed pipe is no error, and ``--json`` ends with it."""
+    stdout = sys.stdout
+    sys.stdout = _Pipe(stdout)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        _Pipe(stdout).flush()
+        sys.stdout = stdout
 
 
 def checkpoint_argument(text: str) -> str:
@@ -142,7 +224,7 @@ def build_inferencer(args: argparse.Namespace):
     from mmreid_gcl.config.load import read_config
 
     model = args.model
-    if args.checkpoint and not Path(model).is_file():
+    if args.checkpoint or Path(model).suffix not in ('.pth', '.pt'):
         model = str(find_config(model))
     if args.cfg_options:
         if not model.endswith('.py'):
@@ -170,10 +252,11 @@ def run_tool(
 
     ``tool`` takes the command line ``argv`` and returns the exit code.
     """
-    try:
-        return tool(argv)
-    except MENDABLE as error:
-        return refuse(name, error)
+    with own_stdout():
+        try:
+            return tool(argv)
+        except MENDABLE as error:
+            return refuse(name, error)
 
 
 def refuse(name: str, error: Exception) -> int:

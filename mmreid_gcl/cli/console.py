@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from mmreid_gcl.cli.command_line import own_stdout
 from mmreid_gcl.config import packaged
 from mmreid_gcl.version import __version__
 
@@ -37,7 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns the exit code; a tool with an exit code of its own raises ``SystemExit``.
     """
-    command, *rest = list(sys.argv[1:] if argv is None else argv) or ['--help']
+    words = list(sys.argv[1:] if argv is None else argv) or ['--help']
+    with own_stdout():
+        return _main(*words)
+
+
+def _main(command: str, *rest: str) -> int:
     try:
         if command in ('-h', '--help', 'help'):
             print(USAGE, end='')
@@ -47,9 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             _print('Tools', packaged.tools(), *rest[:1])
             _print('Configs', packaged.configs(), *rest[:1])
         elif command == 'configs':
-            _configs(rest)
+            _configs(list(rest))
         else:
-            _run(command, rest)
+            _run(command, list(rest))
     except (packaged.UnknownNameError, UsageError) as error:
         print(f'mmreid: {error}', file=sys.stderr)
         return REFUSED

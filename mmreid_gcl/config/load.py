@@ -17,7 +17,7 @@ from mmreid_gcl.config_parts import (
     find_test_pipeline,
     name_hooks,
 )
-from mmreid_gcl.datasets.samplers.pk_draw import require_count
+from mmreid_gcl.datasets.samplers.pk_draw import require_batch, require_count
 from mmreid_gcl.environment import import_mmpretrain
 
 from .option_names import check_options
@@ -80,8 +80,8 @@ def load_config(
 
     Raises:
         FileNotFoundError: If there is no such file and no such name.
-        ValueError: If P * K cannot be shared among the processes, or an option names
-            a setting that there is not.
+        ValueError: If P * K cannot be shared among the processes, an option names
+            a setting that there is not, or a batch would hold no image.
     """
     path = str(find_config(path))
     import_mmpretrain('datasets', 'models')
@@ -100,6 +100,7 @@ def load_config(
         cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
     world_size = _world_size(launcher)
     fill_batch_size(cfg, world_size)
+    check_loading(cfg)
     if cfg.get('image_cache'):
         cache_images(cfg)
     for name in _LOADERS:  # torch refuses workers that stay where there are none
@@ -136,8 +137,7 @@ def fill_batch_size(cfg: Config, world_size: int) -> None:
         )
     identities = sampler.get('num_identities', 16)
     instances = sampler.get('num_instances', 8)
-    for name, value in (('num_identities', identities), ('num_instances', instances)):
-        require_count(f'train_dataloader.sampler.{name}', value)
+    require_batch('train_dataloader.sampler.', identities, instances)
     if identities * instances % world_size:
         raise ValueError(
             f'A batch of {identities} x {instances} = {identities * instances} images '
@@ -146,6 +146,35 @@ def fill_batch_size(cfg: Config, world_size: int) -> None:
             'of processes.'
         )
     loader.batch_size = identities * instances // world_size
+
+
+def check_loading(cfg: Config) -> None:
+    """Refuse batch sizes and numbers of workers that fail only once data are loaded.
+
+    A ``ValueError`` names the setting.
+    """
+    loaders = {name: cfg.get(name) for name in _LOADERS}
+    hook = find_pseudo_label_hook(cfg) or {}
+    loaders['extract of the PseudoLabelHook'] = hook.get('extract')
+    for name, loader in loaders.items():
+        loader = loader or {}
+        if 'batch_size' in loader:
+            require_count(f'{name}: batch_size', loader['batch_size'])
+        if 'num_workers' in loader:
+            require_count(f'{name}: num_workers', loader['num_workers'], least=0)
+    model, loader = cfg.get('model') or {}, cfg.get('train_dataloader') or {}
+    sampler = loader.get('sampler') or {}
+    if str(sampler.get('type')).rpartition('.')[2] == 'PKSampler':
+        counts = sampler.get('num_identities', 16), sampler.get('num_instances', 8)
+        require_batch('train_dataloader.sampler.', *counts)
+    samples, images = model.get('samples_per_bn'), loader.get('batch_size')
+    if samples is not None:
+        require_count('model.samples_per_bn', samples)
+        if images and images % samples:
+            raise ValueError(
+                f'model.samples_per_bn is {samples}, but a process has {images} images '
+                'of a batch (train_dataloader.batch_size), which is no multiple of it.'
+            )
 
 
 #: What each launcher calls the number of processes, a process's number among all

@@ -144,10 +144,13 @@ class BenchmarkDataset(ReIDDataset):
     def sample_of(self, path: Path, match: re.Match[str] | None) -> dict:
         """The sample of a matched name; see :meth:`parse_name`."""
         fields = match.groupdict() if match else {}
-        if not fields or int(fields['camid']) < 1:
+        why = '' if fields else 'cannot parse this image name'
+        if fields and int(fields['camid']) < 1:
+            why = f'its camera is {fields["camid"]}, but cameras in names begin at 1'
+        if why:
             raise ValueError(
-                f'{path}: cannot parse this image name; {self.TITLE} names look '
-                f'like {self.NAME_EXAMPLE}. Rename or move the file.'
+                f'{path}: {why}; {self.TITLE} names look like {self.NAME_EXAMPLE}. '
+                'Rename or move the file.'
             )
         return {
             'img_path': str(path),

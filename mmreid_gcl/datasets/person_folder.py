@@ -27,7 +27,7 @@ from .image_folder import (
     walk_images,
 )
 from .reid_dataset import UNKNOWN, ReIDDataset
-from .times import parse_times
+from .times import is_integer, parse_times
 
 #: ``pid`` of an image whose identity nobody gave. The metric leaves such
 #: gallery images out, as it does junk; reports on pseudo-labels as well.
@@ -44,6 +44,8 @@ FOR_TRAINING = {
     *('training', 'train_all', 'train_set', 'trainset', 'bounding_box_train'),
     'bbox_train',
 }
+#: How names of folders look that are days, not cameras.
+DATE = re.compile(r'(\d{4}[-_.]?\d\d[-_.]?\d\d|\d\d[-_.]\d\d[-_.]\d{4})(?!\d)')
 #: So many "cameras" with so few images each are more likely people.
 MANY_CAMERAS, FEW_IMAGES = 20, 50
 #: How names of benchmarks begin: identity, camera.
@@ -334,6 +336,7 @@ class PersonFolder(ReIDDataset):
                 'order_by_name=False.',
                 logging.WARNING,
             )
+        self._warn_of_dates([image for image in images if not image.camera_given])
         splits = {*PARTS, *HELD_OUT, *FOR_TRAINING}
         mixed = {
             name
@@ -362,6 +365,32 @@ class PersonFolder(ReIDDataset):
                     logging.WARNING,
                 )
 
+    def _warn_of_dates(self, images: list[_Image]) -> None:
+        """Say so if the folders taken for cameras are days with cameras in them."""
+        names = {image.fields['camera'] for image in images} - {'.'}
+        if self.camera is None or not names or not all(map(DATE.match, names)):
+            return
+        inner = {
+            tuple(image.relative.split('/')[:-1][self.camera :]) for image in images
+        }
+        below = {folders[1] for folders in inner if len(folders) > 1}
+        shown = ', '.join(sorted(names, key=natural_key)[:3])
+        advice = 'give a pattern or a table that names the camera, or camera=None'
+        if below and self.camera >= 0:
+            first = min(below, key=natural_key)
+            number = self.camera + 1
+            advice = (
+                f'if the folders in them are ({first}, …), give camera={number} '
+                f'(--camera {number} of the tools that read a folder, --options '
+                f'camera={number} of tools/data/check.py, '
+                f'train_dataloader.dataset.camera={number} of a config)'
+            )
+        log(
+            f'PersonFolder: the folders taken for cameras look like dates ({shown}); '
+            f'{advice}.',
+            logging.WARNING,
+        )
+
     def _times(self, images: list[_Image], part: str) -> list[tuple[int, int]]:
         """Sequence and frame of images that are sorted by path."""
         places = [image.place for image in images]
@@ -373,10 +402,10 @@ class PersonFolder(ReIDDataset):
         if not any(sequences) and not any(frames) and not any(times):
             return self._times_by_name(images, part)
         for frame, place in zip(frames, places):
-            if frame and not re.fullmatch('[0-9]{1,18}', frame):
+            if frame and not is_integer(frame):
                 raise ValueError(
-                    f'{place}: frame is {frame!r}; expected an integer (timestamps '
-                    "go into 'time')."
+                    f'{place}: frame is {frame!r}; expected an integer below 2**63 '
+                    "(timestamps go into 'time')."
                 )
         numbers = _number_labels(sequences)
         if any(times):
@@ -526,7 +555,7 @@ def _number_names(names: Iterable[str]) -> dict[str, int]:
 def _number_labels(names: Iterable[str | None]) -> dict[str, int]:
     """Numbers as they are; if they are no numbers or not distinct, in order."""
     given = {name for name in names if name}
-    if all(re.fullmatch('[0-9]{1,18}', name) for name in given):
+    if all(is_integer(name) for name in given):
         numbers = {name: int(name) for name in sorted(given, key=natural_key)}
         if len(set(numbers.values())) == len(numbers):
             return numbers

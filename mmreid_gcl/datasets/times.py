@@ -9,11 +9,12 @@ from datetime import datetime, timedelta, timezone
 
 from .reid_dataset import UNKNOWN
 
-_INTEGER = re.compile('[0-9]{1,18}')
+_INTEGER = re.compile('[0-9]{1,19}')
+_LARGEST = 2**63 - 1  # of int64; nanoseconds since 1970 reach the year 2262
 _DECIMAL = re.compile(r'[0-9]{1,15}(?:\.[0-9]*)?')
 _TIMESTAMP = re.compile(
     r'(\d{4})-?(\d\d)-?(\d\d)'
-    r'(?:[T _-]?(\d\d)[:.-]?(\d\d)(?:[:.-]?(\d\d)(?:[.,](\d{1,9}))?)?)?'
+    r'(?:[T _-]?(\d\d)[:.-]?(\d\d)(?:[:.-]?(\d\d)(?:[.,]?(\d{1,9}))?)?)?'
     r'\s?(Z|[+-]\d\d:?\d\d)?',
     re.ASCII,
 )
@@ -23,7 +24,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 def parse_times(values: Sequence[str], places: Sequence[str]) -> list[int]:
     """Integers, seconds or timestamps as integers; UNKNOWN for ''.
 
-    - All integers (frame numbers, Unix times, 20240301120500): as they are.
+    - All integers below 2**63 (frame numbers, Unix times down to nanoseconds,
+      20240301120500): as they are.
     - Numbers, not all of them integers: seconds, returned in milliseconds.
     - Anything else: ISO 8601 timestamps ('2024-03-01T12:05:00.250+01:00') or
       the same with '_', '-' or nothing between the parts, returned as
@@ -33,7 +35,7 @@ def parse_times(values: Sequence[str], places: Sequence[str]) -> list[int]:
     their ``places``.
     """
     given = [value for value in values if value]
-    if all(_INTEGER.fullmatch(value) for value in given):
+    if all(is_integer(value) for value in given):
         return [int(value) if value else UNKNOWN for value in values]
     if all(_DECIMAL.fullmatch(value) for value in given):
         return [round(float(value) * 1000) if value else UNKNOWN for value in values]
@@ -55,9 +57,15 @@ def parse_times(values: Sequence[str], places: Sequence[str]) -> list[int]:
     return parsed
 
 
+def is_integer(value: str) -> bool:
+    """Whether a text is an integer that int64 holds, not negative."""
+    return bool(_INTEGER.fullmatch(value)) and int(value) <= _LARGEST
+
+
 def _parse_timestamp(value: str, place: str) -> tuple[int, bool]:
     message = (
-        f'{place}: cannot read the time {value!r}; expected an integer, seconds, or '
+        f'{place}: cannot read the time {value!r}; expected an integer below '
+        '2**63 (nanoseconds since 1970 fit), seconds, or '
         "a timestamp such as '2024-03-01T12:05:00', and the same kind everywhere."
     )
     match = _TIMESTAMP.fullmatch(value)

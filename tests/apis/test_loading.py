@@ -12,6 +12,7 @@ from mmengine.logging import HistoryBuffer
 from torch import nn
 
 import mmreid_gcl
+from mmreid_gcl import checkpoint
 from mmreid_gcl.apis.loading import load_model, load_state
 from mmreid_gcl.checkpoint import read_checkpoint
 
@@ -182,3 +183,29 @@ def test_an_untrained_model_is_initialised_as_its_config_says(cfg):
     cfg.model.backbone.init_cfg = dict(type='Constant', val=0.25, layer='Conv2d')
     loaded = load_model(cfg, None, 'cpu')
     assert (loaded.backbone.conv1.weight == 0.25).all()
+
+
+def test_a_classifier_in_the_file_is_left_out(tmp_path, model, cfg, monkeypatch):
+    said = []
+    monkeypatch.setattr(checkpoint, 'print_log', lambda text, **_: said.append(text))
+    state = model.state_dict()
+    extra = {
+        'head.fc.weight': torch.zeros(3, 32),
+        'classifier.weight': torch.zeros(3, 32),
+        'module.heads.0.classifier.bias': torch.zeros(3),
+    }
+    path = tmp_path / 'w.pth'
+    torch.save(dict(state_dict={**state, **extra}), path)
+    loaded = load_model(cfg, path, 'cpu')
+    for name, value in state.items():
+        torch.testing.assert_close(loaded.state_dict()[name], value)
+    (line,) = said
+    assert 'w.pth' in line and all(name in line for name in extra)
+    # neither another layer nor one of the backbone is a classifier
+    for name in ('gate.weight', 'backbone.layer1.0.se.fc.weight'):
+        torch.save({**state, name: torch.zeros(1)}, path)
+        with pytest.raises(ValueError, match=f'{name} is not in it'):
+            load_model(cfg, path, 'cpu')
+    torch.save({k: v for k, v in state.items() if k != 'backbone.conv1.weight'}, path)
+    with pytest.raises(ValueError, match=r'backbone\.conv1\.weight is missing'):
+        load_model(cfg, path, 'cpu')

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +15,13 @@ from mmreid_gcl.cli.command_line import (
     REFUSED,
     SKIPPED,
     add_config_options,
+    add_json_option,
     checkpoint_argument,
     exit_code,
     run_tool,
+    show_result,
 )
+from mmreid_gcl.config import packaged
 from tests.apis.tiny import draw, write
 
 
@@ -85,3 +93,73 @@ def test_thumbnails_are_red_green_blue(tmp_path):
     path = write(tmp_path / 'a.png', draw(1))
     images = Thumbnails([str(path)] * 3)
     assert len(images) == 3 and np.array_equal(images[2], draw(1)[..., ::-1])
+
+
+def test_json_alone_is_on_stdout(capsys):
+    def tool(argv):
+        parser = argparse.ArgumentParser()
+        add_json_option(parser)
+        args = parser.parse_args(argv)
+        print('a line for people')
+        values = dict(n=np.int64(3), rows=np.arange(2), path=Path('a'), none=None)
+        show_result(args, values)
+        return DONE
+
+    stdout = sys.stdout
+    assert run_tool('tool', tool, ['--json']) == DONE
+    assert sys.stdout is stdout
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == dict(n=3, rows=[0, 1], path='a', none=None)
+    assert captured.err == 'a line for people\n'
+    assert run_tool('tool', tool, []) == DONE
+    assert capsys.readouterr().out == 'a line for people\n'
+
+
+def test_json_into_a_file(tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    add_json_option(parser, file=True)
+    args = parser.parse_args(['--json', str(tmp_path / 'new' / 'a.json')])
+    show_result(args, dict(a=1))
+    assert json.loads((tmp_path / 'new' / 'a.json').read_text()) == dict(a=1)
+    assert capsys.readouterr().out == ''
+
+
+TOOL = """
+import logging, sys
+from mmreid_gcl.cli.command_line import run_tool
+def tool(argv):
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO)
+    for i in range(9999):
+        print('many lines', i)
+        logging.info('and of a log')
+    print('done', file=sys.stderr)
+    return 0
+sys.exit(run_tool('tool', tool, []))
+"""
+
+
+@pytest.mark.parametrize(
+    ('command', 'err'),
+    [(['-c', TOOL], 'done\n'), (['-m', 'mmreid_gcl', 'list'], '')],
+)
+def test_a_reader_that_stops(command, err):
+    """As with ``| head``; the tool does its work all the same."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, *command], stdout=write, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, err)
+
+
+def test_every_tool_has_json():
+    """But those that serve, measure or attack and have files of their own."""
+    without = {'gallery_app', 'demo', 'fuzz'}
+    for name, path in packaged.tools().items():
+        if name not in without and not name.startswith('benchmarks/'):
+            text = path.read_text()
+            own = 'add_json_option(' in text and 'show_result(' in text
+            assert own or 'from _model import parser' in text, name

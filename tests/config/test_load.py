@@ -188,3 +188,36 @@ def test_the_configs_here(path, no_gpu):
 def test_an_option_takes_a_hook_away():
     cfg = load_config('gcl_market', {'default_hooks.memory': None})
     assert 'memory' not in cfg.default_hooks and 'pseudo_labels' in cfg.default_hooks
+
+
+@pytest.mark.parametrize(
+    ('option', 'value', 'message'),
+    [
+        ('train_dataloader.batch_size', 0, 'train_dataloader: batch_size .* least 1'),
+        ('val_dataloader.batch_size', -3, 'val_dataloader: batch_size .* least 1'),
+        ('test_dataloader.batch_size', 2.5, 'test_dataloader: batch_size .* whole'),
+        ('train_dataloader.num_workers', -1, 'train_dataloader: num_workers .* 0'),
+        ('model.samples_per_bn', 48, '48, but a process has 128 images'),
+        ('default_hooks.pseudo_labels.extract.batch_size', 0, 'extract of .* least 1'),
+    ],
+)
+def test_what_would_fail_only_in_training(write, option, value, message):
+    hook = "dict(type='PseudoLabelHook', extract=dict(batch_size=8))"
+    more = (
+        f'default_hooks = dict(pseudo_labels={hook})\n'
+        'train_dataloader["num_workers"] = 0\nval_dataloader["num_workers"] = 0\n'
+        'model = dict(samples_per_bn=32)'
+    )
+    load_config(write(more=more))
+    with pytest.raises(ValueError, match=message):
+        load_config(write(more=more), {option: value})
+
+
+@pytest.mark.parametrize('batch_size', ["'auto'", 1])
+def test_a_batch_of_one_image(write, batch_size):
+    sampler = "type='PKSampler', num_identities=1, num_instances={}"
+    with pytest.raises(ValueError, match='a batch of one image'):
+        load_config(write(batch_size, sampler.format(1)))
+    assert (
+        load_config(write(sampler=sampler.format(2))).train_dataloader.batch_size == 2
+    )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import csv
 import importlib.util
+import json
 import os
 import shutil
 from pathlib import Path
@@ -197,7 +198,7 @@ def test_a_config(check, market, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['Market1502', 'x'], 'neither a config file'),
+        (['Market1502', 'x'], 'The types are CUHK03,'),
         (['Market1501'], 'needs the folder'),
         (['nowhere.py'], 'no such config file'),
         (['Market1501', 'x', '--out', 'no/such/folder/x.csv'], 'there is no folder'),
@@ -243,3 +244,33 @@ def test_a_broken_config(check, tmp_path, capsys, text):
     config.write_text(text)
     assert check.main([str(config)]) == 2
     assert 'config.py' in capsys.readouterr().err
+
+
+def test_packaged_config_needs_only_what_training_needs(check, save, tmp_path, capsys):
+    """By name; gcl_folder trains without labels, test.py alone wants some."""
+    save(tmp_path / 'crops' / 'hall' / '1.jpg')
+    assert check.main(['gcl_folder', str(tmp_path / 'crops')]) == 0
+    assert 'No test images, so no evaluation' in capsys.readouterr().out
+    save(tmp_path / 'labelled' / 'query' / 'a' / 'person-1' / '1.jpg')
+    save(tmp_path / 'labelled' / 'gallery' / 'b' / 'person-1' / '2.jpg')
+    assert check.main(['gcl_folder', str(tmp_path / 'labelled')]) == 0
+    # a training that evaluates would stop
+    config = tmp_path / 'config.py'
+    parts = [
+        f'{n}_dataloader = dict(batch_size=4, dataset=dict(type="PersonFolder", '
+        f'data_root={str(tmp_path / "crops")!r}, split={split!r}))\n'
+        for n, split in (('train', 'train'), ('val', 'test'))
+    ]
+    config.write_text(''.join(parts))
+    assert check.main([str(config)]) == 1
+    assert 'expected query images, found none' in capsys.readouterr().out
+
+
+def test_json(check, market, capsys):
+    (market / 'query' / '0001_c1s1_000001_00.jpg').write_bytes(b'')
+    assert check.main(['Market1501', str(market), '--json']) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found['good'] is False and found['images'] == 5
+    train = dict(images=2, identities=1, unlabelled=0, cameras=2)
+    assert found['splits']['train'] == train
+    assert list(found['errors']) == ['zero bytes']

@@ -274,3 +274,9 @@ def test_tracks_of_a_table(root, log_lines):
     (root / 'tracks.csv').write_text('image,track\na,1\n')
     with pytest.raises(ValueError, match=r"tracks\.csv.*no column 'path'"):
         Market1501(root)
+
+
+def test_cameras_begin_at_1(tmp_path):
+    write_image(tmp_path / 'query' / '0001_c0s1_000001_00.jpg')
+    with pytest.raises(ValueError, match=r'0001_c0s1.*camera is 0, but .* begin at 1'):
+        Market1501(str(tmp_path), split='query')

@@ -632,3 +632,26 @@ def test_tracks_by_pattern_and_by_table(tmp_path):
         ('b/m_9_5.jpg', 1),
     ]
     assert PersonFolder(tmp_path).column('track').tolist() == [-1] * 6
+
+
+@pytest.mark.parametrize(
+    ('days', 'hint'),
+    [
+        (['2024-05-01', '2024-05-02'], True),
+        (['20240501'], True),
+        (['01.05.2024'], True),
+        (['cam1', '2024-05-01'], False),
+        (['entrance', 'hall'], False),
+    ],
+)
+def test_days_are_no_cameras(tmp_path, log_lines, days, hint):
+    for day in days:
+        for camera in ('cam1', 'cam2'):
+            write_image(tmp_path / day / camera / '1.jpg')
+    PersonFolder(str(tmp_path))
+    said = [m for m in warnings_of(log_lines) if 'look like dates' in m]
+    assert len(said) == hint and all('camera=1' in m for m in said)
+    dataset = PersonFolder(str(tmp_path), camera=1)
+    assert dataset.metainfo['cameras'] == ['cam1', 'cam2']
+    said = [m for m in warnings_of(log_lines) if 'look like dates' in m]
+    assert len(said) == hint

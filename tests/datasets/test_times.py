@@ -78,3 +78,17 @@ def test_time_zones_all_or_none():
         parse('2024-03-01T10:00', '2024-03-01T10:00Z')
     assert str(caught.value).startswith("row 1: the time '2024-03-01T10:00Z' has")
     assert 'row 0' in str(caught.value)
+
+
+def test_nanoseconds_since_1970():
+    values = ['1709294700123456789', '1709294700123456790', '']
+    assert parse(*values) == [*map(int, values[:2]), -1]
+    assert parse(str(2**63 - 1)) == [2**63 - 1]
+    with pytest.raises(ValueError, match=r'row 0: cannot read .* below 2\*\*63 \(nano'):
+        parse(str(2**63))
+
+
+def test_microseconds_without_a_point():
+    """What strftime('%Y%m%d%H%M%S%f') writes: 20 digits, more than int64 holds."""
+    early, late = parse('20240301120500123456', '20240301120501000000')
+    assert late - early == 1000 - 123

@@ -636,6 +636,13 @@ def test_resume_refuses_what_is_not_of_this_run(images, tmp_path):
     with pytest.raises(ValueError, match='belongs to another model'):
         build(config).test()
     assert runner.iter == 4
+    # the rule of ReIDInferencer: a classifier is left out, another layer refused
+    whole = content['state_dict']
+    torch.save(dict(state_dict={**whole, 'gate.weight': torch.ones(1)}), foreign)
+    with pytest.raises(ValueError, match=r'gate\.weight is not in it'):
+        build(config).test()
+    torch.save(dict(state_dict={**whole, 'head.fc.weight': torch.ones(1)}), foreign)
+    assert 'reid/mAP' in build(config).test()
 
 
 def test_outdated_checkpoints_go_after_the_new_one_is_there(images, tmp_path):

@@ -175,3 +175,23 @@ def test_reads_what_opencv_reads(tmp_path):
     np.testing.assert_array_equal(
         histogram_of_file(tmp_path / 'a.png'), hsv_stripe_histogram(image)
     )
+
+
+def test_any_data_set(tmp_path, capsys):
+    """A folder of own people, by itself and by a config."""
+    rng = np.random.default_rng(0)
+    for person in range(3):
+        colour = rng.integers(0, 256, 3)
+        for part, camera in (('query', 'a'), ('gallery', 'b')):
+            folder = tmp_path / part / camera / f'person-{person}'
+            folder.mkdir(parents=True)
+            image = np.full((12, 6, 3), colour, np.uint8)
+            cv2.imwrite(str(folder / '1.png'), image)
+    options = ['--cfg-options', f'data_root={tmp_path}']
+    for arguments in ([str(tmp_path)], ['gcl_folder', *options]):
+        assert main([*arguments, '--json']) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found['queries'] == found['gallery'] == 3
+        assert found['best']['mAP'] == pytest.approx(100)
+    assert main([str(tmp_path), '--dataset', 'Market1502']) == 2
+    assert 'Market1502' in capsys.readouterr().err

@@ -269,3 +269,53 @@ def test_search_refuses(load_tool, trained, crops, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         search([*base, query, '--out=a.xlsx'])
     assert caught.value.code == 2
+
+
+def test_json(load_tool, trained, crops, tmp_path, capsys):
+    query = str(crops / 'hall' / '00_0.png')
+    base = [trained[1], str(crops)]
+    options = ['--device=cpu', '--json']
+    assert load_tool('search').main([*base, query, '--topk=2', *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (result,) = found['results']
+    assert result['query'] == query and found['failed'] == {}
+    assert result['matches'][0]['path'] == query
+    assert [match['rank'] for match in result['matches']] == [1, 2]
+
+    out = f'--out={tmp_path / "clusters"}'
+    assert load_tool('cluster').main([*base, out, '--sheets=0', *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    table = rows(tmp_path / 'clusters' / 'clusters.csv')
+    assert [{**row, 'label': int(row['label'])} for row in table] == found['labels']
+    labels = {row['label'] for row in found['labels']} - {-1}
+    assert (found['images'], found['clusters']) == (30, len(labels))
+
+    out = f'--out={tmp_path / "a.npz"}'
+    assert load_tool('extract_features').main([*base, out, *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found['images'], found['width']) == (30, CHANNELS)
+
+
+def test_a_wrong_camera_is_said_before_the_gallery_is_embedded(
+    load_tool, trained, crops, capsys, monkeypatch
+):
+    def embed(*args, **kwargs):
+        raise AssertionError('embedded')
+
+    monkeypatch.setattr(ReIDInferencer, 'extract', embed)
+    query = str(crops / 'hall' / '00_0.png')
+    for option in ('--only-camera', '--exclude-camera'):
+        arguments = [trained[1], str(crops), query, option, 'roof', '--device=cpu']
+        assert load_tool('search').main(arguments) == 2
+        error = capsys.readouterr().err
+        assert "no camera 'roof'. Its cameras: entrance, hall" in error
+
+
+def test_configs_by_name(load_tool, trained, crops, tmp_path, capsys):
+    """As mmreid train takes them; the weights are of a smaller model."""
+    options = [str(crops), f'--out={tmp_path / "a.npz"}', '--device=cpu']
+    tool = load_tool('extract_features').main
+    assert tool(['gcl_folder', *options, f'--checkpoint={trained[1]}']) == 2
+    assert 'belongs to another model' in capsys.readouterr().err
+    assert tool(['gcl_foldr', *options]) == 2
+    assert 'near it are gcl_folder' in capsys.readouterr().err

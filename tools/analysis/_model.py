@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from mmreid_gcl.apis import load_config
 from mmreid_gcl.apis.figures import ModelSource
-from mmreid_gcl.cli.command_line import add_config_options, checkpoint_argument
+from mmreid_gcl.cli.command_line import (
+    add_config_options,
+    add_json_option,
+    checkpoint_argument,
+    show_result,
+)
 from mmreid_gcl.visualization import save_figure
 from mmreid_gcl.visualization.canvas import check_figure_path
 
@@ -29,7 +33,7 @@ def parser(doc: str, out: str) -> argparse.ArgumentParser:
         description=doc.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    made.add_argument('config', help='path of the config file')
+    made.add_argument('config', help='config file or name')
     made.add_argument(
         'checkpoint',
         type=checkpoint_argument,
@@ -40,6 +44,7 @@ def parser(doc: str, out: str) -> argparse.ArgumentParser:
     )
     made.add_argument('--dpi', type=int, default=150, help='pixels an inch')
     add_loading(made)
+    add_json_option(made)
     made.add_argument('--seed', type=int, default=0, help='seed of what is drawn')
     return made
 
@@ -85,20 +90,18 @@ def write(args: argparse.Namespace, make: Callable) -> int:
         make (Callable): Without arguments, gives the figure.
 
     Returns:
-        int: 0, or 2 with a message if something that is asked for is missing
-        or wrong.
+        int: 0.
+
+    Raises:
+        FileNotFoundError: If something that is asked for is missing.
+        ValueError: If something is wrong.
     """
+    check_figure_path(args.out)
     try:
-        check_figure_path(args.out)
-        path = save_figure(make(), args.out, args.dpi)
-    except (
-        FileNotFoundError,
-        ImportError,
-        KeyError,
-        RuntimeError,
-        ValueError,
-    ) as error:
-        print(f'{Path(sys.argv[0]).stem}: {error}', file=sys.stderr)
-        return 2
+        figure = make()
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(str(error)) from error
+    path = save_figure(figure, args.out, args.dpi)
     print(f'Written: {path}')
+    show_result(args, dict(file=path))
     return 0

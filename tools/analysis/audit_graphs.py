@@ -11,8 +11,8 @@ Example: ``python tools/analysis/audit_graphs.py CONFIG CHECKPOINT --figure x.pn
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,12 @@ from _model import add_loading, source_of
 from mmengine.utils import Timer
 
 from mmreid_gcl.apis.figures import ModelSource
+from mmreid_gcl.cli.command_line import (
+    add_json_option,
+    checkpoint_argument,
+    run_tool,
+    show_result,
+)
 from mmreid_gcl.clustering import Labeller, adjusted_rand_index
 from mmreid_gcl.clustering.camera_normalization import MODES
 from mmreid_gcl.clustering.graph_audit import audit_graphs
@@ -192,18 +198,20 @@ def figure(result: dict, name: str):
     )
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     made = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    made.add_argument('config', help='path of the config file')
+    made.add_argument('config', help='config file or name')
     made.add_argument(
         'checkpoint',
         nargs='?',
+        type=checkpoint_argument,
         default='untrained',
-        help='path; without it, the weights that training begins with',
+        help='path, or a work dir for its last one; without it, the weights that '
+        'training begins with',
     )
     made.add_argument('--size', type=int, default=16, help='nodes in a graph')
     made.add_argument('--seed', type=int, default=0, help='of random graphs and GCL')
@@ -211,38 +219,39 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--camera-norm', choices=MODES, help="of the PseudoLabelHook (the config's)"
     )
     made.add_argument('--out', type=Path, help='also write the table here (Markdown)')
-    made.add_argument('--json', type=Path, help='write the numbers here')
+    add_json_option(made, file=True)
     made.add_argument('--figure', type=Path, help='write bars here (png, pdf, svg)')
     add_loading(made)
     return made.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
+def report(argv: Sequence[str] | None) -> int:
     """Print the table."""
     args = parse_args(argv)
+    if args.figure:
+        check_figure_path(args.figure)
+    torch.manual_seed(args.seed)  # an untrained GCL is drawn
+    source = source_of(args)
+    say = partial(print, file=sys.stderr, flush=True)
     try:
-        if args.figure:
-            check_figure_path(args.figure)
-        torch.manual_seed(args.seed)  # an untrained GCL is drawn
-        source = source_of(args)
-        say = partial(print, file=sys.stderr, flush=True)
         result = audit(source, args.size, args.seed, say, args.camera_norm)
-        text = markdown(result, source.name)
-        print(text)
-        for path, content in (
-            (args.out, text),
-            (args.json, json.dumps(result, indent=1) + '\n'),
-        ):
-            if path:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(content, encoding='utf-8')
-        if args.figure:
-            save_figure(figure(result, source.name), args.figure)
-            print(f'Written: {args.figure}', file=sys.stderr)
-    except (FileNotFoundError, ImportError, RuntimeError, ValueError) as error:
-        print(f'audit_graphs: {error}', file=sys.stderr)
-        return 2
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+    text = markdown(result, source.name)
+    print(text)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(text, encoding='utf-8')
+    show_result(args, result)
+    if args.figure:
+        save_figure(figure(result, source.name), args.figure)
+        print(f'Written: {args.figure}', file=sys.stderr)
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Audit; the exit code."""
+    return run_tool('audit_graphs', report, argv)
 
 
 if __name__ == '__main__':

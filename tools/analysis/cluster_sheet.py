@@ -5,13 +5,15 @@ Example: ``python tools/analysis/cluster_sheet.py CONFIG CHECKPOINT --out x.png`
 """
 
 import sys
+from collections.abc import Sequence
 
 from _model import parser, source_of, write
 
 from mmreid_gcl.apis.figures import cluster_figure
+from mmreid_gcl.cli.command_line import run_tool
 
 
-def main(argv: list[str] | None = None) -> int:
+def draw(argv: Sequence[str] | None) -> int:
     """Write the sheet."""
     made = parser(__doc__, 'clusters.png')
     made.add_argument('--num-clusters', type=int, default=12, help='rows')
@@ -28,6 +30,11 @@ def main(argv: list[str] | None = None) -> int:
             source_of(args), args.num_clusters, args.per_cluster, args.recluster
         ),
     )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw; the exit code."""
+    return run_tool('cluster_sheet', draw, argv)
 
 
 if __name__ == '__main__':

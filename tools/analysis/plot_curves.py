@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from mmreid_gcl.cli.command_line import add_json_option, run_tool, show_result
 from mmreid_gcl.visualization import (
     read_expected,
     read_scalars,
@@ -18,7 +20,7 @@ from mmreid_gcl.visualization import (
 )
 
 
-def main(argv: list[str] | None = None) -> int:
+def draw(argv: Sequence[str] | None) -> int:
     """Write the figure."""
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     made.add_argument('work_dirs', nargs='+', type=Path, help='folders of runs')
@@ -29,32 +31,30 @@ def main(argv: list[str] | None = None) -> int:
     )
     made.add_argument('--title', help='heading of the figure')
     made.add_argument('--dpi', type=int, default=150, help='pixels an inch')
+    add_json_option(made)
     args = made.parse_args(argv)
-    try:
-        names = args.names or names_of(args.work_dirs)
-        if len(names) != len(args.work_dirs) or len(set(names)) != len(names):
-            raise ValueError(
-                f'--names: give {len(args.work_dirs)} different names, one for each '
-                f'work dir; got {names}.'
-            )
-        runs = {n: read_scalars(w) for n, w in zip(names, args.work_dirs)}
-        series = {name: run.series for name, run in runs.items()}
-        lengths = {name: run.iters_per_epoch for name, run in runs.items()}
-        if args.expect is not None:
-            name, expected = read_expected(args.expect)
-            if name in series:
-                raise ValueError(f'--expect: a run has the name {name!r}, too.')
-            series[name] = expected
-        figure = training_curves(
-            series,
-            lengths,
-            title=args.title or (names[0] if len(names) == 1 else None),
+    names = args.names or names_of(args.work_dirs)
+    if len(names) != len(args.work_dirs) or len(set(names)) != len(names):
+        raise ValueError(
+            f'--names: give {len(args.work_dirs)} different names, one for each '
+            f'work dir; got {names}.'
         )
-        path = save_figure(figure, args.out, args.dpi)
-    except (FileNotFoundError, ValueError) as error:
-        print(f'plot_curves: {error}', file=sys.stderr)
-        return 2
+    runs = {n: read_scalars(w) for n, w in zip(names, args.work_dirs)}
+    series = {name: run.series for name, run in runs.items()}
+    lengths = {name: run.iters_per_epoch for name, run in runs.items()}
+    if args.expect is not None:
+        name, expected = read_expected(args.expect)
+        if name in series:
+            raise ValueError(f'--expect: a run has the name {name!r}, too.')
+        series[name] = expected
+    figure = training_curves(
+        series,
+        lengths,
+        title=args.title or (names[0] if len(names) == 1 else None),
+    )
+    path = save_figure(figure, args.out, args.dpi)
     print(f'Written: {path}')
+    show_result(args, dict(file=path, runs=names))
     return 0
 
 
@@ -68,6 +68,11 @@ def names_of(work_dirs: list[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     raise ValueError(f'The same work dir is given twice: {work_dirs}.')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw; the exit code."""
+    return run_tool('plot_curves', draw, argv)
 
 
 if __name__ == '__main__':

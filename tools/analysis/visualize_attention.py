@@ -5,13 +5,15 @@ Example: ``python tools/analysis/visualize_attention.py CONFIG CHECKPOINT --out 
 """
 
 import sys
+from collections.abc import Sequence
 
 from _model import parser, source_of, write
 
 from mmreid_gcl.apis.figures import attention_figure
+from mmreid_gcl.cli.command_line import run_tool
 
 
-def main(argv: list[str] | None = None) -> int:
+def draw(argv: Sequence[str] | None) -> int:
     """Write the figure."""
     made = parser(__doc__, 'attention.png')
     made.add_argument(
@@ -27,6 +29,11 @@ def main(argv: list[str] | None = None) -> int:
         args,
         lambda: attention_figure(source_of(args), args.image, args.seed, args.vmax),
     )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw; the exit code."""
+    return run_tool('visualize_attention', draw, argv)
 
 
 if __name__ == '__main__':

@@ -6,14 +6,16 @@ Example: ``python tools/analysis/visualize_embedding.py CONFIG CHECKPOINT \
 """
 
 import sys
+from collections.abc import Sequence
 
 from _model import parser, source_of, write
 
 from mmreid_gcl.apis.figures import embedding_figure
+from mmreid_gcl.cli.command_line import run_tool
 from mmreid_gcl.visualization.projection import METHODS, check_method
 
 
-def main(argv: list[str] | None = None) -> int:
+def draw(argv: Sequence[str] | None) -> int:
     """Write the figure."""
     made = parser(__doc__, 'embedding.png')
     made.add_argument('--method', choices=METHODS, default='tsne')
@@ -41,6 +43,11 @@ def main(argv: list[str] | None = None) -> int:
         )
 
     return write(args, make)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw; the exit code."""
+    return run_tool('visualize_embedding', draw, argv)
 
 
 if __name__ == '__main__':

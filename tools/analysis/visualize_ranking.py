@@ -5,14 +5,16 @@ Example: ``python tools/analysis/visualize_ranking.py CONFIG CHECKPOINT --out x.
 """
 
 import sys
+from collections.abc import Sequence
 
 from _model import parser, source_of, write
 
 from mmreid_gcl.apis.figures import ranking_figure
 from mmreid_gcl.apis.figures.ranking import PICKS
+from mmreid_gcl.cli.command_line import run_tool
 
 
-def main(argv: list[str] | None = None) -> int:
+def draw(argv: Sequence[str] | None) -> int:
     """Write the sheet."""
     made = parser(__doc__, 'ranking.png')
     made.add_argument('--num-queries', type=int, default=8, help='rows')
@@ -30,6 +32,11 @@ def main(argv: list[str] | None = None) -> int:
             source_of(args), args.num_queries, args.topk, args.pick, args.seed
         ),
     )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw; the exit code."""
+    return run_tool('visualize_ranking', draw, argv)
 
 
 if __name__ == '__main__':

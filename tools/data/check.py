@@ -20,7 +20,13 @@ import numpy as np
 from tqdm import tqdm
 
 from mmreid_gcl.apis import load_config
-from mmreid_gcl.cli.command_line import ConfigOptions
+from mmreid_gcl.cli.command_line import (
+    ConfigOptions,
+    add_json_option,
+    run_tool,
+    show_result,
+)
+from mmreid_gcl.config.packaged import UnknownNameError, find_config
 from mmreid_gcl.datasets import UNKNOWN, ReIDDataset
 from mmreid_gcl.datasets.inspection import ImageReport, inspect_image
 from mmreid_gcl.datasets.person_folder import NoImagesError
@@ -70,7 +76,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         'something would stop or spoil the run.'
     )
     parser.add_argument(
-        'source', help='a config file, or a type: Market1501, PersonFolder, …'
+        'source', help='a config file or name, or a type: Market1501, PersonFolder, …'
     )
     parser.add_argument('data_root', nargs='?', help='folder of the data set')
     parser.add_argument('--out', help='CSV file to write, one line an image')
@@ -90,30 +96,34 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         default={},
         help="further arguments of the data set's type, as key=value",
     )
+    add_json_option(parser)
     args = parser.parse_args(arguments)
-    is_config = args.source.endswith('.py')
-    if not is_config and args.source.split('.')[-1] not in DATASETS:
-        known = sorted(
-            name
-            for name, kind in DATASETS.module_dict.items()
-            if issubclass(kind, ReIDDataset)
-        )
-        parser.error(
-            f'{args.source!r} is neither a config file (….py) nor one of '
-            f'{", ".join(known)}'
-        )
-    if not is_config and args.data_root is None:
+    name = args.source.split('.')[-1]
+    args.is_config = not isinstance(DATASETS.get(name), type)  # modules are found too
+    if args.is_config:
+        try:
+            args.source = str(find_config(args.source))
+        except UnknownNameError as error:
+            known = sorted(
+                name
+                for name, kind in DATASETS.module_dict.items()
+                if issubclass(kind, ReIDDataset)
+            )
+            parser.error(f'{error} The types are {", ".join(known)}.')
+    elif args.data_root is None:
         parser.error(f'{args.source} needs the folder of the data set after it')
-    if is_config and not Path(args.source).is_file():
-        parser.error(f'{args.source}: there is no such config file')
     if args.out and not Path(args.out).resolve().parent.is_dir():
         parser.error(f'--out: there is no folder {Path(args.out).resolve().parent}')
     return args
 
 
-def dataset_configs(args: argparse.Namespace) -> list[dict]:
-    """Configs of the data sets to read, each once, without a pipeline."""
-    if not args.source.endswith('.py'):
+def dataset_configs(args: argparse.Namespace) -> tuple[list[dict], list[dict]]:
+    """Configs of the data sets to read, each once, without a pipeline.
+
+    Returns also those of them that a training evaluates on.
+    """
+    needed = []
+    if not args.is_config:
         base = {'type': args.source, 'data_root': args.data_root, **args.options}
         found = [{**base, 'split': part} for part in PARTS]
     else:
@@ -121,13 +131,19 @@ def dataset_configs(args: argparse.Namespace) -> list[dict]:
         cfg = load_config(args.source, root)
         loaders = [cfg.get(f'{name}_dataloader') for name in ('train', 'val', 'test')]
         found = [loader.dataset.to_dict() for loader in loaders if loader]
-    configs = []
-    for config in expand(found):
-        config = {**config, 'pipeline': [], 'lazy_init': False}
-        config.pop('test_mode', None)
+        needed = [loader.dataset.to_dict() for loader in loaders[1:2] if loader]
+    configs: list[dict] = []
+    for config in map(without_pipeline, expand(found)):
         if config not in configs:
             configs.append(config)
-    return configs
+    return configs, list(map(without_pipeline, expand(needed)))
+
+
+def without_pipeline(config: dict) -> dict:
+    """A data set that is listed and not loaded."""
+    config = {**config, 'pipeline': [], 'lazy_init': False}
+    config.pop('test_mode', None)
+    return config
 
 
 def expand(found: Iterable[dict]) -> Iterator[dict]:
@@ -147,11 +163,11 @@ def expand(found: Iterable[dict]) -> Iterator[dict]:
 
 
 def load_parts(
-    configs: Iterable[dict], findings: Findings, optional: bool
+    configs: Iterable[dict], needed: Sequence[dict], findings: Findings
 ) -> dict[str, list[dict]]:
     """Samples of each split; a split that cannot be listed is an error.
 
-    A folder of crops needs not have all splits, if no config asks for them.
+    A folder of crops needs not have all splits, but those in ``needed``.
     """
     parts: dict[str, list[dict]] = {}
     missing = []
@@ -159,8 +175,8 @@ def load_parts(
         try:
             dataset = DATASETS.build(config)
         except (OSError, ValueError, TypeError, ImportError) as error:
-            if optional and isinstance(error, NoImagesError):
-                missing.append((config['split'], str(error)))
+            if isinstance(error, NoImagesError) and config not in needed:
+                missing.append((config.get('split', 'train'), str(error)))
             else:
                 # what is wrong with the folder is wrong with all splits: said once
                 known = [text.partition(': ')[2] for text in findings.errors]
@@ -284,6 +300,18 @@ def check_sets(parts: dict[str, list[dict]], findings: Findings) -> None:
             findings.remarks[text].append(' / '.join(sorted(paths)))
 
 
+def counts_of(samples: list[dict]) -> dict[str, int]:
+    """What there is in a split."""
+    pids = Counter(sample['pid'] for sample in samples)
+    unlabelled = pids.pop(-1, 0)
+    return dict(
+        images=len(samples),
+        identities=len(pids),
+        unlabelled=unlabelled,
+        cameras=len({sample['camid'] for sample in samples}),
+    )
+
+
 def print_table(
     parts: dict[str, list[dict]],
     reports: dict[str, ImageReport],
@@ -293,16 +321,11 @@ def print_table(
     header = 'split|images|identities|unlabelled|cameras|height|width'
     rows = [header.split('|')]
     for part, samples in parts.items():
-        pids = Counter(sample['pid'] for sample in samples)
-        unlabelled = pids.pop(-1, 0)
         found = [reports[sample['img_path']] for sample in samples]
         rows.append(
             [
                 part,
-                f'{len(samples):,}',
-                f'{len(pids):,}',
-                f'{unlabelled:,}',
-                f'{len({sample["camid"] for sample in samples})}',
+                *(f'{number:,}' for number in counts_of(samples).values()),
                 _spread([report.height for report in found if report.height]),
                 _spread([report.width for report in found if report.width]),
             ]
@@ -367,21 +390,17 @@ def write_csv(
                 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Check and print.
-
-    Returns:
-        int: Exit code.
-    """
-    args = parse_args(arguments)
+def check(argv: Sequence[str] | None) -> int:
+    """Check and print."""
+    args = parse_args(argv)
     findings = Findings()
     try:
-        configs = dataset_configs(args)
+        configs, needed = dataset_configs(args)
     except Exception as error:  # a config is a program: it raises all kinds
         kind = type(error).__name__
         print(f'check: {args.source}: {kind}: {error}', file=sys.stderr)
         return 2
-    parts = load_parts(configs, findings, not args.source.endswith('.py'))
+    parts = load_parts(configs, needed, findings)
     paths = sorted({s['img_path'] for samples in parts.values() for s in samples})
     reports = dict(inspect_all(paths, tuple(args.min_size), args.workers))
     check_images(reports, findings)
@@ -396,7 +415,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     number = len(findings.errors)
     result = f'{number} error{"s" * (number > 1)}.' if number else 'good.'
     show(f'{len(paths):,} images read: {result}')
+    show_result(
+        args,
+        dict(
+            good=not number,
+            images=len(paths),
+            splits={part: counts_of(samples) for part, samples in parts.items()},
+            errors=findings.errors,
+            remarks=findings.remarks,
+            file=args.out,
+        ),
+    )
     return 1 if number else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check; the exit code."""
+    return run_tool('check', check, argv)
 
 
 if __name__ == '__main__':

@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from mmreid_gcl.cli.command_line import run_tool
+from mmreid_gcl.cli.command_line import add_json_option, run_tool, show_result
 from mmreid_gcl.datasets.checksums import (
     SUMS,
     compare_checksums,
@@ -39,6 +40,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('folder', help='folder of the data set')
     parser.add_argument('--sums', help=f'file of checksums; default: FOLDER/{SUMS}')
     parser.add_argument('--workers', type=int, default=num_threads(), help='threads')
+    add_json_option(parser)
     return parser.parse_args(argv)
 
 
@@ -56,9 +58,11 @@ def checksums(argv: Sequence[str] | None) -> int:
     unreadable = [name for name, digest in digests.items() if digest is None]
     if unreadable:
         show('cannot be read', unreadable)
+        show_result(args, dict(file=None, unreadable=unreadable))
         return 1
     write_checksums(sums, digests)
     print(f'{sums}: checksums of {len(digests):,} files')
+    show_result(args, dict(file=sums, files=len(digests), unreadable=[]))
     return 0
 
 
@@ -69,6 +73,7 @@ def check(args: argparse.Namespace, sums: Path) -> int:
     show('changed', found.changed)
     show('not listed (left out)', found.unlisted)
     print(f'{found.same:,} files are as listed in {sums}.')
+    show_result(args, dict(asdict(found), file=sums))
     return 0 if found else 1
 
 

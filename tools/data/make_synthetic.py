@@ -11,6 +11,7 @@ import random
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mmreid_gcl.apis.images import read_image
+from mmreid_gcl.cli.command_line import add_json_option, run_tool, show_result
 from mmreid_gcl.datasets.synthetic import (
     WORLDS,
     Difficulty,
@@ -29,7 +31,7 @@ from mmreid_gcl.visualization.canvas import check_figure_path
 from mmreid_gcl.visualization.sheet import Cell, thumbnail_rows
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     size, hard = Layout(), Difficulty()
     parser = argparse.ArgumentParser(
@@ -98,6 +100,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='replace a synthetic set made with other arguments',
     )
     parser.add_argument('--preview', type=Path, help='write a contact sheet here')
+    add_json_option(parser)
     return parser.parse_args(argv)
 
 
@@ -176,39 +179,35 @@ def contact_sheet(
     return thumbnail_rows(rows, 1.28, heads=heads, words=words)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Render; 0 when the set is there, 2 with a message when it cannot be."""
+def render(argv: Sequence[str] | None) -> int:
+    """Render and say what there is."""
     args = parse_args(argv)
     begin = time.perf_counter()
-    try:
-        if args.preview is not None:
-            check_figure_path(args.preview)
-        layout = Layout(
-            num_train_ids=args.num_train_ids,
-            num_test_ids=args.num_test_ids,
-            num_cameras=args.num_cameras,
-            visit_rate=args.visit_rate,
-            tracklets_per_camera=args.tracklets_per_camera,
-            tracklet_length=args.tracklet_length,
-            distractors=args.distractors,
-            junk=args.junk,
-        )
-        if args.num_images is not None:
-            layout = layout.with_num_images(args.num_images)
-        manifest = write_synthetic(
-            args.out,
-            layout,
-            difficulty_of(args.difficulty, args.nuisance, args.world),
-            seed=args.seed,
-            height=args.height,
-            width=args.width,
-            workers=args.workers,
-            overwrite=args.overwrite,
-            world=args.world,
-        )
-    except (OSError, ValueError) as error:
-        print(f'make_synthetic: {error}', file=sys.stderr)
-        return 2
+    if args.preview is not None:
+        check_figure_path(args.preview)
+    layout = Layout(
+        num_train_ids=args.num_train_ids,
+        num_test_ids=args.num_test_ids,
+        num_cameras=args.num_cameras,
+        visit_rate=args.visit_rate,
+        tracklets_per_camera=args.tracklets_per_camera,
+        tracklet_length=args.tracklet_length,
+        distractors=args.distractors,
+        junk=args.junk,
+    )
+    if args.num_images is not None:
+        layout = layout.with_num_images(args.num_images)
+    manifest = write_synthetic(
+        args.out,
+        layout,
+        difficulty_of(args.difficulty, args.nuisance, args.world),
+        seed=args.seed,
+        height=args.height,
+        width=args.width,
+        workers=args.workers,
+        overwrite=args.overwrite,
+        world=args.world,
+    )
     counts = manifest['counts']
     if manifest['rendered']:
         seconds = time.perf_counter() - begin
@@ -222,7 +221,13 @@ def main(argv: list[str] | None = None) -> int:
     if args.preview is not None:
         save_figure(contact_sheet(args.out), args.preview, dpi=100)
         print(f'  contact sheet: {args.preview}')
+    show_result(args, dict(folder=args.out, **manifest))
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Render; the exit code."""
+    return run_tool('make_synthetic', render, argv)
 
 
 if __name__ == '__main__':

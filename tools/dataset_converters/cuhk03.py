@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreid_gcl.cli.command_line import run_tool
+from mmreid_gcl.cli.command_line import add_json_option, run_tool, show_result
 from mmreid_gcl.datasets.conversion import convert_cuhk03
 from mmreid_gcl.datasets.conversion.cuhk03 import CROPS
 
@@ -43,6 +43,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--split-labeled', help='its split, if elsewhere')
     parser.add_argument('--split-detected', help='its split, if elsewhere')
     parser.add_argument('--overwrite', action='store_true', help='replace a conversion')
+    add_json_option(parser)
     return parser.parse_args(argv)
 
 
@@ -90,6 +91,7 @@ def convert(argv: Sequence[str] | None) -> int:
     for crops, parts in counts.items():
         numbers = ', '.join(f'{part} {number:,}' for part, number in parts.items())
         print(f'{args.out}/{crops}: {numbers}')
+    show_result(args, dict(folder=args.out, images=counts))
     return 0
 
 

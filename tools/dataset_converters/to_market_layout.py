@@ -11,7 +11,12 @@ import sys
 from collections.abc import Sequence
 
 import mmreid_gcl.datasets  # noqa: F401  (registers them)
-from mmreid_gcl.cli.command_line import ConfigOptions, run_tool
+from mmreid_gcl.cli.command_line import (
+    ConfigOptions,
+    add_json_option,
+    run_tool,
+    show_result,
+)
 from mmreid_gcl.datasets.benchmark import BenchmarkDataset
 from mmreid_gcl.datasets.conversion import convert_to_market
 from mmreid_gcl.datasets.conversion.market_layout import MODES
@@ -44,6 +49,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         default={},
         help="further arguments of the data set's type, as key=value",
     )
+    add_json_option(parser)
     return parser.parse_args(argv)
 
 
@@ -60,6 +66,7 @@ def convert(argv: Sequence[str] | None) -> int:
     )
     numbers = ', '.join(f'{part} {number:,}' for part, number in counts.items())
     print(f'{args.out}: {numbers}')
+    show_result(args, dict(folder=args.out, images=counts))
     return 0
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from mmreid_gcl.checkpoint import read_checkpoint
-from mmreid_gcl.cli.command_line import run_tool
+from mmreid_gcl.cli.command_line import add_json_option, run_tool, show_result
 from mmreid_gcl.models.key_mapping import SOURCES, convert_state_dict
 
 
@@ -22,6 +22,7 @@ def convert(argv: Sequence[str] | None) -> int:
     parser.add_argument('src', help='checkpoint of the other code base')
     parser.add_argument('dst', help='where to write the converted one')
     parser.add_argument('--source', choices=sorted(SOURCES), required=True)
+    add_json_option(parser)
     args = parser.parse_args(argv)
     weights = read_checkpoint(args.src)
     try:
@@ -31,6 +32,7 @@ def convert(argv: Sequence[str] | None) -> int:
     Path(args.dst).parent.mkdir(parents=True, exist_ok=True)
     torch.save(dict(state_dict=converted), args.dst)
     print(f'{args.dst}: {len(converted)} tensors from {args.src}')
+    show_result(args, dict(file=args.dst, tensors=list(converted)))
     return 0
 
 

@@ -48,18 +48,18 @@ class DBSCANClusterer(JaccardClusterer):
     ) -> None:
         if isinstance(eps, str) and eps != 'auto':
             raise ValueError(f"eps must be a number in (0, 1) or 'auto', got {eps!r}.")
-        super().__init__(RADII[-1] if eps == 'auto' else eps, k1, k2, knn)
+        super().__init__(RADII[-1] if isinstance(eps, str) else eps, k1, k2, knn)
         require_at_least(1, min_samples=min_samples)
         self.eps = eps
         self.min_samples = self.max_copies = min_samples
 
     def cluster_graph(self, distances: sp.csr_array) -> np.ndarray:
         """(N, N) distances to (N,) labels."""
-        eps = self.eps
-        if eps == 'auto':
-            eps = stable_radius(distances, self.min_samples)
-            print_log(f'DBSCAN: the most stable radius is {eps}', logger='current')
-        return dbscan_on_graph(distances, eps, self.min_samples)
+        radius = self.eps
+        if isinstance(radius, str):
+            radius = stable_radius(distances, self.min_samples)
+            print_log(f'DBSCAN: the most stable radius is {radius}', logger='current')
+        return dbscan_on_graph(distances, radius, self.min_samples)
 
 
 def stable_radius(

@@ -9,12 +9,27 @@ from numbers import Integral
 import numpy as np
 
 
-def require_count(name: str, value: object) -> None:
-    """Raise a ValueError unless a setting is a whole number of at least 1."""
+def require_count(name: str, value: object, least: int = 1) -> None:
+    """Raise a ValueError unless a setting is a whole number of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise ValueError(f'{name} must be a whole number, got {value!r}.')
-    if value < 1:
-        raise ValueError(f'{name} must be at least 1, got {value}.')
+    if value < least:
+        raise ValueError(f'{name} must be at least {least}, got {value}.')
+
+
+def require_batch(name: str, identities: int, instances: int) -> None:
+    """Raise a ValueError unless P and K are counts and make more than one image.
+
+    ``name`` is what their names begin with.
+    """
+    require_count(f'{name}num_identities', identities)
+    require_count(f'{name}num_instances', instances)
+    if identities * instances == 1:
+        raise ValueError(
+            f'{name}num_identities and num_instances are 1, a batch of one image. '
+            'Batch norm cannot train on it, and a loss has nothing to compare: give '
+            'at least two images.'
+        )
 
 
 def draw_clusters(

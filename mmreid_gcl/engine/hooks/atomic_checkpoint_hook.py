@@ -11,7 +11,13 @@ from mmengine import dist
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import BaseLoop, Runner
 
-from mmreid_gcl.checkpoint import TRAINING_STATE, hint_of_good, misfit, weights_of
+from mmreid_gcl.checkpoint import (
+    TRAINING_STATE,
+    drop_classifier,
+    hint_of_good,
+    misfit,
+    weights_of,
+)
 from mmreid_gcl.files import remove_partial
 from mmreid_gcl.processes import together, unwrapped
 from mmreid_gcl.registry import HOOKS
@@ -106,7 +112,10 @@ class AtomicCheckpointHook(CheckpointHook):
         else:  # to begin with, some weights of another model are welcome
             begins = isinstance(runner._train_loop, BaseLoop) and not runner._resume
             own = unwrapped(runner.model).state_dict()
-            problem = misfit(own, weights_of(checkpoint), part=begins)
+            more = begins or runner._resume
+            if not more:  # an evaluation: the rule of apis.loading.load_state
+                drop_classifier(own, checkpoint, runner._load_from)
+            problem = misfit(own, weights_of(checkpoint), part=begins, more=more)
         if problem:
             good = hint_of_good(runner._load_from) if runner._resume else ''
             raise ValueError(f'{runner._load_from}: {problem}{good}')

@@ -19,6 +19,7 @@ from mmreid_gcl.config_parts import find_test_pipeline
 from mmreid_gcl.datasets.concat_dataset import require_reid_dataset
 from mmreid_gcl.datasets.fingerprint import images_fingerprint
 from mmreid_gcl.datasets.reid_dataset import image_records
+from mmreid_gcl.datasets.samplers.pk_draw import require_batch
 from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.processes import on_rank_zero, shared_seed, unwrapped
 from mmreid_gcl.registry import HOOKS
@@ -116,6 +117,9 @@ class PseudoLabelHook(Hook):
                 f"images for each. Set batch_size={sampler.batch_size}, or 'auto' with "
                 'tools/train.py.'
             )
+        if loader.batch_size * dist.get_world_size() == 1:
+            counts = sampler.num_identities, sampler.num_instances
+            require_batch('train_dataloader.sampler.', *counts)
         if getattr(sampler, 'with_identities', False):
             raise ValueError(
                 "The sampler has labels='pid', so nothing is clustered. Leave the hook "
