@@ -103,6 +103,10 @@ def settings_of(cfg: Mapping) -> dict:
     """
     settings = {key: _plain(cfg[key]) for key in _SETTINGS if cfg.get(key) is not None}
     settings['pseudo_labels'] = _plain(find_pseudo_label_hook(cfg))
+    hooks = (cfg.get('default_hooks') or {}).values()
+    averages = [h for h in hooks if h and h.get('type') == 'EMAHook']
+    if averages:
+        settings['average'] = _plain(averages)
     if not settings.get('auto_scale_lr', {}).get('enable'):  # it does nothing
         settings.pop('auto_scale_lr', None)
     return settings

@@ -103,5 +103,31 @@ def gather_results(work_dir: Path) -> list[Result]:
 
 
 def merge(results: Iterable[Result]) -> list[Result]:
-    """One result for each fingerprint and seed, the last one given."""
-    return list({(r.fingerprint, r.seed): r for r in results}.values())
+    """One result for each fingerprint, folder of data and seed, the last one given.
+
+    Folders of one name are one.
+    """
+    return list(
+        {(r.fingerprint, Path(r.data_root).name, r.seed): r for r in results}.values()
+    )
+
+
+def paired(
+    results: Iterable[Result], others: Iterable[Result], metric: str
+) -> list[float]:
+    """Differences of a metric between runs of the same data and seed.
+
+    Args:
+        results (Iterable[Result]): Of one row of a table.
+        others (Iterable[Result]): Of the row it is compared with.
+        metric (str): Such as 'mAP'.
+
+    Returns:
+        list[float]: A number for each run that both have.
+    """
+    found = {(Path(r.data_root).name, r.seed): r.metrics.get(metric) for r in others}
+    pairs = [
+        (r.metrics.get(metric), found.get((Path(r.data_root).name, r.seed)))
+        for r in results
+    ]
+    return [one - other for one, other in pairs if None not in (one, other)]
