@@ -103,21 +103,16 @@ def write_sheets(
     """
     from mmreid_gcl.visualization import cluster_sheet, describe_clusters, save_figure
 
-    clusters = describe_clusters(labels)
-    files = images.files()
+    count = len(describe_clusters(labels))
     written = []
-    for begin in range(0, min(len(clusters), sheets * PER_SHEET), PER_SHEET):
-        shown = clusters[begin : begin + PER_SHEET]
-        # the sheet takes the largest clusters of those that it gets
-        earlier = [cluster.label for cluster in clusters[:begin]]
-        rows = np.flatnonzero(~np.isin(labels, earlier))
+    for begin in range(0, min(count, sheets * PER_SHEET), PER_SHEET):
         figure = cluster_sheet(
-            Thumbnails([files[row] for row in rows]),
-            labels[rows],
-            camids=np.array([printable(name) for name in images.cameras])[rows],
+            Thumbnails(images.files()),
+            labels,
+            camids=np.array(images.cameras),
             num_clusters=PER_SHEET,
-            title=f'Clusters {begin + 1} to {begin + len(shown)} of {len(clusters)} by '
-            'size',
+            first=begin,
+            title=f'Clusters of {printable(images.root.name)}',
         )
         number = begin // PER_SHEET + 1
         written.append(save_figure(figure, out / f'sheet_{number:03d}.png', dpi=100))

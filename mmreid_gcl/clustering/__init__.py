@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clustering: features in, labels out."""
 
+from ..labels import camera_summary
 from .camera_normalization import normalize_by_camera
 from .clusterers import (
     BaseClusterer,
@@ -19,7 +20,6 @@ from .k_reciprocal import k_reciprocal_jaccard
 from .knn import knn_search
 from .label_quality import (
     adjusted_rand_index,
-    camera_summary,
     cluster_summary,
     graph_silhouette,
     normalized_mutual_info,

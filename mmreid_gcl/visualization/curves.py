@@ -39,7 +39,9 @@ class Panel:
 PANELS = (
     Panel('Retrieval, test set (%)',
           (('reid/mAP', 'mAP'), ('reid/R1', 'R1'), ('reid/mINP', 'mINP')), (0, 100)),
-    Panel('Clusters', (('pseudo_labels/clusters', 'clusters'),), counts=True),
+    Panel('Clusters', (('pseudo_labels/clusters', 'all clusters'),
+                       ('pseudo_labels/cross_camera_clusters',
+                        'in two or more cameras')), counts=True),
     Panel('Outliers (images)', (('pseudo_labels/outliers', 'outliers'),), counts=True),
     Panel('Pseudo-labels against identities',
           (('pseudo_labels/ari', 'ARI'),

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
-from .canvas import INK, WORDS, chart, check_length
+from .canvas import INK, WORDS, camera_words, chart, check_length, fit
 from .palette import MARKERS, colors_of
 
 _MOST_IN_LEGEND = 24
@@ -24,6 +24,7 @@ def embedding_map(
     title: str | None = None,
     note: str | None = None,
     panel: float = 4.6,
+    camera_names: Mapping[int, str] | None = None,
 ) -> Figure:
     """Identities as colours, cameras as shapes.
 
@@ -36,6 +37,7 @@ def embedding_map(
         title (str, optional): Heading.
         note (str, optional): A small line below, for example the method.
         panel (float): Width of a panel in inches. Defaults to 4.6.
+        camera_names (Mapping[int, str], optional): Of the numbers in ``camids``.
 
     Returns:
         Figure: One axes a panel, all with equal scales in x and y; no ticks,
@@ -71,7 +73,8 @@ def embedding_map(
         more = f'and {len(colors) - len(people)} more'
         people.append(Line2D([], [], linestyle='', label=more))
     if camids is not None:
-        shapes = [_key(str(camera), marker) for camera, marker in markers.items()]
+        names = {c: camera_words(dict(camera_names or {}).get(c, c)) for c in cameras}
+        shapes = [_key(fit(names[c], 1.4, 8), marker) for c, marker in markers.items()]
         axes.add_artist(_legend(axes, shapes, 'camera', 'lower left', 0))
     _legend(axes, people, 'identity', 'upper left', 1)
     return figure

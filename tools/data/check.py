@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from mmreid_gcl.apis import load_config
 from mmreid_gcl.cli.command_line import ConfigOptions
+from mmreid_gcl.config_parts import find_pseudo_label_hook
 from mmreid_gcl.datasets import UNKNOWN, ReIDDataset
 from mmreid_gcl.datasets.inspection import ImageReport, inspect_image
 from mmreid_gcl.datasets.person_folder import NoImagesError
@@ -29,8 +30,8 @@ from mmreid_gcl.registry import DATASETS
 
 PARTS = ('train', 'query', 'gallery')
 COLUMNS = (
-    *('path', 'split', 'pid', 'camid', 'sequence', 'frame', 'width', 'height', 'mode'),
-    *('checksum', 'errors', 'remarks'),
+    *('path', 'split', 'pid', 'camid', 'camera', 'sequence', 'frame', 'width'),
+    *('height', 'mode', 'checksum', 'errors', 'remarks'),
 )
 #: How many images a finding shows.
 SHOWN = 3
@@ -42,7 +43,6 @@ class Findings:
     def __init__(self) -> None:
         self.errors: dict[str, list[str]] = defaultdict(list)
         self.remarks: dict[str, list[str]] = defaultdict(list)
-        self.cameras: dict[int, str] = {}  # names, where the data set has them
 
     def print(self) -> None:
         """All of them, the most frequent first."""
@@ -111,14 +111,20 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def dataset_configs(args: argparse.Namespace) -> list[dict]:
-    """Configs of the data sets to read, each once, without a pipeline."""
+def dataset_configs(args: argparse.Namespace) -> tuple[list[dict], bool]:
+    """Configs of the data sets to read, each once, without a pipeline.
+
+    And whether graphs of the config follow an order of time.
+    """
+    order = None
     if not args.source.endswith('.py'):
         base = {'type': args.source, 'data_root': args.data_root, **args.options}
         found = [{**base, 'split': part} for part in PARTS]
     else:
         root = {'data_root': args.data_root} if args.data_root else None
         cfg = load_config(args.source, root)
+        if (cfg.get('model') or {}).get('relation_neck'):
+            order = (find_pseudo_label_hook(cfg).get('graphs') or {}).get('order')
         loaders = [cfg.get(f'{name}_dataloader') for name in ('train', 'val', 'test')]
         found = [loader.dataset.to_dict() for loader in loaders if loader]
     configs = []
@@ -127,7 +133,7 @@ def dataset_configs(args: argparse.Namespace) -> list[dict]:
         config.pop('test_mode', None)
         if config not in configs:
             configs.append(config)
-    return configs
+    return configs, order == 'camera_time'
 
 
 def expand(found: Iterable[dict]) -> Iterator[dict]:
@@ -147,7 +153,7 @@ def expand(found: Iterable[dict]) -> Iterator[dict]:
 
 
 def load_parts(
-    configs: Iterable[dict], findings: Findings, optional: bool
+    configs: Iterable[dict], findings: Findings, optional: bool, uses_time: bool
 ) -> dict[str, list[dict]]:
     """Samples of each split; a split that cannot be listed is an error.
 
@@ -167,10 +173,12 @@ def load_parts(
                 if str(error) not in known:
                     findings.errors[f'{config.get("split", "train")}: {error}'] = []
             continue
-        names = dataset.metainfo.get('cameras') or []
-        findings.cameras.update(enumerate(names))
+        if dataset.times_from_names and uses_time:
+            text = 'train has no times: the natural order of names is taken for it'
+            findings.remarks[text] = []
         for index in range(len(dataset)):
             sample = dataset.get_data_info(index)
+            sample['camera'] = dataset.camera_name(sample['camid'])
             part = 'query' if sample['is_query'] else 'gallery'
             part = 'train' if dataset.split == 'train' else part
             parts.setdefault(part, []).append(sample)
@@ -250,13 +258,18 @@ def check_duplicates(
             findings.remarks['the same image twice in one split'].append(text)
 
 
-def check_sets(parts: dict[str, list[dict]], findings: Findings) -> None:
-    """What is wrong with the splits as a whole."""
+def check_sets(
+    parts: dict[str, list[dict]], findings: Findings, uses_time: bool
+) -> None:
+    """What is wrong with the splits as a whole.
+
+    ``uses_time``: whether the training puts images into an order of time.
+    """
     if 'train' in parts:
         train = parts['train']
         if len({sample['camid'] for sample in train}) == 1:
             findings.remarks['train has one camera only'] = []
-        if all(s['frame'] == s['sequence'] == UNKNOWN for s in train):
+        if uses_time and all(s['frame'] == s['sequence'] == UNKNOWN for s in train):
             text = 'train has no times: the order camera_time is one by camera alone'
             findings.remarks[text] = []
     if 'query' in parts and 'gallery' in parts:
@@ -287,7 +300,6 @@ def check_sets(parts: dict[str, list[dict]], findings: Findings) -> None:
 def print_table(
     parts: dict[str, list[dict]],
     reports: dict[str, ImageReport],
-    names: dict[int, str],
 ) -> None:
     """Counts and sizes of each split, then images per camera."""
     header = 'split|images|identities|unlabelled|cameras|height|width'
@@ -309,15 +321,14 @@ def print_table(
         )
     _print_rows(rows)
     show('(height, width: least / median / greatest, in pixels)\n')
-    camids = sorted({s['camid'] for samples in parts.values() for s in samples})
-    rows = [['camid', *parts]]
-    for camid in camids:
-        numbers = (
-            sum(sample['camid'] == camid for sample in samples)
-            for samples in parts.values()
-        )
-        name = f'{names[camid]} = {camid}' if camid in names else str(camid)
-        rows.append([name, *(f'{number:,}' for number in numbers)])
+    counts = {
+        part: Counter((sample['camid'], sample['camera']) for sample in samples)
+        for part, samples in parts.items()
+    }
+    rows = [['camera = camid', *parts]]
+    for camid, name in sorted(set().union(*counts.values())):
+        numbers = (count[camid, name] for count in counts.values())
+        rows.append([f'{name} = {camid}', *(f'{number:,}' for number in numbers)])
     _print_rows(rows)
     show('')
 
@@ -356,6 +367,7 @@ def write_csv(
                         part,
                         sample['pid'],
                         sample['camid'],
+                        sample['camera'],
                         *times,
                         report.width or '',
                         report.height or '',
@@ -376,19 +388,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_args(arguments)
     findings = Findings()
     try:
-        configs = dataset_configs(args)
+        configs, uses_time = dataset_configs(args)
     except Exception as error:  # a config is a program: it raises all kinds
         kind = type(error).__name__
         print(f'check: {args.source}: {kind}: {error}', file=sys.stderr)
         return 2
-    parts = load_parts(configs, findings, not args.source.endswith('.py'))
+    optional = not args.source.endswith('.py')
+    parts = load_parts(configs, findings, optional, uses_time)
     paths = sorted({s['img_path'] for samples in parts.values() for s in samples})
     reports = dict(inspect_all(paths, tuple(args.min_size), args.workers))
     check_images(reports, findings)
     check_duplicates(parts, reports, findings)
-    check_sets(parts, findings)
+    check_sets(parts, findings, uses_time)
     if parts:
-        print_table(parts, reports, findings.cameras)
+        print_table(parts, reports)
     if args.out:
         write_csv(args.out, parts, reports)
         show(f'Written: {args.out}\n')
