@@ -33,8 +33,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         description='Embed a folder of crops. The file holds features (N, C) float32 '
         'of unit length, paths, cameras and identities (names; an empty one is not '
         'known), camids, pids, sequences and frames (-1 is not known), and meta, a '
-        "JSON text; numpy.load('features.npz') reads it. Exit code 2: nothing was done; "
-        '3: done, but some crops could not be read.'
+        "JSON text; numpy.load('features.npz') reads it. Exit code 2: nothing was "
+        'done; 3: done, but some crops could not be read.'
     )
     add_model_arguments(parser)
     parser.add_argument('folder', help='folder of crops')

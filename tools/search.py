@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmreid_gcl.apis.gallery_index import GalleryIndex, Match, is_gallery
 from mmreid_gcl.apis.images import ImageError, Thumbnails
@@ -26,6 +27,9 @@ from mmreid_gcl.cli.command_line import (
     run_tool,
 )
 from mmreid_gcl.datasets.image_folder import printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMNS = ('query', 'rank', 'score', 'camera', 'path')
 
@@ -196,6 +200,8 @@ def search(argv: Sequence[str] | None) -> int:
     if args.out:
         write(args.out, queries.paths, found)
     if args.sheet:
+        from mmreid_gcl.visualization import save_figure
+
         save_figure(sheet, args.sheet)
     return exit_code(failed)
 

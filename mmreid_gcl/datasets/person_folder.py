@@ -85,10 +85,10 @@ class PersonFolder(ReIDDataset):
 
     **Time**: ``sequence`` and ``frame`` (or ``time``) of the pattern or the
     annotation. Without them the natural order of the names, with a warning if the
-    training uses it: sub-folders below the camera are sequences, images of a folder are frames. If
-    your names begin with an identity, this puts images of one person side by side:
-    give a pattern, or ``order_by_name=False``. When a file was modified is
-    never looked at. ``time`` is an integer, seconds, or a timestamp
+    training uses it: sub-folders below the camera are sequences, images of a folder
+    are frames. If your names begin with an identity, this puts images of one person
+    side by side: give a pattern, or ``order_by_name=False``. When a file was modified
+    is never looked at. ``time`` is an integer, seconds, or a timestamp
     (:func:`~mmreid_gcl.datasets.times.parse_times`); it takes the place of
     ``frame`` where both are given.
 

@@ -39,7 +39,7 @@ class Panel:
 PANELS = (
     Panel('Retrieval, test set (%)',
           (('reid/mAP', 'mAP'), ('reid/R1', 'R1'), ('reid/mINP', 'mINP')), (0, 100)),
-    Panel('Clusters', (('pseudo_labels/clusters', 'all clusters'),
+    Panel('Clusters', (('pseudo_labels/clusters', 'clusters'),
                        ('pseudo_labels/cross_camera_clusters',
                         'in two or more cameras')), counts=True),
     Panel('Outliers (images)', (('pseudo_labels/outliers', 'outliers'),), counts=True),
@@ -55,8 +55,8 @@ PANELS = (
            ('pseudo_labels/unrefined_recall', 'recall, unrefined')), (0, 1),
           lead=2),  # one without the other misleads
     Panel('Signs that need no identities',
-          (('pseudo_labels/stability', 'stability: ARI with the epoch before'),
-           ('pseudo_labels/cross_camera_images', 'images in clusters across cameras'),
+          (('pseudo_labels/stability', 'stability'),
+           ('pseudo_labels/cross_camera_images', 'across cameras'),
            ('pseudo_labels/silhouette', 'silhouette'),
            ('pseudo_labels/label_free_score', 'label-free score')), (0, 1)),
     Panel('Loss', (('loss', 'total'), ('loss_scl', 'on x'),
