@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cluster labels: 0, 1, ... without gaps, -1 for outliers."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -48,3 +51,28 @@ def camera_summary(labels: np.ndarray, camids: np.ndarray) -> dict[str, float]:
     across = clusters[cameras > 1]
     share = np.isin(labels, across).mean() if len(labels) else 0.0
     return dict(cross_camera_clusters=len(across), cross_camera_images=float(share))
+
+
+def who_was_where(
+    labels: Sequence[int], cameras: Sequence[str], order: Sequence[int]
+) -> list[tuple[int, str, list[int]]]:
+    """Which images of a cluster a camera took.
+
+    Args:
+        labels (Sequence[int]): (N,) clusters, -1 is an outlier.
+        cameras (Sequence[str]): (N,) names of cameras.
+        order (Sequence[int]): (N,) images in the order of time.
+
+    Returns:
+        list[tuple[int, str, list[int]]]: Label, camera, and the images in the order
+        of time; large clusters first, in a cluster the camera with the earliest image.
+    """
+    found: dict[tuple[int, str], list[int]] = {}
+    for image in order:
+        if labels[image] >= 0:
+            found.setdefault((int(labels[image]), cameras[image]), []).append(
+                int(image)
+            )
+    sizes = Counter(int(label) for label in labels)
+    parts = sorted(found, key=lambda part: (-sizes[part[0]], part[0]))
+    return [(*part, found[part]) for part in parts]

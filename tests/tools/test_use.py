@@ -168,6 +168,39 @@ def test_cluster(load_tool, trained, crops, tmp_path):
     assert [int(row['label']) for row in found] == labels.tolist()
     assert len(set(labels)) > 3
     assert cv2.imread(str(out / 'sheet_001.png')).std() > 10
+    where = rows(out / 'where.csv')
+    assert sum(int(row['images']) for row in where) == (labels >= 0).sum()
+    for row in where:
+        mine = [
+            r['path']
+            for r in found
+            if (r['label'], r['camera']) == (row['label'], row['camera'])
+        ]
+        assert (row['first'], row['last']) == (mine[0], mine[-1])
+        assert int(row['images']) == len(mine)
+
+
+def test_who_was_where(load_tool, tmp_path, capsys):
+    """By sequence and frame; large clusters first; outliers are nobody."""
+    labels = np.array([1, 0, 1, -1, 1, 0])
+    columns = dict(sequence=np.zeros(6, int), frame=np.array([9, 8, 7, 6, 5, 4]))
+    images = FolderImages(
+        tmp_path,
+        [f'{c}/{i}.png' for i, c in enumerate('abaabb')],
+        list('abaabb'),
+        [''] * 6,
+        columns,
+        np.arange(6),
+    )
+    load_tool('cluster').write_where(tmp_path / 'a.csv', labels, images, shown=1)
+    assert [list(row.values()) for row in rows(tmp_path / 'a.csv')] == [
+        ['1', 'b', '1', 'b/4.png', 'b/4.png'],
+        ['1', 'a', '2', 'a/2.png', 'a/0.png'],
+        ['0', 'b', '2', 'b/5.png', 'b/1.png'],
+    ]
+    printed = capsys.readouterr().out
+    assert 'cluster 1: b 1 (4.png to 4.png), a 2 (2.png to 0.png)' in printed
+    assert 'and 1 more' in printed and 'cluster 0' not in printed
 
 
 def test_cluster_refines_as_in_training(load_tool, trained, crops, tmp_path):

@@ -161,7 +161,7 @@ def test_signs_without_identities_have_curves_and_room():
     for i, line in enumerate(signs.lines):
         np.testing.assert_array_equal(line.get_ydata(), [0.1, 0.2 + i])
     assert len(signs.lines) == 4
-    clusters, across = panel(figure, 'Clusters').lines
+    _, across = panel(figure, 'Clusters').lines
     np.testing.assert_array_equal(across.get_ydata(), [6, 9])
     figure.canvas.draw()
     for axes in figure.axes:  # a legend that is too wide makes all panels narrow
