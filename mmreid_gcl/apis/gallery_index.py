@@ -110,7 +110,7 @@ class GalleryIndex:
         topk: int = 10,
         cameras: Collection[str] | str | None = None,
         exclude_cameras: Collection[str] | str | None = None,
-        query_cameras: Sequence[str] | None = None,
+        query_cameras: Sequence[str] | str | None = None,
         best_per_camera: bool = False,
     ) -> list[list[Match]]:
         """The most similar images of the gallery, for each query.
@@ -121,8 +121,8 @@ class GalleryIndex:
             cameras (Collection[str] | str, optional): Search these only.
             exclude_cameras (Collection[str] | str, optional): And not these, for
                 example the query's own.
-            query_cameras (Sequence[str], optional): Q names: no query is searched in
-                its own camera.
+            query_cameras (Sequence[str] | str, optional): Q names: no query is
+                searched in its own camera.
             best_per_camera (bool): Of each camera the best alone. Defaults to False.
 
         Returns:
@@ -165,6 +165,7 @@ class GalleryIndex:
     def _in_other_cameras(
         self, queries, topk, cameras, exclude_cameras, own, best_per_camera
     ) -> list[list[Match]]:
+        own = [own] if isinstance(own, str) else [str(camera) for camera in own]
         if len(own) != len(queries):
             raise ValueError(
                 f'query_cameras has {len(own)} names for {len(queries)} queries; give '

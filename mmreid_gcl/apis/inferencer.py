@@ -389,7 +389,7 @@ class ReIDInferencer:
         topk: int = 10,
         cameras: Collection[str] | str | None = None,
         exclude_cameras: Collection[str] | str | None = None,
-        query_cameras: Sequence[str] | None = None,
+        query_cameras: Sequence[str] | str | None = None,
         best_per_camera: bool = False,
     ) -> list[Match] | list[list[Match]]:
         """Find a person again.
@@ -403,8 +403,8 @@ class ReIDInferencer:
             cameras (Collection[str] | str, optional): Search these only.
             exclude_cameras (Collection[str] | str, optional): And not these, for
                 example the query's own.
-            query_cameras (Sequence[str], optional): One name a query: it is not
-                searched in its own camera.
+            query_cameras (Sequence[str] | str, optional): One name a query: it is
+                not searched in its own camera.
             best_per_camera (bool): Of each camera the best alone. Defaults to False.
 
         Returns:

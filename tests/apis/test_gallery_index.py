@@ -80,6 +80,9 @@ def test_other_cameras_and_the_best_of_each(topk, best):
         expected = sorted(rows, key=lambda i: -scores[i])[:topk]
         assert [match.index for match in matches] == expected
         assert [match.rank for match in matches] == list(range(1, len(expected) + 1))
+    one = index.search(features[0], topk, query_cameras='a')
+    assert one == index.search(features[:1], topk, query_cameras=['a'])
+    assert not any(match.camera == 'a' for match in one[0])
     with pytest.raises(ValueError, match='1 names for 4 queries'):
         index.search(features, query_cameras=['a'])
     with pytest.raises(ValueError, match='No image is left'):
