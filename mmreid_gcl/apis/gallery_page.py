@@ -15,6 +15,7 @@ import gradio as gr
 import numpy as np
 from starlette.middleware import Middleware
 
+from mmreid_gcl.datasets.image_folder import natural_key
 from mmreid_gcl.labels import who_was_where
 
 from .gallery_index import GalleryIndex, Match
@@ -57,7 +58,7 @@ class GalleryPage:
         self.inferencer = inferencer
         self.gallery = gallery
         self.clusters = clusters or {}
-        self.cameras = sorted(set(gallery.cameras))
+        self.cameras = sorted(set(gallery.cameras), key=natural_key)
 
     def thumbnail(self, row: int) -> np.ndarray:
         """(h, w, 3) uint8, red green blue; grey where the file is gone."""
@@ -173,7 +174,7 @@ class GalleryPage:
             same = self.gallery.search(feature, 2, own)[0]
             found += [match for match in same if match.index != row][:1]
         found = [match for match in found if match.index != row]
-        found = sorted(found, key=lambda match: -match.score)[:topk]
+        found = sorted(found, key=lambda m: (-m.score, m.index))[:topk]
         return [replace(match, rank=rank) for rank, match in enumerate(found, 1)]
 
     def results(self, *query) -> tuple[list[tuple[np.ndarray, str]], str]:
@@ -276,19 +277,18 @@ class GalleryPage:
         label = gr.Dropdown(
             choices, value=choices[0][1], label='Cluster', elem_id='cluster'
         )
-        # what is typed takes the place of the name that stands there
         table = gr.Dataframe(
             headers=['camera', 'crops', 'first', 'last'],
-            label='Where',
+            label='Where: first and last by name',
             interactive=False,
             buttons=[],
             elem_id='where',
         )
         for event in (page.load, label.change):
             event(self.where, label, table, **_PRIVATE)
-        label.focus(
-            None, js='() => setTimeout(() => document.activeElement.select(), 0)'
-        )
+        # what is typed takes the place of the name that stands there
+        select = '() => setTimeout(() => document.activeElement.select(), 0)'
+        label.focus(None, js=select, **_PRIVATE)
         self._pages(page, 'members', label)
 
 
