@@ -8,6 +8,7 @@ import html
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -257,18 +258,21 @@ class GalleryPage:
         words = gr.Markdown(elem_id=f'{name}-words')
         crops = _gallery(name, preview=label is not None)
         given = [number] if label is None else [number, label]
-        for event in (page.load, number.change):
-            event(self.browse, given, [crops, words, number], **_PRIVATE)
-        for button, step in ((back, -1), (forth, 1)):
-            button.click(
-                lambda n, step=step: (n or 1) + step, number, number, **_PRIVATE
-            )
+        shown = dict(inputs=given, outputs=[crops, words, number], **_PRIVATE)
+
+        def turn(step: int, page_number: int | None, chosen: int | None = None):
+            pictures, text, now = self.browse((page_number or 1) + step, chosen)
+            # who is typing is not interrupted
+            stays = now == page_number or page_number is None
+            return pictures, text, gr.skip() if stays else now
+
+        page.load(partial(turn, 0), **shown)
+        number.input(partial(turn, 0), trigger_mode='always_last', **shown)
+        back.click(partial(turn, -1), **shown)
+        forth.click(partial(turn, 1), **shown)
         if label is not None:
             label.change(
-                lambda chosen: self.browse(1, chosen),
-                label,
-                [crops, words, number],
-                **_PRIVATE,
+                partial(self.browse, 1), label, [crops, words, number], **_PRIVATE
             )
         return number, crops
 

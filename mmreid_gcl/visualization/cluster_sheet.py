@@ -141,10 +141,10 @@ def cluster_sheet(
     subtitle += 'outliers'
     if camids is not None and len(np.unique(camids)) > 1:
         across = camera_summary(labels, camids)
-        count = across['cross_camera_clusters']
-        subtitle += f'; {_number(count, "cluster", "clusters")} with '
+        spanning = int(across['cross_camera_clusters'])
+        subtitle += f'; {_number(spanning, "cluster", "clusters")} with '
         subtitle += f'{across["cross_camera_images"]:.0%} of the images '
-        subtitle += f'{"spans" if count == 1 else "span"} cameras'
+        subtitle += f'{"spans" if spanning == 1 else "span"} cameras'
     return thumbnail_rows(
         [
             [

@@ -340,6 +340,7 @@ def test_in_a_browser(address, world):
         page.locator('#crops-words').get_by_text('Page 2 of 2: crops 49').wait_for()
         page.get_by_role('button', name='Back').locator('visible=true').click()
         page.locator('#crops-words').get_by_text('Page 1 of 2: crops 1').wait_for()
+        assert page.locator('#crops-page input').input_value() == '1'
         page.locator('#crops .caption-label').nth(47).wait_for()
         clicked = page.locator('#crops .caption-label').nth(5).inner_text()
         assert clicked == 'entrance · 01_2.png'
