@@ -40,6 +40,7 @@ _CSS = """
 .grid-container {
   grid-template-columns: repeat(auto-fill, minmax(90px, 1fr)) !important; }
 .refused { color: #b00020; }
+#where td { padding: 2px 12px 2px 0; overflow-wrap: anywhere; }
 """
 
 
@@ -112,15 +113,16 @@ class GalleryPage:
             for label in order
         ]
 
-    def where(self, label: int) -> list[list]:
-        """Rows of a table: camera, crops of a cluster, the first and the last name."""
+    def where(self, label: int) -> str:
+        """A table in HTML: cameras, crops of a cluster, names of the first and last."""
         rows = self.clusters[int(label)]
         cameras = [self.gallery.cameras[row] for row in rows]
         names = [Path(self.gallery.paths[row]).name for row in rows]
         parts = who_was_where([0] * len(rows), cameras, range(len(rows)))
-        return [
-            [c, len(found), names[found[0]], names[found[-1]]] for _, c, found in parts
-        ]
+        lines = [['camera', 'crops', 'first by name', 'last by name']]
+        lines += [[c, len(m), names[m[0]], names[m[-1]]] for _, c, m in parts]
+        cells = [[f'<td>{html.escape(str(v))}</td>' for v in line] for line in lines]
+        return '<table><tr>' + '</tr><tr>'.join(map(''.join, cells)) + '</tr></table>'
 
     def search(
         self,
@@ -281,13 +283,7 @@ class GalleryPage:
         label = gr.Dropdown(
             choices, value=choices[0][1], label='Cluster', elem_id='cluster'
         )
-        table = gr.Dataframe(
-            headers=['camera', 'crops', 'first', 'last'],
-            label='Where: first and last by name',
-            interactive=False,
-            buttons=[],
-            elem_id='where',
-        )
+        table = gr.HTML(elem_id='where')
         for event in (page.load, label.change):
             event(self.where, label, table, **_PRIVATE)
         # what is typed takes the place of the name that stands there
