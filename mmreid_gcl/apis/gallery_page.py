@@ -40,7 +40,8 @@ _CSS = """
 .grid-container {
   grid-template-columns: repeat(auto-fill, minmax(90px, 1fr)) !important; }
 .refused { color: #b00020; }
-#where td { padding: 2px 12px 2px 0; overflow-wrap: anywhere; }
+#where td { padding: 4px 8px !important; overflow-wrap: anywhere; }
+#where td:nth-child(2) { overflow-wrap: normal; }
 """
 
 
