@@ -13,10 +13,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmreid_gcl.apis.folder import list_folder
-from mmreid_gcl.apis.gallery_index import Match, is_gallery, require_cameras
-from mmreid_gcl.apis.images import Thumbnails
+from mmreid_gcl.apis.gallery_index import (
+    GalleryIndex,
+    Match,
+    is_gallery,
+    require_cameras,
+)
+from mmreid_gcl.apis.images import ImageError, Thumbnails
 from mmreid_gcl.apis.inputs import list_inputs
 from mmreid_gcl.cli.command_line import (
     add_folder_arguments,
@@ -29,6 +35,9 @@ from mmreid_gcl.cli.command_line import (
     show_result,
 )
 from mmreid_gcl.datasets.image_folder import printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMNS = ('query', 'rank', 'score', 'camera', 'path')
 
@@ -45,10 +54,25 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--topk', type=int, default=10)
     parser.add_argument('--save-index', help='folder in which to keep the index')
     parser.add_argument(
+        '--root',
+        help='folder of the images of a saved index, if they were moved; default: the '
+        'one it names',
+    )
+    parser.add_argument(
         '--only-camera', action='append', metavar='NAME', help='search this camera'
     )
     parser.add_argument(
         '--exclude-camera', action='append', metavar='NAME', help='do not search it'
+    )
+    parser.add_argument(
+        '--other-cameras',
+        action='store_true',
+        help="do not search a query's own camera; queries must be crops of the gallery",
+    )
+    parser.add_argument(
+        '--best-per-camera',
+        action='store_true',
+        help='of each camera the best match alone',
     )
     parser.add_argument('--out', help='result as .csv or .json')
     parser.add_argument('--sheet', help='result as images: .png, .pdf or .svg')
@@ -120,18 +144,32 @@ def write(path: str, queries: Sequence[str], found: Sequence[Sequence[Match]]) -
                 writer.writerow([query, m.rank, f'{m.score:.6f}', m.camera, m.path])
 
 
-def draw(path: str, queries: Sequence[str], found: Sequence[Sequence[Match]]) -> None:
-    """Draw queries and what they found."""
-    from mmreid_gcl.visualization import ranking_sheet, save_figure
+def draw(queries: Sequence[str], found: Sequence[Sequence[Match]]) -> Figure:
+    """A sheet of queries and what they found; an ``ImageError`` if one is gone."""
+    from mmreid_gcl.visualization import ranking_sheet
 
-    figure = ranking_sheet(
+    return ranking_sheet(
         Thumbnails(queries),
         [Thumbnails([match.path for match in matches]) for matches in found],
         scores=[[match.score for match in matches] for matches in found],
-        gallery_cameras=[[printable(m.camera) for m in matches] for matches in found],
-        query_titles=[printable(Path(query).name)[:16] for query in queries],
+        gallery_cameras=[[match.camera for match in matches] for matches in found],
+        query_titles=[printable(Path(query).name) for query in queries],
     )
-    save_figure(figure, path)
+
+
+def cameras_of(queries: Sequence[str], gallery: GalleryIndex) -> list[str]:
+    """Cameras of queries that are crops of the gallery; else a ValueError."""
+    rows = {Path(gallery.path_of(i)).resolve(): i for i in range(len(gallery))}
+    cameras = []
+    for query in queries:
+        row = rows.get(Path(query).expanduser().resolve())
+        if row is None:
+            raise ValueError(
+                f'--other-cameras: {query} is no crop of the gallery, so its camera is '
+                'not known. Name it with --exclude-camera.'
+            )
+        cameras.append(gallery.cameras[row])
+    return cameras
 
 
 def check_cameras(args: argparse.Namespace) -> None:
@@ -148,8 +186,12 @@ def search(argv: Sequence[str] | None) -> int:
     paths = list_queries(args.query)
     inferencer = build_inferencer(args)
     if is_gallery(args.gallery):
-        gallery = inferencer.load_gallery(args.gallery)
+        gallery = inferencer.load_gallery(args.gallery, args.root)
         failed = {}
+    elif args.root:
+        raise ValueError(
+            f'--root is for a saved index; {args.gallery} is a folder of crops.'
+        )
     else:
         check_cameras(args)
         gallery = inferencer.build_gallery(args.gallery, **folder_options(args))
@@ -159,8 +201,21 @@ def search(argv: Sequence[str] | None) -> int:
     queries = inferencer.extract(paths, on_error='skip' if len(paths) > 1 else 'raise')
     failed.update(queries.failed)
     found = gallery.search(
-        queries.features, args.topk, args.only_camera, args.exclude_camera
+        queries.features,
+        args.topk,
+        args.only_camera,
+        args.exclude_camera,
+        cameras_of(queries.paths, gallery) if args.other_cameras else None,
+        args.best_per_camera,
     )
+    if args.sheet:  # before anything is written: images may be gone
+        try:
+            sheet = draw(queries.paths, found)
+        except ImageError as error:
+            raise ValueError(
+                f'--sheet: {error} If the crops of a saved index were moved, give '
+                'their folder with --root.'
+            ) from error
     for query, matches in zip(queries.paths, found):
         say(query)
         for match in matches:
@@ -168,7 +223,9 @@ def search(argv: Sequence[str] | None) -> int:
     if args.out:
         write(args.out, queries.paths, found)
     if args.sheet:
-        draw(args.sheet, queries.paths, found)
+        from mmreid_gcl.visualization import save_figure
+
+        save_figure(sheet, args.sheet)
     show_result(args, dict(results=as_dicts(queries.paths, found), failed=failed))
     return exit_code(failed)
 

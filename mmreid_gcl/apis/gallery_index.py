@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 import faiss
@@ -121,6 +121,8 @@ class GalleryIndex:
         topk: int = 10,
         cameras: Collection[str] | str | None = None,
         exclude_cameras: Collection[str] | str | None = None,
+        query_cameras: Sequence[str] | str | None = None,
+        best_per_camera: bool = False,
     ) -> list[list[Match]]:
         """The most similar images of the gallery, for each query.
 
@@ -130,14 +132,17 @@ class GalleryIndex:
             cameras (Collection[str] | str, optional): Search these only.
             exclude_cameras (Collection[str] | str, optional): And not these, for
                 example the query's own.
+            query_cameras (Sequence[str] | str, optional): Q names: no query is
+                searched in its own camera.
+            best_per_camera (bool): Of each camera the best alone. Defaults to False.
 
         Returns:
             list[list[Match]]: For each query at most ``topk``, best first; of
             equally similar ones the earlier row first.
 
         Raises:
-            ValueError: If widths differ, a query is not finite, ``topk`` is less
-                than 1, a camera is unknown, or no image is left to search.
+            ValueError: If widths or lengths differ, a query is not finite, ``topk``
+                is less than 1, a camera is unknown, or no image is left to search.
         """
         queries = np.atleast_2d(np.ascontiguousarray(features, dtype=np.float32))
         if queries.shape[1] != self.dim:
@@ -153,7 +158,13 @@ class GalleryIndex:
             )
         if topk < 1:
             raise ValueError(f'topk must be at least 1, got {topk}.')
+        if query_cameras is not None:
+            return self._in_other_cameras(
+                queries, topk, cameras, exclude_cameras, query_cameras, best_per_camera
+            )
         rows = self._rows(cameras, exclude_cameras)
+        if best_per_camera:
+            return self._best_per_camera(queries, topk, rows)
         params = None
         count = len(self)
         if rows is not None:
@@ -161,6 +172,43 @@ class GalleryIndex:
             count = len(rows)
         scores, found = self._index.search(queries, min(topk, count), params=params)
         return [self._matches(*pair) for pair in zip(scores, found)]
+
+    def _in_other_cameras(
+        self, queries, topk, cameras, exclude_cameras, own, best_per_camera
+    ) -> list[list[Match]]:
+        own = [own] if isinstance(own, str) else [str(camera) for camera in own]
+        if len(own) != len(queries):
+            raise ValueError(
+                f'query_cameras has {len(own)} names for {len(queries)} queries; give '
+                'one for each.'
+            )
+        excluded = [exclude_cameras] if isinstance(exclude_cameras, str) else []
+        excluded = excluded or list(exclude_cameras or [])
+        names = np.array(own)
+        found: list[list[Match]] = [[] for _ in own]
+        for camera in dict.fromkeys(own):
+            mine = np.flatnonzero(names == camera)
+            left_out = [*excluded, *{camera}.intersection(self.cameras)]
+            part = self.search(
+                queries[mine],
+                topk,
+                cameras,
+                left_out or None,
+                best_per_camera=best_per_camera,
+            )
+            for i, matches in zip(mine, part):
+                found[i] = matches
+        return found
+
+    def _best_per_camera(self, queries, topk, rows) -> list[list[Match]]:
+        present = self._camera_of_row if rows is None else self._camera_of_row[rows]
+        each = [self.search(queries, 1, camera) for camera in np.unique(present)]
+        found = []
+        for matches in zip(*each):
+            order = sorted((m for (m,) in matches), key=lambda m: (-m.score, m.index))
+            ranked = enumerate(order[:topk], 1)
+            found.append([replace(match, rank=rank) for rank, match in ranked])
+        return found
 
     def _matches(self, scores: np.ndarray, rows: np.ndarray) -> list[Match]:
         order = np.lexsort((rows, -scores))

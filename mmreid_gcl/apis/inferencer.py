@@ -389,6 +389,8 @@ class ReIDInferencer:
         topk: int = 10,
         cameras: Collection[str] | str | None = None,
         exclude_cameras: Collection[str] | str | None = None,
+        query_cameras: Sequence[str] | str | None = None,
+        best_per_camera: bool = False,
     ) -> list[Match] | list[list[Match]]:
         """Find a person again.
 
@@ -401,6 +403,9 @@ class ReIDInferencer:
             cameras (Collection[str] | str, optional): Search these only.
             exclude_cameras (Collection[str] | str, optional): And not these, for
                 example the query's own.
+            query_cameras (Sequence[str] | str, optional): One name a query: it is
+                not searched in its own camera.
+            best_per_camera (bool): Of each camera the best alone. Defaults to False.
 
         Returns:
             list[Match] | list[list[Match]]: For one image, what it found, best
@@ -421,7 +426,9 @@ class ReIDInferencer:
                     'load_gallery(path) first, or give gallery=.'
                 )
             gallery.require_model(self.model_hash)
-        found = gallery.search(self(query), topk, cameras, exclude_cameras)
+        found = gallery.search(
+            self(query), topk, cameras, exclude_cameras, query_cameras, best_per_camera
+        )
         return found[0] if is_single(query) else found
 
 

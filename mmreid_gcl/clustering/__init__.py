@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clustering: features in, labels out."""
 
+from ..labels import camera_summary
 from .camera_normalization import normalize_by_camera
 from .clusterers import (
     BaseClusterer,
@@ -21,7 +22,6 @@ from .knn import knn_search
 from .label_quality import (
     adjusted_rand_index,
     camera_pairs,
-    camera_summary,
     cluster_summary,
     graph_silhouette,
     normalized_mutual_info,

@@ -56,7 +56,9 @@ def to_markdown(
     for metric in table.metrics:
         head += [f'paper {metric}'] if table.paper_on else []
         head += [metric]
-    base = next((row for row, e in zip(rows, table.rows) if e.label == table.base), None)
+    base = next(
+        (row for row, e in zip(rows, table.rows) if e.label == table.base), None
+    )
     if base:
         head += [f'mAP beside {table.base}']
     head += [title for _, title, _ in _CLUSTERS]

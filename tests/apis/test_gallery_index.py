@@ -56,6 +56,39 @@ def test_search_against_plain_sorting(count, queries, topk, keep, exclude):
             assert match.camera == index.cameras[match.index]
 
 
+@pytest.mark.parametrize('best', [False, True])
+@pytest.mark.parametrize('topk', [1, 2, 50])
+def test_other_cameras_and_the_best_of_each(topk, best):
+    index = make_index(20)
+    features = unit(np.random.default_rng(1), 4)
+    own = ['a', 'b', 'a', 'elsewhere']
+    found = index.search(
+        features,
+        topk,
+        exclude_cameras='ünï 人',
+        query_cameras=own,
+        best_per_camera=best,
+    )
+    for query, camera, matches in zip(features, own, found):
+        scores = [float(query @ row) for row in index.features]
+        rows = [i for i, c in enumerate(index.cameras) if c not in (camera, 'ünï 人')]
+        if best:
+            rows = [
+                max((i for i in rows if index.cameras[i] == c), key=lambda i: scores[i])
+                for c in {index.cameras[i] for i in rows}
+            ]
+        expected = sorted(rows, key=lambda i: -scores[i])[:topk]
+        assert [match.index for match in matches] == expected
+        assert [match.rank for match in matches] == list(range(1, len(expected) + 1))
+    one = index.search(features[0], topk, query_cameras='a')
+    assert one == index.search(features[:1], topk, query_cameras=['a'])
+    assert not any(match.camera == 'a' for match in one[0])
+    with pytest.raises(ValueError, match='1 names for 4 queries'):
+        index.search(features, query_cameras=['a'])
+    with pytest.raises(ValueError, match='No image is left'):
+        index.search(features, cameras='a', query_cameras=['a'] * 4)
+
+
 def test_equal_scores_by_row():
     features = np.repeat(unit(np.random.default_rng(0), 1), 5, axis=0)
     index = GalleryIndex(features, list('abcde'), ['x'] * 5)

@@ -46,6 +46,10 @@ def test_score_is_a_product_with_vetoes():
     assert LabelFreeSignals(0.5, 0.8, 0.25).score == pytest.approx(0.1)
     assert LabelFreeSignals(0.5, 0.8, None).score == pytest.approx(0.4)
     assert LabelFreeSignals(1.0, 1.0, -0.1).score == 0
+    # clusters in one camera count half, and are no veto
+    assert LabelFreeSignals(0.5, 0.8, 0.25, 1.0).score == pytest.approx(0.1)
+    assert LabelFreeSignals(0.5, 0.8, 0.25, 0.5).score == pytest.approx(0.075)
+    assert LabelFreeSignals(0.5, 0.8, 0.25, 0.0).score == pytest.approx(0.05)
     assert LabelFreeSignals(1.0, -0.2, 0.5).score == 0
 
 
@@ -67,6 +71,15 @@ def test_signals_by_hand():
     assert label_free_signals(labels, labels, None).silhouette is None
     other = np.array([0, 1, 0, 1, -1])
     assert label_free_signals(labels, other, silhouette).score == 0
+    for camids, across in (
+        ([5, 6, 5, 5, 6], 0.5),
+        ([5, 5, 6, 6, 5], 0),
+        ([5] * 5, None),
+    ):
+        signals = label_free_signals(labels, labels, None, np.array(camids))
+        assert signals.across == across
+    alone = np.full(5, -1)
+    assert label_free_signals(alone, alone, None, np.arange(5)).across == 0
     with pytest.raises(ValueError, match='as many'):
         label_free_signals(labels, labels[:4], None)
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from mmreid_gcl.apis import GalleryIndex, ReIDInferencer
+from mmreid_gcl.apis.folder import FolderImages
 from mmreid_gcl.clustering import DBSCANClusterer
-from tests.apis.tiny import CHANNELS, draw, save_checkpoint, tiny_cfg
+from tests.apis.tiny import CHANNELS, draw, save_checkpoint, tiny_cfg, write
 
 
 def rows(path):
@@ -62,6 +63,72 @@ def test_search_with_a_folder_of_queries(load_tool, trained, crops, tmp_path, ca
     assert all(row['path'] == row['query'] for row in found)
 
 
+def test_search_in_other_cameras(load_tool, trained, crops, tmp_path, capsys):
+    search = load_tool('search').main
+    out = tmp_path / 'a.csv'
+    queries = [str(crops / camera / '02_1.png') for camera in ('hall', 'entrance')]
+    options = ['--device=cpu', f'--out={out}', '--other-cameras']
+    assert search([trained[1], str(crops), *queries, '--topk=99', *options]) == 0
+    found = rows(out)
+    assert {(row['query'], row['camera']) for row in found} == {
+        (queries[0], 'entrance'),
+        (queries[1], 'hall'),
+    }
+    assert len(found) == 30
+    options[-1] = '--best-per-camera'
+    assert search([trained[1], str(crops), queries[0], *options]) == 0
+    best = rows(out)
+    assert [row['rank'] for row in best] == ['1', '2']
+    assert [row['camera'] for row in best] == ['hall', 'entrance']  # itself, another
+    assert best[1]['path'] == found[0]['path']
+    stranger = write(tmp_path / 'x.png', draw(2))
+    options[-1] = '--other-cameras'
+    assert search([trained[1], str(crops), str(stranger), *options]) == 2
+    assert 'x.png is no crop of the gallery' in capsys.readouterr().err
+
+
+def test_search_with_moved_crops(load_tool, trained, crops, tmp_path, capsys):
+    search = load_tool('search').main
+    query = write(tmp_path / 'x.png', draw(2))
+    base = [trained[1], str(tmp_path / 'index'), str(query), '--device=cpu']
+    folder = [trained[1], str(crops), str(query), '--device=cpu', '--topk=1']
+    assert search([*folder, f'--save-index={tmp_path / "index"}']) == 0
+    crops.rename(tmp_path / 'moved')
+    files = [f'--out={tmp_path / "a.csv"}', f'--sheet={tmp_path / "a.png"}']
+    capsys.readouterr()
+    assert search([*base, *files]) == 2
+    captured = capsys.readouterr()
+    assert '--root' in captured.err and not captured.out
+    assert not list(tmp_path.glob('a.*'))  # nothing was done
+    assert search([*base, *files, f'--root={tmp_path / "moved"}']) == 0
+    assert rows(tmp_path / 'a.csv')[0]['path'].startswith(str(tmp_path / 'moved'))
+    assert (tmp_path / 'a.png').is_file()
+    assert search([trained[1], str(tmp_path / 'moved'), *base[2:], '--root=x']) == 2
+    assert '--root is for a saved index' in capsys.readouterr().err
+
+
+def test_names_in_the_features_file(load_tool, trained, tmp_path):
+    for name in ('query/cam2/anna/1.png', 'query/cam10/ben/1.png'):
+        write(tmp_path / 'crops' / name, draw(1))
+    out = tmp_path / 'a.npz'
+    options = ['--device=cpu', '--split=query', f'--out={out}']
+    assert (
+        load_tool('extract_features').main(
+            [trained[1], str(tmp_path / 'crops'), *options]
+        )
+        == 0
+    )
+    with np.load(out) as data:
+        assert data['paths'].tolist() == [
+            'query/cam10/ben/1.png',
+            'query/cam2/anna/1.png',
+        ]
+        assert data['cameras'].tolist() == ['cam10', 'cam2']
+        assert data['camids'].tolist() == [1, 0]
+        assert data['identities'].tolist() == ['ben', 'anna']
+        assert data['pids'].tolist() == [1, 0]
+
+
 def test_extract_features(load_tool, trained, crops, tmp_path):
     config, weights = trained
     out = tmp_path / 'features.npz'
@@ -79,7 +146,7 @@ def test_extract_features(load_tool, trained, crops, tmp_path):
     assert data['paths'].tolist() == sorted(data['paths'].tolist())
     assert data['cameras'].tolist() == ['entrance'] * 15 + ['hall'] * 15
     assert data['camids'].tolist() == [0] * 15 + [1] * 15
-    assert (data['pids'] == -1).all()
+    assert (data['pids'] == -1).all() and set(data['identities']) == {''}
     meta = json.loads(str(data['meta']))
     assert meta['model_hash'] == inferencer.model_hash and meta['failed'] == {}
 
@@ -102,6 +169,39 @@ def test_cluster(load_tool, trained, crops, tmp_path):
     assert [int(row['label']) for row in found] == labels.tolist()
     assert len(set(labels)) > 3
     assert cv2.imread(str(out / 'sheet_001.png')).std() > 10
+    where = rows(out / 'where.csv')
+    assert sum(int(row['images']) for row in where) == (labels >= 0).sum()
+    for row in where:
+        mine = [
+            r['path']
+            for r in found
+            if (r['label'], r['camera']) == (row['label'], row['camera'])
+        ]
+        assert (row['first'], row['last']) == (mine[0], mine[-1])
+        assert int(row['images']) == len(mine)
+
+
+def test_who_was_where(load_tool, tmp_path, capsys):
+    """By sequence and frame; large clusters first; outliers are nobody."""
+    labels = np.array([1, 0, 1, -1, 1, 0])
+    columns = dict(sequence=np.zeros(6, int), frame=np.array([9, 8, 7, 6, 5, 4]))
+    images = FolderImages(
+        tmp_path,
+        [f'{c}/{i}.png' for i, c in enumerate('abaabb')],
+        list('abaabb'),
+        [''] * 6,
+        columns,
+        np.arange(6),
+    )
+    load_tool('cluster').write_where(tmp_path / 'a.csv', labels, images, shown=1)
+    assert [list(row.values()) for row in rows(tmp_path / 'a.csv')] == [
+        ['1', 'b', '1', 'b/4.png', 'b/4.png'],
+        ['1', 'a', '2', 'a/2.png', 'a/0.png'],
+        ['0', 'b', '2', 'b/5.png', 'b/1.png'],
+    ]
+    printed = capsys.readouterr().out
+    assert 'cluster 1: b 1 (4.png to 4.png), a 2 (2.png to 0.png)' in printed
+    assert 'and 1 more' in printed and 'cluster 0' not in printed
 
 
 def write_site(folder, frames=4, people=6):
@@ -177,37 +277,37 @@ def test_cluster_refines_as_in_training(load_tool, trained, crops, tmp_path):
         Labeller.__call__ = original
 
 
-def test_sheets_show_all_clusters_once(load_tool, tmp_path):
-    """Twelve clusters a sheet, the largest first, none twice."""
-    tool = load_tool('cluster')
+def test_sheets_show_all_clusters_once(load_tool, tmp_path, monkeypatch):
+    """Twelve clusters a sheet, the largest first, none twice, counted as a whole."""
     import mmreid_gcl.visualization as module
 
-    shown = []
-    sizes = np.arange(1, 31)
-    labels = np.concatenate([np.repeat(np.arange(30), sizes), [-1] * 7])
-
-    def remember(images, labels, camids, num_clusters, title):
-        clusters = module.describe_clusters(labels)[:num_clusters]
-        assert len(images) == len(labels) == len(camids)
-        shown.append(([cluster.label for cluster in clusters], title))
-        from matplotlib.figure import Figure
-
-        return Figure()
-
-    class Images:
-        cameras = ['a'] * len(labels)
-
-        def files(self):
-            return ['x'] * len(labels)
-
-    original, module.cluster_sheet = module.cluster_sheet, remember
-    try:
-        written = tool.write_sheets(tmp_path, labels, Images(), 10)
-    finally:
-        module.cluster_sheet = original
-    assert [path.name for path in written] == [f'sheet_00{i}.png' for i in (1, 2, 3)]
-    assert [label for part, _ in shown for label in part] == list(range(29, -1, -1))
-    assert shown[2][1] == 'Clusters 25 to 30 of 30 by size'
+    tool = load_tool('cluster')
+    image = write(tmp_path / 'a.png', draw(0))
+    labels = np.concatenate([np.repeat(np.arange(30), np.arange(1, 31)), [-1] * 7])
+    figures = []
+    monkeypatch.setattr(module, 'save_figure', lambda f, path, **_: figures.append(f))
+    count = len(labels)
+    unknown = np.full(count, -1)
+    images = FolderImages(
+        tmp_path,
+        ['a.png'] * count,
+        ['cam2'] * count,
+        [''] * count,
+        dict(img_path=np.array([str(image)] * count)),
+        unknown,
+    )
+    tool.write_sheets(tmp_path, labels, images, 10)
+    written = [[t.get_text() for t in figure.axes[0].texts] for figure in figures]
+    assert [words[1] for words in written] == [
+        '12 of 30 clusters, largest first; 7 of 472 images are outliers',
+        'Clusters 13 to 24 of 30, largest first; 7 of 472 images are outliers',
+        'Clusters 25 to 30 of 30, largest first; 7 of 472 images are outliers',
+    ]
+    shown = [
+        int(t.split()[1][:-1]) for words in written for t in words if 'image' in t[:20]
+    ]
+    assert shown == list(range(29, -1, -1))
+    assert 'cam2' in written[0] and 'cam cam2' not in written[0]
 
 
 @pytest.mark.parametrize('tool', ['search', 'extract_features', 'cluster'])

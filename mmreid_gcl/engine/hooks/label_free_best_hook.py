@@ -125,4 +125,6 @@ def _describe(signals: LabelFreeSignals) -> str:
     text += f' x {signals.stability:.3f} stability'
     if signals.silhouette is not None:
         text += f' x {signals.silhouette:.3f} silhouette'
+    if signals.across is not None:
+        text += f' x (1 + {signals.across:.3f} in clusters across cameras) / 2'
     return text

@@ -128,9 +128,22 @@ class PseudoLabelHook(Hook):
         require_reid_dataset(loader.dataset, 'train_dataloader.dataset')
         if getattr(self._model(runner), 'relation_neck', None) is not None:
             self.labeller.require_graphs()
+            self._check_times(runner, loader.dataset)
         if self.pipeline is None:
             self.pipeline = find_test_pipeline(runner.cfg)
         _check_same_images(loader.dataset)
+
+    def _check_times(self, runner: Runner, dataset) -> None:
+        """Warn where graphs follow an order that may be none of time."""
+        dataset.full_init()
+        if self.labeller.uses_time and dataset.times_from_names:
+            runner.logger.warning(
+                'Nothing gives the time of the training images, so the natural order '
+                'of their names is taken for it, and the graphs follow that. If names '
+                'begin with an identity, it puts images of one person side by side: '
+                'give a pattern or a table with times, or order_by_name=False. If the '
+                'names are right, order_by_name=True says so.'
+            )
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Embed, refine, cluster; set the labels of the sampler.
@@ -232,7 +245,7 @@ class PseudoLabelHook(Hook):
         self.signals, stability = None, None
         if previous is not None:
             self.signals = label_free_signals(
-                outcome.labels, previous, outcome.silhouette
+                outcome.labels, previous, outcome.silhouette, dataset.column('camid')
             )
             stability = self.signals.stability
         scalars = report(outcome, stability, truth, dataset.column('camid'))
