@@ -10,6 +10,7 @@ from .clusterers import (
     JaccardClusterer,
     KMeansClusterer,
     SelfPacedClusterer,
+    collapse,
 )
 from .components import dbscan_on_graph
 from .controls import FrozenLabels, ShuffledLabels
@@ -46,6 +47,7 @@ __all__ = [
     'audit_graphs',
     'camera_summary',
     'cluster_summary',
+    'collapse',
     'dbscan_on_graph',
     'graph_silhouette',
     'k_reciprocal_jaccard',

@@ -17,8 +17,8 @@ class DBSCANClusterer(JaccardClusterer):
         eps (float): Radius, in (0, 1). Defaults to 0.6.
         min_samples (int): Rows within the radius, itself counted, that make a
             core point. Defaults to 4.
-        k1 (int): Neighbours to encode. Defaults to 30.
-        k2 (int): Neighbours to average encodings over. Defaults to 6.
+        k1 (int): Neighbours to encode. Defaults to 30, fewer of less than 900 images.
+        k2 (int): Neighbours to average encodings over. Defaults to 6, fewer with k1.
         knn (dict): Options for :func:`~mmreid_gcl.clustering.knn_search`.
             Defaults to ``dict(backend='auto')``.
 
@@ -33,8 +33,8 @@ class DBSCANClusterer(JaccardClusterer):
         self,
         eps: float = 0.6,
         min_samples: int = 4,
-        k1: int = 30,
-        k2: int = 6,
+        k1: int | None = None,
+        k2: int | None = None,
         knn: dict | None = None,
     ) -> None:
         super().__init__(eps, k1, k2, knn)

@@ -12,7 +12,7 @@ from mmengine import dist
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmreid_gcl.clustering import BaseClusterer, Labeller, PseudoLabels
+from mmreid_gcl.clustering import BaseClusterer, Labeller, PseudoLabels, collapse
 from mmreid_gcl.config_parts import find_test_pipeline
 from mmreid_gcl.datasets.concat_dataset import require_reid_dataset
 from mmreid_gcl.datasets.fingerprint import images_fingerprint
@@ -200,9 +200,12 @@ class PseudoLabelHook(Hook):
         previous = self.labels
         if previous is not None and len(previous) != len(dataset):
             previous = None  # a resumed run may have other images
-        count = int(outcome.labels.max(initial=-1)) + 1
-        if count < 2:  # one cluster has nothing to tell apart
-            outcome.set_labels(self._fallback(runner, count, previous))
+        when = f'in epoch {runner.epoch + 1}'
+        if previous is None:
+            when = 'in the first epoch, which leaves nothing to tell apart'
+        problem = collapse(outcome.labels, self.labeller.clusterer, when)
+        if problem is not None:
+            outcome.set_labels(self._fallback(runner, problem, previous))
         self.signals, stability = None, None
         if previous is not None:
             self.signals = label_free_signals(
@@ -218,23 +221,14 @@ class PseudoLabelHook(Hook):
         return outcome
 
     def _fallback(
-        self, runner: Runner, count: int, previous: np.ndarray | None
+        self, runner: Runner, problem: str, previous: np.ndarray | None
     ) -> np.ndarray:
-        found = 'one cluster of all images' if count else 'no cluster'
         if previous is None:
-            advice = (
-                'Lower eps, or with few images lower k1 and k2'
-                if count
-                else 'Raise eps, lower min_samples, or raise k1'
-            )
             raise RuntimeError(
-                f'Clustering found {found} in the first epoch, which leaves nothing to '
-                f'tell apart. {advice}, and check that the backbone has pretrained '
-                f'weights. The clusterer: {self.labeller.clusterer!r}.'
+                f'{problem} Check that the backbone has pretrained weights.'
             )
         runner.logger.warning(
-            f'Epoch {runner.epoch + 1}: clustering found {found}; the labels of the '
-            'epoch before are kept.'
+            f'{problem} The labels of the epoch before are kept.'
         )
         return previous
 
