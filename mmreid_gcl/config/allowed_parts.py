@@ -52,12 +52,15 @@ PARTS: dict[str, tuple[Registry, dict[str, _Texts]]] = {
                     *('small', 'base', 'large', 'deit-tiny', 'deit-small', 'deit-base'),
                     *('dinov2-small', 'dinov2-base', 'dinov2-large'),
                 ),
-                out_type=('cls_token', 'featmap', 'avg_featmap'),
+                out_type=('cls_token', 'featmap', 'avg_featmap', 'raw'),
                 interpolate_mode=('bilinear', 'bicubic'),
             ),
         },
     ),
-    'neck': (MODELS, {'EmbeddingNeck': dict(pooling=('avg', 'gem'))}),
+    'neck': (
+        MODELS,
+        {'EmbeddingNeck': dict(pooling=('avg', 'gem'), tokens=('class', 'mean'))},
+    ),
     'relation_neck': (MODELS, {'GCLNeck': _NO_TEXTS}),
     'head': (
         MODELS,
@@ -76,7 +79,7 @@ PARTS: dict[str, tuple[Registry, dict[str, _Texts]]] = {
     'norm_cfg': (MODELS, _NORMS),
     'act_cfg': (
         MODELS,
-        dict.fromkeys(('ReLU', 'ReLU6', 'GELU', 'HSwish', 'Swish'), _NO_TEXTS),
+        dict.fromkeys(('ReLU', 'ReLU6', 'GELU', 'QuickGELU', 'HSwish', 'Swish'), _NO_TEXTS),
     ),
     'conv_cfg': (MODELS, {'Conv2d': _NO_TEXTS}),
     'test_pipeline': (
