@@ -79,7 +79,7 @@ PARTS: dict[str, tuple[Registry, dict[str, _Texts]]] = {
     'norm_cfg': (MODELS, _NORMS),
     'act_cfg': (
         MODELS,
-        dict.fromkeys(('ReLU', 'ReLU6', 'GELU', 'QuickGELU', 'HSwish', 'Swish'), _NO_TEXTS),
+        dict.fromkeys(('ReLU', 'ReLU6', 'GELU', 'HSwish', 'Swish'), _NO_TEXTS),
     ),
     'conv_cfg': (MODELS, {'Conv2d': _NO_TEXTS}),
     'test_pipeline': (
