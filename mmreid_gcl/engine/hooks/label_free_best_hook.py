@@ -74,9 +74,7 @@ class LabelFreeBestHook(Hook):
         signals = self._labels_hook.signals
         if signals is None:  # no labels came before these
             return
-        runner.visualizer.add_scalars(
-            {'pseudo_labels/label_free_score': signals.score}, step=runner.epoch + 1
-        )
+        self._labels_hook.add_scalars(runner, dict(label_free_score=signals.score))
         best = self._best(runner)
         text = f'Label-free score of the weights after epoch {runner.epoch}: '
         text += _describe(signals)

@@ -27,6 +27,7 @@ from .memory_hook import MemoryHook
 
 _CHECKPOINT_KEY = 'pseudo_labels'
 _CLUSTERER_KEY = 'clusterer'
+_SCALARS_KEY = 'pseudo_label_scalars'
 
 
 @HOOKS.register_module()
@@ -81,6 +82,7 @@ class PseudoLabelHook(Hook):
         self.labels: np.ndarray | None = None
         self.outcome: PseudoLabels | None = None
         self.signals: LabelFreeSignals | None = None
+        self._scalars: dict[str, float] = {}  # of the last clustering, on rank 0
 
     def before_run(self, runner: Runner) -> None:
         """Add the hook of the memories to configs of before there were two."""
@@ -130,6 +132,8 @@ class PseudoLabelHook(Hook):
         loader = runner.train_loop.dataloader
         if not getattr(runner.train_loop, 'resumes_inside_epoch', False):
             self.make_labels(runner)
+        elif self._scalars:  # the log of before may be elsewhere, or lost
+            on_rank_zero(partial(self.add_scalars, runner, self._scalars))
         # a resumed run has the seed of its checkpoint by now
         loader.sampler.seed = shared_seed(runner.seed)
         loader.sampler.set_epoch(runner.epoch)
@@ -164,6 +168,19 @@ class PseudoLabelHook(Hook):
         dist.broadcast(shared, src=0)
         self.labels = shared.numpy()
 
+    def add_scalars(self, runner: Runner, scalars: dict[str, float]) -> None:
+        """Give curves a clustering's scalars, which a checkpoint then keeps.
+
+        Args:
+            runner (Runner): The runner of the training.
+            scalars (dict[str, float]): By their names after ``pseudo_labels/``.
+        """
+        self._scalars.update(scalars)
+        runner.visualizer.add_scalars(
+            {f'pseudo_labels/{name}': value for name, value in scalars.items()},
+            step=runner.epoch + 1,
+        )
+
     def after_train_epoch(self, runner: Runner) -> None:
         """Make the ranks' buffers one, for checkpoint, test and clustering."""
         _average_buffers(unwrapped(runner.model))
@@ -171,6 +188,7 @@ class PseudoLabelHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the labels: for an epoch without clusters, and the rest of this one."""
         if self.labels is not None:
+            checkpoint[_SCALARS_KEY] = dict(self._scalars)
             checkpoint[_CHECKPOINT_KEY] = torch.from_numpy(self.labels.copy())
             clusterer = self.labeller.clusterer
             if isinstance(clusterer, BaseClusterer) and clusterer.state():
@@ -181,6 +199,7 @@ class PseudoLabelHook(Hook):
         labels = checkpoint.get(_CHECKPOINT_KEY)
         if runner._resume and labels is not None:
             self.labels = labels.cpu().numpy()
+            self._scalars = dict(checkpoint.get(_SCALARS_KEY, {}))
             clusterer = self.labeller.clusterer
             if isinstance(clusterer, BaseClusterer):
                 clusterer.resume(self.labels, checkpoint.get(_CLUSTERER_KEY, {}))
@@ -214,10 +233,8 @@ class PseudoLabelHook(Hook):
             stability = self.signals.stability
         scalars = report(outcome, stability, truth, dataset.column('camid'))
         runner.logger.info(describe(runner.epoch, scalars, len(dataset)))
-        runner.visualizer.add_scalars(
-            {f'pseudo_labels/{name}': value for name, value in scalars.items()},
-            step=runner.epoch + 1,
-        )
+        self._scalars = {}
+        self.add_scalars(runner, scalars)
         return outcome
 
     def _fallback(
