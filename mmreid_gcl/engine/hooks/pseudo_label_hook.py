@@ -55,6 +55,7 @@ class PseudoLabelHook(Hook):
             rank 0, until the first step of the epoch.
         signals (LabelFreeSignals | None): What the last clustering was worth, on rank
             0; None before the second one, and where the images have changed.
+        scalars (dict[str, float]): What curves show of the last clustering, on rank 0.
 
     Raises:
         ValueError: If ``camera_norm`` is unknown, or a part cannot be built.
@@ -82,7 +83,7 @@ class PseudoLabelHook(Hook):
         self.labels: np.ndarray | None = None
         self.outcome: PseudoLabels | None = None
         self.signals: LabelFreeSignals | None = None
-        self._scalars: dict[str, float] = {}  # of the last clustering, on rank 0
+        self.scalars: dict[str, float] = {}
 
     def before_run(self, runner: Runner) -> None:
         """Add the hook of the memories to configs of before there were two."""
@@ -132,8 +133,8 @@ class PseudoLabelHook(Hook):
         loader = runner.train_loop.dataloader
         if not getattr(runner.train_loop, 'resumes_inside_epoch', False):
             self.make_labels(runner)
-        elif self._scalars:  # the log of before may be elsewhere, or lost
-            on_rank_zero(partial(self.add_scalars, runner, self._scalars))
+        elif self.scalars:  # the log of before may be elsewhere, or lost
+            on_rank_zero(partial(self.add_scalars, runner, self.scalars))
         # a resumed run has the seed of its checkpoint by now
         loader.sampler.seed = shared_seed(runner.seed)
         loader.sampler.set_epoch(runner.epoch)
@@ -175,7 +176,7 @@ class PseudoLabelHook(Hook):
             runner (Runner): The runner of the training.
             scalars (dict[str, float]): By their names after ``pseudo_labels/``.
         """
-        self._scalars.update(scalars)
+        self.scalars.update(scalars)
         runner.visualizer.add_scalars(
             {f'pseudo_labels/{name}': value for name, value in scalars.items()},
             step=runner.epoch + 1,
@@ -188,7 +189,7 @@ class PseudoLabelHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the labels: for an epoch without clusters, and the rest of this one."""
         if self.labels is not None:
-            checkpoint[_SCALARS_KEY] = dict(self._scalars)
+            checkpoint[_SCALARS_KEY] = dict(self.scalars)
             checkpoint[_CHECKPOINT_KEY] = torch.from_numpy(self.labels.copy())
             clusterer = self.labeller.clusterer
             if isinstance(clusterer, BaseClusterer) and clusterer.state():
@@ -199,7 +200,7 @@ class PseudoLabelHook(Hook):
         labels = checkpoint.get(_CHECKPOINT_KEY)
         if runner._resume and labels is not None:
             self.labels = labels.cpu().numpy()
-            self._scalars = dict(checkpoint.get(_SCALARS_KEY, {}))
+            self.scalars = dict(checkpoint.get(_SCALARS_KEY, {}))
             clusterer = self.labeller.clusterer
             if isinstance(clusterer, BaseClusterer):
                 clusterer.resume(self.labels, checkpoint.get(_CLUSTERER_KEY, {}))
@@ -233,7 +234,7 @@ class PseudoLabelHook(Hook):
             stability = self.signals.stability
         scalars = report(outcome, stability, truth, dataset.column('camid'))
         runner.logger.info(describe(runner.epoch, scalars, len(dataset)))
-        self._scalars = {}
+        self.scalars = {}
         self.add_scalars(runner, scalars)
         return outcome
 
@@ -244,9 +245,7 @@ class PseudoLabelHook(Hook):
             raise RuntimeError(
                 f'{problem} Check that the backbone has pretrained weights.'
             )
-        runner.logger.warning(
-            f'{problem} The labels of the epoch before are kept.'
-        )
+        runner.logger.warning(f'{problem} The labels of the epoch before are kept.')
         return previous
 
 
