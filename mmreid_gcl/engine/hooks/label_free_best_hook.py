@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmreid_gcl.datasets.person_folder import NoImagesError
+from mmreid_gcl.datasets.reid_dataset import ReIDDataset
 from mmreid_gcl.evaluation import evaluate_ranking
 from mmreid_gcl.processes import on_rank_zero, unwrapped
 from mmreid_gcl.registry import DATASETS, HOOKS
@@ -56,6 +57,7 @@ class LabelFreeBestHook(Hook):
     def __init__(self, score_last: bool = True) -> None:
         self.score_last = score_last
         self._labels_hook: PseudoLabelHook  # since before_train
+        self._test_set: ReIDDataset | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Find the hook that clusters."""
@@ -66,7 +68,6 @@ class LabelFreeBestHook(Hook):
                 f'the config has {len(hooks)} of them.'
             )
         self._labels_hook = hooks[0]
-        self._test_set = None
         if runner.val_loop is None:
             self._test_set = _labelled_test_set(runner)
         if self._test_set is not None and runner.iter == 0:
@@ -122,8 +123,9 @@ class LabelFreeBestHook(Hook):
         runner.logger.info(f'{text}; the best so far, saved to {name}.')
 
     def _mean_ap(self, runner: Runner) -> float | None:
-        """The test set's mAP with the weights of now, on rank 0; to be called on all."""
+        """The test set's mAP with the weights of now, on rank 0; for all ranks."""
         dataset = self._test_set
+        assert dataset is not None
         kept = ('batch_size', 'num_workers', 'amp_dtype')
         options = {k: v for k, v in self._labels_hook.extract.items() if k in kept}
         features = extract_features(
@@ -176,7 +178,7 @@ class LabelFreeBestHook(Hook):
         return None
 
 
-def _labelled_test_set(runner: Runner):
+def _labelled_test_set(runner: Runner) -> ReIDDataset | None:
     """The config's test set, if it has queries with identities."""
     config = runner.cfg.get('test_dataloader')
     if not config:
