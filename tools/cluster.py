@@ -152,6 +152,8 @@ def write_where(
 
 def cluster(argv: Sequence[str] | None) -> int:
     """Embed, cluster, write."""
+    from mmreid_gcl.clustering import collapse
+
     args = parse_args(argv)
     out = Path(args.out)
     if out.exists() and not out.is_dir():
@@ -177,6 +179,9 @@ def cluster(argv: Sequence[str] | None) -> int:
         writer = csv.writer(file)
         writer.writerow(['path', 'label', 'camera'])
         writer.writerows(zip(kept.paths, labels.tolist(), kept.cameras))
+    problem = collapse(labels, labeller.clusterer)
+    if problem is not None:
+        print(f'warning: {problem}', file=sys.stderr)
     number = len(np.unique(labels[labels >= 0]))
     outliers = int((labels < 0).sum())
     print(

@@ -12,6 +12,7 @@ from .clusterers import (
     KMeansClusterer,
     SelfPacedClusterer,
     TrackClusterer,
+    collapse,
 )
 from .components import dbscan_on_graph
 from .controls import FrozenLabels, ShuffledLabels
@@ -50,6 +51,7 @@ __all__ = [
     'camera_pairs',
     'camera_summary',
     'cluster_summary',
+    'collapse',
     'dbscan_on_graph',
     'graph_silhouette',
     'k_reciprocal_jaccard',

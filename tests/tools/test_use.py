@@ -255,6 +255,17 @@ def test_from_a_video_to_clusters(load_tool, trained, tmp_path, monkeypatch):
     assert sum(len(labels) == 1 for labels in by_track.values()) > 6
 
 
+def test_one_cluster_of_all_is_said(load_tool, trained, crops, tmp_path, capsys):
+    options = ['--device=cpu', '--no-refine', f'--out={tmp_path / "a"}']
+    arguments = [trained[0], str(crops), f'--checkpoint={trained[1]}', *options]
+    assert load_tool('cluster').main([*arguments, '--k1=30', '--k2=6']) == 0
+    told = capsys.readouterr().err
+    assert 'warning: Clustering found one cluster in 30 images' in told
+    assert 'k1=5 k2=1' in told and 'eps=0.6' in told
+    assert load_tool('cluster').main(arguments) == 0
+    assert 'warning' not in capsys.readouterr().err
+
+
 def test_cluster_refines_as_in_training(load_tool, trained, crops, tmp_path):
     """The option changes what is clustered, so refinement is on without it."""
     tool = load_tool('cluster')
