@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -342,7 +343,8 @@ class ReIDInferencer:
 
         Args:
             folder (str | Path): The crops; the first sub-folder is the camera.
-                Crops that cannot be read are skipped and listed.
+                Crops that cannot be read are skipped and listed. Their time is when
+                the file was last changed.
             out (str | Path, optional): Folder in which to save the index.
             **kwargs: ``split``, ``camera``, ``pattern`` and ``annotation`` of
                 :func:`~mmreid_gcl.apis.folder.list_folder`.
@@ -365,6 +367,8 @@ class ReIDInferencer:
             images.root,
             model_hash,
             found.failed,
+            kept.columns.get('track'),
+            [os.stat(file).st_mtime for file in kept.files()],
         )
         if out is not None:
             self.gallery.save(out)
