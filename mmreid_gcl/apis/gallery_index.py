@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import logging
@@ -20,6 +21,7 @@ import numpy as np
 
 from mmreid_gcl.clustering.shortlist import Shortlist
 from mmreid_gcl.datasets.image_folder import as_path, log
+from mmreid_gcl.evaluation.calibration import Calibration
 from mmreid_gcl.files import hold, remove_partial, write_atomically
 
 _FORMAT = 'mmreid_gcl gallery'
@@ -47,6 +49,9 @@ class Match:
     index: int  #: Its row in the gallery
     id: int = -1  #: Its number, which it keeps when others are removed
     track: int = NO_TRACK  #: Its track on that camera, -1 is not known
+    #: That it is the query's person, before which nothing was known (odds of 1 to 1);
+    #: None without a calibration
+    probability: float | None = None
 
 
 class GalleryIndex:
@@ -109,6 +114,7 @@ class GalleryIndex:
         self._next_id = int(self.ids.max(initial=-1)) + 1
         self._camera_of_row = np.array(self.cameras, dtype=str)
         self._shortlist: Shortlist | None = None
+        self._calibration: Calibration | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -122,6 +128,22 @@ class GalleryIndex:
     def features(self) -> np.ndarray:
         """(N, C) float32, a copy."""
         return self._index.reconstruct_n(0, len(self))
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What similarities mean; one of another model is a ``ValueError``."""
+        return self._calibration
+
+    @calibration.setter
+    def calibration(self, value: Calibration | None) -> None:
+        if value is not None and value.model_hash != self.model_hash:
+            raise ValueError(
+                'The calibration is of another model than the gallery '
+                f'({value.model_hash[:8] or "unknown"} and '
+                f'{self.model_hash[:8] or "unknown"}): a threshold holds for its own '
+                'model alone. Calibrate again.'
+            )
+        self._calibration = value
 
     def path_of(self, row: int) -> str:
         """The file of one image: ``root`` and its path together."""
@@ -206,6 +228,10 @@ class GalleryIndex:
         return found
 
     def _matches(self, scores: np.ndarray, rows: np.ndarray) -> list[Match]:
+        known = self.calibration
+        probable = [None] * len(rows)
+        if known is not None:
+            probable = known.probability(scores).tolist()
         return [
             Match(
                 rank,
@@ -215,8 +241,11 @@ class GalleryIndex:
                 row,
                 int(self.ids[row]),
                 int(self.tracks[row]),
+                probability,
             )
-            for rank, (score, row) in enumerate(zip(scores.tolist(), rows.tolist()), 1)
+            for rank, (score, row, probability) in enumerate(
+                zip(scores.tolist(), rows.tolist(), probable), 1
+            )
         ]
 
     def _track_of_row(self) -> np.ndarray:
@@ -439,8 +468,9 @@ class GalleryIndex:
 
         Returns:
             GalleryIndex: Rows in the order of the tracks' first images, means of unit
-            length. Path and id are those of the image with the largest weight, of
-            equal ones the first; the time is the earliest, by which it expires.
+            length, not calibrated. Path and id are those of the image with the largest
+            weight, of equal ones the first; the time is the earliest, by which it
+            expires.
 
         Raises:
             ValueError: If a weight is not positive and finite, or the images of a track
@@ -546,6 +576,7 @@ class GalleryIndex:
             times=self.times.tolist(),
             ids=self.ids.tolist(),
             next_id=self._next_id,
+            calibration=self.calibration and self.calibration.to_dict(),
         )
         # Names that are no UTF-8 are escaped by JSON and come back the same.
         text = json.dumps(meta, indent=0).encode()
@@ -607,6 +638,9 @@ class GalleryIndex:
             meta['ids'],
         )
         gallery._next_id = max(gallery._next_id, meta['next_id'])
+        if meta.get('calibration') is not None:
+            name = f'{path / _META}: calibration'
+            gallery.calibration = Calibration.from_dict(meta['calibration'], name)
         if model_hash is not None:
             gallery.require_model(model_hash, f'{path}: this')
         return gallery
@@ -840,3 +874,36 @@ def _read_meta(folder: Path) -> dict:
         raise ValueError(f'{path}: expected texts as paths and cameras.')
     _require_inside(path, meta['paths'])
     return meta
+
+
+def read_clusters(path: str | Path, paths: Sequence[str]) -> dict[int, np.ndarray]:
+    """Clusters of ``tools/cluster.py`` as rows of ``paths``, by label.
+
+    The CSV file has the columns path and label; label -1 is in none. A ``ValueError``
+    if it is none, or has none of these paths.
+    """
+    row_of = {name: row for row, name in enumerate(paths)}
+    found: dict[int, list[int]] = {}
+    with open(path, newline='', encoding='utf-8', errors='surrogateescape') as file:
+        reader = csv.DictReader(file)
+        if not {'path', 'label'} <= set(reader.fieldnames or ()):
+            raise ValueError(
+                f'{path}: expected the columns path and label, as tools/cluster.py '
+                'writes them.'
+            )
+        for line in reader:
+            try:
+                label = int(line['label'])
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f'{path}, line {reader.line_num}: the label {line["label"]!r} is '
+                    'no integer.'
+                ) from None
+            if line['path'] in row_of:
+                found.setdefault(label, []).append(row_of[line['path']])
+    if not found:
+        raise ValueError(
+            f'{path}: none of its paths is in the gallery. Cluster the folder that the '
+            'gallery was built from.'
+        )
+    return {label: np.array(rows, np.int64) for label, rows in found.items()}

@@ -393,6 +393,8 @@ class ReIDInferencer:
         topk: int = 10,
         cameras: Collection[str] | str | None = None,
         exclude_cameras: Collection[str] | str | None = None,
+        threshold: float | None = None,
+        **kwargs,
     ) -> list[Match] | list[list[Match]]:
         """Find a person again.
 
@@ -405,10 +407,14 @@ class ReIDInferencer:
             cameras (Collection[str] | str, optional): Search these only.
             exclude_cameras (Collection[str] | str, optional): And not these, for
                 example the query's own.
+            threshold (float, optional): Name nobody below this similarity. Defaults to
+                that of the gallery's calibration; without one everybody is named, as
+                with -1.
+            **kwargs: ``by_track`` and ``exact`` of :meth:`GalleryIndex.search`.
 
         Returns:
             list[Match] | list[list[Match]]: For one image, what it found, best
-            first; for several, one such list each.
+            first; for several, one such list each. An empty one: not in the gallery.
 
         Raises:
             ImageError: If a query cannot be read.
@@ -425,7 +431,11 @@ class ReIDInferencer:
                     'load_gallery(path) first, or give gallery=.'
                 )
             gallery.require_model(self.model_hash)
-        found = gallery.search(self(query), topk, cameras, exclude_cameras)
+        found = gallery.search(self(query), topk, cameras, exclude_cameras, **kwargs)
+        if threshold is None and gallery.calibration is not None:
+            threshold = gallery.calibration.threshold
+        if threshold is not None:
+            found = [[m for m in matches if m.score >= threshold] for matches in found]
         return found[0] if is_single(query) else found
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from mmreid_gcl.apis.gallery_index import GalleryIndex, is_gallery
 from mmreid_gcl.apis.inferencer import ReIDInferencer
 from mmreid_gcl.datasets.image_folder import as_path
+from mmreid_gcl.evaluation.calibration import Calibration
 from mmreid_gcl.files import write_atomically
 
 from .tiny import TEST_PIPELINE, draw, make_model, write, write_crops
@@ -759,3 +760,61 @@ def test_times_of_crops_are_those_of_their_files(inferencer, tmp_path):
         path = write(tmp_path / name, draw(n))
         os.utime(path, (500 + n, 500 + n))
     assert inferencer.build_gallery(tmp_path).times.tolist() == [500.0, 501.0]
+
+
+def make_calibration(**changes):
+    values = dict(threshold=0.3, rate=0.01, over='search', cameras='across')
+    values.update(interval=[0.2, 0.4], confidence=0.95, hits=0.5, prior=0.5)
+    values.update(hits_interval=[0.4, 0.6], people=20, images=100, method='isotonic')
+    values.update(x=[0.0, 0.5, 1.0], y=[0.0, 0.25, 1.0], model_hash='f00d' * 16)
+    return Calibration(**{**values, **changes})
+
+
+def test_a_calibration_is_kept_with_its_model(tmp_path):
+    index = make_index()
+    assert index.search(index.features[0])[0][0].probability is None
+    index.calibration = make_calibration()
+    again = GalleryIndex.load(index.save(tmp_path))
+    assert again.calibration == index.calibration
+    for match in again.search(index.features[0])[0]:
+        score = max(match.score, 0)
+        expected = 0.5 * score if score < 0.5 else 0.25 + 1.5 * (score - 0.5)
+        assert match.probability == pytest.approx(min(expected, 1), abs=1e-6)
+    assert again.per_track().calibration is None
+    with pytest.raises(ValueError, match='another model than the gallery'):
+        index.calibration = make_calibration(model_hash='beef')
+
+
+@pytest.mark.parametrize(
+    'change,message',
+    [
+        (dict(threshold='0.3'), "'threshold' must be float"),
+        (dict(x=[0, None, 1]), "'x' must be"),
+        (dict(x=[0.0, 0.0, 1.0]), 'contradicts itself'),
+        (dict(over='all'), 'contradicts itself'),
+        (dict(y=[1.0]), 'contradicts itself'),
+        (dict(more=1), 'expected the keys'),
+        (dict(model_hash='beef'), 'another model'),
+    ],
+)
+def test_a_changed_calibration(tmp_path, change, message):
+    index = make_index()
+    index.calibration = make_calibration()
+    path = index.save(tmp_path) / 'gallery.json'
+    meta = json.loads(path.read_text())
+    meta['calibration'].update(change)
+    path.write_text(json.dumps(meta))
+    with pytest.raises(ValueError, match=message):
+        GalleryIndex.load(tmp_path)
+
+
+def test_nobody_is_named_below_the_threshold(inferencer, tmp_path):
+    crops = write_crops(tmp_path / 'crops', people=3)
+    gallery = inferencer.build_gallery(crops)
+    every = inferencer.search(draw(0))
+    between = (every[1].score + every[2].score) / 2
+    model_hash = inferencer.model_hash
+    gallery.calibration = make_calibration(threshold=between, model_hash=model_hash)
+    assert [m.path for m in inferencer.search(draw(0))] == [m.path for m in every[:2]]
+    assert len(inferencer.search(draw(0), threshold=-1)) == len(every)
+    assert inferencer.search([draw(0)], threshold=1.1) == [[]]
