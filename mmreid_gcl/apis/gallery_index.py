@@ -180,20 +180,7 @@ class GalleryIndex:
             ValueError: If widths differ, a query is not finite, ``topk`` is less
                 than 1, a camera is unknown, or no image is left to search.
         """
-        queries = np.atleast_2d(np.ascontiguousarray(features, dtype=np.float32))
-        if queries.shape[1] != self.dim:
-            raise ValueError(
-                f'The query has {queries.shape[1]} values, the gallery {self.dim}: '
-                'they come from different models.'
-            )
-        bad = ~np.isfinite(queries).all(axis=1)
-        if bad.any():
-            raise ValueError(
-                f'Query {int(bad.argmax())} holds NaN or Inf: the model that made it '
-                'is damaged or overflowed.'
-            )
-        if topk < 1:
-            raise ValueError(f'topk must be at least 1, got {topk}.')
+        queries = queries_of(features, self.dim, topk)
         rows = self._rows(cameras, exclude_cameras)
         count = len(self) if rows is None else len(rows)
         if not count:
@@ -414,15 +401,15 @@ class GalleryIndex:
             raise ValueError('remove: say which images, for example cameras="hall".')
         gone = np.ones(len(self), dtype=bool)
         if ids is not None:
-            gone &= _chosen('id', self.ids, np.atleast_1d(_as_list(ids)).tolist())
+            gone &= _chosen('id', self.ids, np.atleast_1d(as_list(ids)).tolist())
         if paths is not None:
             full = {self.path_of(row): path for row, path in enumerate(self.paths)}
-            asked = [full.get(path, path) for path in map(str, _as_list(paths))]
+            asked = [full.get(path, path) for path in map(str, as_list(paths))]
             gone &= _chosen('path', np.array(self.paths, dtype=str), asked)
         if cameras is not None:
             gone &= np.isin(self._camera_of_row, self._known(cameras))
         if tracks is not None:
-            gone &= _chosen('track', self.tracks, _as_list(tracks))
+            gone &= _chosen('track', self.tracks, as_list(tracks))
         if before is not None:
             gone &= self.times < before
         if after is not None:
@@ -552,14 +539,14 @@ class GalleryIndex:
             raise NotADirectoryError(
                 f'{out}: this is a file; a gallery index is a folder.'
             )
-        _require_inside(out, self.paths)
+        require_inside(out, self.paths)
         out.mkdir(parents=True, exist_ok=True)
         with _sole_writer(out):
             self._write(out)
         return out
 
     def _write(self, out: Path) -> None:
-        _require_inside(out, self.paths)
+        require_inside(out, self.paths)
         data = memoryview(faiss.serialize_index(self._index))
         meta = dict(
             format=_FORMAT,
@@ -674,6 +661,25 @@ def _flat_features(path: Path, data: bytes, images: int, dim: int) -> np.ndarray
     return np.frombuffer(data, '<f4', offset=len(empty)).reshape(images, dim)
 
 
+def queries_of(features: np.ndarray, dim: int, topk: int) -> np.ndarray:
+    """(Q, C) queries of the width ``dim``; a ``ValueError`` if they cannot be used."""
+    queries = np.atleast_2d(np.ascontiguousarray(features, dtype=np.float32))
+    if queries.shape[1] != dim:
+        raise ValueError(
+            f'The query has {queries.shape[1]} values, the gallery {dim}: '
+            'they come from different models.'
+        )
+    bad = ~np.isfinite(queries).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f'Query {int(bad.argmax())} holds NaN or Inf: the model that made it '
+            'is damaged or overflowed.'
+        )
+    if topk < 1:
+        raise ValueError(f'topk must be at least 1, got {topk}.')
+    return queries
+
+
 def _ranked(
     scores: np.ndarray, rows: np.ndarray, groups: np.ndarray | None, topk: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -722,7 +728,8 @@ def _column(name: str, values, count: int, dtype: type, default) -> np.ndarray:
     return given.astype(dtype)
 
 
-def _as_list(values) -> list:
+def as_list(values) -> list:
+    """One value, or several."""
     if isinstance(values, (str, Path)) or not isinstance(values, Iterable):
         return [values]
     return list(values)
@@ -780,7 +787,7 @@ def _being_written(folder: Path, who: str) -> BlockingIOError:
     )
 
 
-def _require_inside(index: Path, paths: Sequence[str]) -> None:
+def require_inside(index: Path, paths: Sequence[str]) -> None:
     """Raise if an index would open files outside of its root."""
     for path in paths:
         if PurePath(path).anchor or '..' in PurePath(path).parts:
@@ -872,7 +879,7 @@ def _read_meta(folder: Path) -> dict:
             )
     if not all(isinstance(name, str) for name in meta['paths'] + meta['cameras']):
         raise ValueError(f'{path}: expected texts as paths and cameras.')
-    _require_inside(path, meta['paths'])
+    require_inside(path, meta['paths'])
     return meta
 
 
