@@ -68,10 +68,10 @@ def test_the_page(load_tool, folder, monkeypatch, capsys):
             Path('my_folder.py').write_text(code)
         elif language == 'python':
             exec(compile(code, str(DOC), 'exec'), namespace)
-    assert len(done) == 10
+    assert len(done) == 11
     written = ['browse.png', 'clusters/clusters.csv', 'clusters/sheet_001.png']
     written += ['found.csv', 'found.png', 'gallery/index.faiss', 'features.npz']
-    written += ['test.npz', 'model.pt']
+    written += ['test.npz', 'model.pt', 'similarities.png']
     assert [name for name in written if not Path(name).is_file()] == []
     assert len(list(folder.glob('my_model-????????.pth'))) == 1
     assert '80 embedded, 0 could not be read' in capsys.readouterr().out
@@ -94,5 +94,5 @@ def test_messages_of_the_table_exist():
         re.sub(r"'\s+f?'", '', path.read_text(encoding='utf-8'))
         for path in (TOOLS.parent / 'mmreid_gcl').rglob('*.py')
     )
-    assert len(quoted) == 7
+    assert len(quoted) == 8
     assert [message for message in quoted if message not in sources] == []
