@@ -190,17 +190,19 @@ class GalleryIndex:
         take = min(topk, count)
         while True:
             nearby = nearest(queries, take, rows)
-            ranked = [_ranked(*pair, groups, topk) for pair in nearby]
+            ranked = [_ranked(scores, near, groups, topk) for scores, near in nearby]
             if take == count or all(len(best) == topk for _, best in ranked):
                 break
             take = min(4 * take, count)  # several images of one track were found
         return [self._matches(*pair) for pair in ranked]
 
-    def _nearest(self, queries: np.ndarray, take: int, rows: np.ndarray | None) -> zip:
+    def _nearest(
+        self, queries: np.ndarray, take: int, rows: np.ndarray | None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
         params = None
         if rows is not None:
             params = faiss.SearchParameters(sel=faiss.IDSelectorBatch(rows))
-        return zip(*self._index.search(queries, take, params=params))
+        return list(zip(*self._index.search(queries, take, params=params)))
 
     def _likely_nearest(
         self, queries: np.ndarray, take: int, rows: np.ndarray | None

@@ -197,7 +197,7 @@ class ReIDMetric(BaseMetric):
         gallery_ids = pids[in_gallery], camids[in_gallery]
         if self.query_expansion:
             query = average_query_expansion(query, gallery, self.query_expansion)
-        options = dict(topk=self.topk, false_alarms=self.false_alarms)
+        options: dict[str, Any] = dict(topk=self.topk, false_alarms=self.false_alarms)
         if self.rerank is None:
             return evaluate_ranking(query, *query_ids, gallery, *gallery_ids, **options)
         similarity = k_reciprocal_rerank(query, gallery, **self.rerank)
