@@ -33,7 +33,7 @@ _LOCK = '.gallery.lock'
 _written: set[Path] = set()
 _written_guard = threading.Lock()
 NO_TRACK = -1
-#: Of each part of a :class:`Shortlist`: with two parts they held 99.5 % of the first ten
+#: Of each part of a :class:`Shortlist`: two parts held 99.5 % of the first ten
 #: of a million embeddings of 512 values.
 _CANDIDATES = 2000
 
@@ -168,7 +168,7 @@ class GalleryIndex:
                 example the query's own.
             by_track (bool): Name the best image of each track alone. Defaults to
                 False.
-            exact (bool): False: a query of a large gallery takes a tenth of the time,
+            exact (bool): False: a query of a large gallery takes a sixth of the time,
                 and may miss some of the best; what is named has its exact score. The
                 first such search takes long. Defaults to True.
 
