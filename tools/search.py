@@ -39,6 +39,7 @@ from mmreid_gcl.datasets.image_folder import printable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+NOBODY = 'not in the gallery'
 COLUMNS = ('query', 'rank', 'score', 'camera', 'path')
 
 
@@ -52,6 +53,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('gallery', help='folder of crops, or of a saved index')
     parser.add_argument('query', nargs='+', help='images, or folders of images')
     parser.add_argument('--topk', type=int, default=10)
+    parser.add_argument(
+        '--by-track', action='store_true', help='name the best image of a track alone'
+    )
+    parser.add_argument(
+        '--threshold',
+        type=float,
+        help='similarity from which on somebody is named; default: as calibrated '
+        '(calibrate.py), else everybody is; -1 names everybody',
+    )
     parser.add_argument('--save-index', help='folder in which to keep the index')
     parser.add_argument(
         '--root',
@@ -131,7 +141,10 @@ def as_dicts(queries: Sequence[str], found: Sequence[Sequence[Match]]) -> list[d
 
 
 def write(path: str, queries: Sequence[str], found: Sequence[Sequence[Match]]) -> None:
-    """Write the ranked lists as CSV or JSON."""
+    """Write the ranked lists as CSV or JSON.
+
+    A query that found nobody has one line of rank 0, or an empty list.
+    """
     if path.endswith('.json'):
         results = as_dicts(queries, found)
         Path(path).write_text(json.dumps(results, indent=1) + '\n')
@@ -142,6 +155,8 @@ def write(path: str, queries: Sequence[str], found: Sequence[Sequence[Match]]) -
         for query, matches in zip(queries, found):
             for m in matches:
                 writer.writerow([query, m.rank, f'{m.score:.6f}', m.camera, m.path])
+            if not matches:
+                writer.writerow([query, 0, '', '', NOBODY])
 
 
 def draw(queries: Sequence[str], found: Sequence[Sequence[Match]]) -> Figure:
@@ -180,6 +195,23 @@ def check_cameras(args: argparse.Namespace) -> None:
         require_cameras(asked, images.cameras)
 
 
+def threshold_of(args: argparse.Namespace, gallery: GalleryIndex) -> float:
+    """The similarity from which on somebody is named."""
+    known = gallery.calibration
+    if args.threshold is not None:
+        return args.threshold
+    if known is None:
+        return float('-inf')
+    if known.over == 'search' and len(gallery) > 2 * known.images:
+        print(
+            f'The threshold was made for searches among {known.images:,} images; of '
+            f'{len(gallery):,}, more than {100 * known.rate:g} % of the people who are '
+            'not there will be found. Calibrate again.',
+            file=sys.stderr,
+        )
+    return known.threshold
+
+
 def search(argv: Sequence[str] | None) -> int:
     """Build or load the gallery, search, print and write."""
     args = parse_args(argv)
@@ -200,14 +232,17 @@ def search(argv: Sequence[str] | None) -> int:
         gallery.save(args.save_index)
     queries = inferencer.extract(paths, on_error='skip' if len(paths) > 1 else 'raise')
     failed.update(queries.failed)
-    found = gallery.search(
+    nearest = gallery.search(
         queries.features,
         args.topk,
         args.only_camera,
         args.exclude_camera,
         cameras_of(queries.paths, gallery) if args.other_cameras else None,
         args.best_per_camera,
+        by_track=args.by_track,
     )
+    threshold = threshold_of(args, gallery)
+    found = [[m for m in matches if m.score >= threshold] for matches in nearest]
     if args.sheet:  # before anything is written: images may be gone
         try:
             sheet = draw(queries.paths, found)
@@ -216,10 +251,17 @@ def search(argv: Sequence[str] | None) -> int:
                 f'--sheet: {error} If the crops of a saved index were moved, give '
                 'their folder with --root.'
             ) from error
-    for query, matches in zip(queries.paths, found):
+    for query, matches, near in zip(queries.paths, found, nearest):
         say(query)
         for match in matches:
-            say(f'  {match.rank:3d}  {match.score:6.3f}  {match.camera}  {match.path}')
+            sure = '' if match.probability is None else f'{match.probability:6.1%}  '
+            say(
+                f'  {match.rank:3d}  {match.score:6.3f}  {sure}{match.camera}  '
+                f'{match.path}'
+            )
+        if not matches:
+            best = f'the best has {near[0].score:.3f}' if near else 'it is empty'
+            say(f'  {NOBODY}: {best}, the threshold is {threshold:.3f}')
     if args.out:
         write(args.out, queries.paths, found)
     if args.sheet:

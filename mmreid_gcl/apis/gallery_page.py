@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import os
 from collections.abc import Collection, Sequence
@@ -121,8 +120,8 @@ class GalleryPage:
         names = [Path(self.gallery.paths[row]).name for row in rows]
         parts = who_was_where([0] * len(rows), cameras, range(len(rows)))
         lines = [['camera', 'crops', 'first by name', 'last by name']]
-        lines += [[c, len(m), names[m[0]], names[m[-1]]] for _, c, m in parts]
-        cells = [[f'<td>{html.escape(str(v))}</td>' for v in line] for line in lines]
+        lines += [[c, str(len(m)), names[m[0]], names[m[-1]]] for _, c, m in parts]
+        cells = [[f'<td>{html.escape(v)}</td>' for v in line] for line in lines]
         return '<table><tr>' + '</tr><tr>'.join(map(''.join, cells)) + '</tr></table>'
 
     def search(
@@ -326,38 +325,6 @@ def _gallery(name: str, preview: bool = True) -> gr.Gallery:
         interactive=False,
         buttons=['fullscreen'] if preview else [],
     )
-
-
-def read_clusters(path: str | Path, gallery: GalleryIndex) -> dict[int, np.ndarray]:
-    """Clusters of ``tools/cluster.py`` as rows of a gallery, by label; -1 is in none.
-
-    The CSV file has the columns path and label, and is of the gallery's folder.
-    """
-    row_of = {name: row for row, name in enumerate(gallery.paths)}
-    found: dict[int, list[int]] = {}
-    with open(path, newline='', encoding='utf-8', errors='surrogateescape') as file:
-        reader = csv.DictReader(file)
-        if not {'path', 'label'} <= set(reader.fieldnames or ()):
-            raise ValueError(
-                f'{path}: expected the columns path and label, as tools/cluster.py '
-                'writes them.'
-            )
-        for line in reader:
-            try:
-                label = int(line['label'])
-            except (TypeError, ValueError):
-                raise ValueError(
-                    f'{path}, line {reader.line_num}: the label {line["label"]!r} is '
-                    'no integer.'
-                ) from None
-            if line['path'] in row_of:
-                found.setdefault(label, []).append(row_of[line['path']])
-    if not found:
-        raise ValueError(
-            f'{path}: none of its paths is in the gallery. Cluster the folder that the '
-            'gallery was built from.'
-        )
-    return {label: np.array(rows, np.int64) for label, rows in found.items()}
 
 
 def launch(

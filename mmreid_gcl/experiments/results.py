@@ -125,9 +125,10 @@ def paired(
     Returns:
         list[float]: A number for each run that both have.
     """
-    found = {(Path(r.data_root).name, r.seed): r.metrics.get(metric) for r in others}
-    pairs = [
-        (r.metrics.get(metric), found.get((Path(r.data_root).name, r.seed)))
-        for r in results
-    ]
-    return [one - other for one, other in pairs if None not in (one, other)]
+    found = {
+        (Path(r.data_root).name, r.seed): r.metrics[metric]
+        for r in others
+        if metric in r.metrics
+    }
+    keys = [((Path(r.data_root).name, r.seed), r.metrics) for r in results]
+    return [m[metric] - found[key] for key, m in keys if metric in m and key in found]

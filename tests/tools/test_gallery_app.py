@@ -41,14 +41,15 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def view(world):
-    from mmreid_gcl.apis.gallery_page import GalleryPage, read_clusters
+    from mmreid_gcl.apis.gallery_index import read_clusters
+    from mmreid_gcl.apis.gallery_page import GalleryPage
 
     inferencer = ReIDInferencer(
         make_model(), pipeline=TEST_PIPELINE, progress=False, num_workers=0
     )
     gallery = inferencer.build_gallery(world / 'crops')
     return GalleryPage(
-        inferencer, gallery, read_clusters(world / 'clusters.csv', gallery)
+        inferencer, gallery, read_clusters(world / 'clusters.csv', gallery.paths)
     )
 
 
@@ -161,7 +162,7 @@ def test_pages_have_all_crops_once(view):
 
 
 def test_clusters(view, world, tmp_path):
-    from mmreid_gcl.apis.gallery_page import read_clusters
+    from mmreid_gcl.apis.gallery_index import read_clusters
 
     choices = view.cluster_choices()
     assert len(choices) == 10 and choices[0] == ('in no cluster: 6 crops', -1)
@@ -176,7 +177,7 @@ def test_clusters(view, world, tmp_path):
     ):
         (tmp_path / 'a.csv').write_text(text)
         with pytest.raises(ValueError, match=message):
-            read_clusters(tmp_path / 'a.csv', view.gallery)
+            read_clusters(tmp_path / 'a.csv', view.gallery.paths)
 
 
 def test_a_file_that_is_gone(view, monkeypatch):

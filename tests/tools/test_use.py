@@ -430,3 +430,112 @@ def test_configs_by_name(load_tool, trained, crops, tmp_path, capsys):
     assert 'belongs to another model' in capsys.readouterr().err
     assert tool(['gcl_foldr', *options]) == 2
     assert 'near it are gcl_folder' in capsys.readouterr().err
+
+
+@pytest.fixture
+def labels(crops, tmp_path):
+    """Who is who, in a file as cluster.py writes it."""
+    path = tmp_path / 'labels.csv'
+    names = sorted(str(file.relative_to(crops)) for file in crops.rglob('*.png'))
+    lines = [f'{name},{int(name.split("/")[1][:2])},x' for name in names]
+    path.write_text('\n'.join(['path,label,camera', *lines]))
+    return path
+
+
+def test_calibrate_and_search(load_tool, trained, crops, labels, tmp_path, capsys):
+    _, weights = trained
+    index, out, figure = (tmp_path / name for name in ('index', 'a.json', 'a.png'))
+    query = str(crops / 'hall' / '02_1.png')
+    search = [weights, str(index), query, '--device=cpu', '--topk=30']
+    begin = [*search, f'--save-index={index}']
+    begin[1] = str(crops)
+    assert load_tool('search').main(begin) == 0
+    assert '%' not in capsys.readouterr().out
+    options = [f'--labels={labels}', '--rate=0.1', '--device=cpu']
+    code = load_tool('calibrate').main(
+        [weights, str(index), *options, f'--out={out}', f'--figure={figure}']
+    )
+    assert code == 0
+    printed = capsys.readouterr().out
+    result = json.loads(out.read_text())
+    assert f'threshold {result["threshold"]:.4f}' in printed
+    assert 'clusters of this model' in printed and 'across' in printed
+    gallery = GalleryIndex.load(index)
+    assert gallery.calibration.to_dict() == result
+    assert result['people'] == len({file.name[:2] for file in crops.rglob('*.png')})
+    assert cv2.imread(str(figure)).std() > 10
+
+    found_at = tmp_path / 'found.json'
+    assert load_tool('search').main([*search, f'--out={found_at}']) == 0
+    (found,) = json.loads(found_at.read_text())
+    every = gallery.search(ReIDInferencer(weights, device='cpu')(query), 30)[0]
+    above = [m.path for m in every if m.score >= result['threshold']]
+    assert 0 < len(above) < 30
+    assert [match['path'] for match in found['matches']] == above
+    assert f'{found["matches"][0]["probability"]:6.1%}' in capsys.readouterr().out
+    table = tmp_path / 'found.csv'
+    nobody = [*search, '--threshold=1.5', f'--out={table}']
+    assert load_tool('search').main(nobody) == 0
+    assert 'not in the gallery: the best has 1.000' in capsys.readouterr().out
+    assert [(row['rank'], row['path']) for row in rows(table)] == [
+        ('0', 'not in the gallery')
+    ]
+    assert load_tool('search').main([*search, '--threshold=-1']) == 0
+    assert capsys.readouterr().out.count('.png') == 31
+
+
+def test_calibrate_by_identities_and_tracks(load_tool, trained, tmp_path, capsys):
+    _, weights = trained
+    for n in range(24):
+        part = 'query' if n < 8 else 'gallery'
+        write(
+            tmp_path / 'labelled' / part / f'c{n % 3}' / f'p{n % 8}' / f'{n}.png',
+            draw(n % 8, n),
+        )
+    tool = load_tool('calibrate')
+    options = ['--device=cpu', '--rate=0.2']
+    out = f'--out={tmp_path / "a.json"}'
+    command = [weights, str(tmp_path / 'labelled'), out, '--split=test', *options]
+    assert tool.main(command) == 0
+    assert 'Only 8 people' in capsys.readouterr().out
+    result = json.loads((tmp_path / 'a.json').read_text())
+    assert (result['people'], result['cameras']) == (8, 'across')
+
+    inferencer = ReIDInferencer(weights, device='cpu', progress=False)
+    gallery = inferencer.build_gallery(tmp_path / 'labelled', split='test')
+    index = str(tmp_path / 'index')
+    gallery.save(index)
+    assert tool.main([weights, index, *options]) == 2
+    assert 'nobody is known' in capsys.readouterr().err
+    gallery.tracks = np.array(
+        [int(path.split('/')[2][1:]) % 4 for path in gallery.paths]
+    )
+    gallery.save(index)
+    assert tool.main([weights, index, *options]) == 0
+    assert 'nothing is known across cameras' in capsys.readouterr().out
+    known = GalleryIndex.load(index).calibration
+    assert (known.people, known.cameras) == (12, 'within')
+    assert tool.main([weights, index, *options, '--among=all']) == 2
+    assert 'say nothing across cameras' in capsys.readouterr().err
+
+
+def test_calibrate_needs_a_place_for_the_result(load_tool, crops, capsys):
+    for options, message in (
+        ([], 'say where to keep'),
+        (['--out=a.txt'], 'ends in .json'),
+        (['--out=a.json', '--figure=a.xyz'], 'ends in .png'),
+    ):
+        with pytest.raises(SystemExit):
+            load_tool('calibrate').parse_args(['model.pth', str(crops), *options])
+        assert message in capsys.readouterr().err
+
+
+def test_search_by_track(load_tool, trained, crops, tmp_path, capsys):
+    inferencer = ReIDInferencer(trained[1], device='cpu', progress=False)
+    gallery = inferencer.build_gallery(crops)
+    gallery.tracks = np.zeros(len(gallery), np.int64)
+    gallery.save(tmp_path / 'index')
+    query = str(crops / 'hall' / '02_1.png')
+    command = [trained[1], str(tmp_path / 'index'), query, '--by-track', '--device=cpu']
+    assert load_tool('search').main(command) == 0
+    assert capsys.readouterr().out.count('.png') == 1 + 2  # a track a camera
