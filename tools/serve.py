@@ -92,6 +92,8 @@ def serve(argv: Sequence[str] | None) -> int:
             server_header=False,
             timeout_graceful_shutdown=10,
         )
+        host, port = sock.getsockname()[:2]
+        print(f'Listening on {host}, port {port}.', flush=True)
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[sock])
     return 1 if service.unsaved else 0  # the log says why

@@ -199,7 +199,7 @@ def warn_if_open(host: str, danger: str) -> None:
     """Say what whoever reaches this machine can do, unless that is itself alone."""
     if host not in ('127.0.0.1', 'localhost', '::1'):
         print(
-            f'Listening on {host}: whoever reaches this machine {danger}. There is no '
+            f'It listens on {host}: whoever reaches this machine {danger}. There is no '
             'password.',
             file=sys.stderr,
         )
