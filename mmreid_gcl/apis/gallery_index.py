@@ -561,10 +561,10 @@ class GalleryIndex:
         Raises:
             BlockingIOError: If somebody else writes it.
         """
-        with _sole_writer(as_path(path)):
+        with sole_writer(as_path(path)):
             gallery = cls.load(path, model_hash, root)
             yield gallery
-            gallery._write(as_path(path))
+            gallery.write(as_path(path))
 
     def save(self, out: str | Path) -> Path:
         """Write the index; returns the folder.
@@ -585,11 +585,12 @@ class GalleryIndex:
             )
         require_inside(out, self.paths)
         out.mkdir(parents=True, exist_ok=True)
-        with _sole_writer(out):
-            self._write(out)
+        with sole_writer(out):
+            self.write(out)
         return out
 
-    def _write(self, out: Path) -> None:
+    def write(self, out: Path) -> None:
+        """As :meth:`save`, by who holds :func:`sole_writer` of this folder."""
         require_inside(out, self.paths)
         data = memoryview(faiss.serialize_index(self._index))
         meta = dict(
@@ -797,7 +798,7 @@ def _below(root: Path, start: str, path: str) -> str:
 
 
 @contextmanager
-def _sole_writer(folder: Path) -> Iterator[None]:
+def sole_writer(folder: Path) -> Iterator[None]:
     """Let nobody else write a gallery; a ``BlockingIOError`` if somebody does."""
     folder = folder.resolve()
     with _written_guard:
@@ -834,11 +835,16 @@ def _being_written(folder: Path, who: str) -> BlockingIOError:
 def require_inside(index: Path, paths: Sequence[str]) -> None:
     """Raise if an index would open files outside of its root."""
     for path in paths:
-        if PurePath(path).anchor or '..' in PurePath(path).parts:
+        if leaves_root(path):
             raise ValueError(
                 f'{index}: the gallery lists {path!r}, which leaves the folder of its '
                 "images. Expected paths below its root, without '..'. Build it again."
             )
+
+
+def leaves_root(path: str) -> bool:
+    """Whether a path may lead out of the folder to which it is relative."""
+    return bool(PurePath(path).anchor) or '..' in PurePath(path).parts
 
 
 def is_gallery(path: str | Path) -> bool:
