@@ -10,7 +10,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mmreid_gcl.cli.command_line import DONE, SKIPPED, run_tool
+from mmreid_gcl.cli.command_line import (
+    DONE,
+    SKIPPED,
+    add_json_option,
+    run_tool,
+    show_result,
+)
 from mmreid_gcl.datasets.conversion import convert_tracks
 
 
@@ -55,6 +61,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--quality', type=int, default=95, help='of the JPEG files')
     parser.add_argument('--overwrite', action='store_true', help='replace a conversion')
+    add_json_option(parser)
     return parser.parse_args(argv)
 
 
@@ -62,7 +69,9 @@ def convert(argv: Sequence[str] | None) -> int:
     """Convert and print the counts."""
     args = parse_args(argv)
     options = vars(args) | dict(min_size=tuple(args.min_size))
+    options.pop('json')
     counts = convert_tracks(**options)
+    found = dict(counts)
     print(f'{args.out}: {counts["crops"]:,} crops of {counts["tracks"]:,} tracks')
     del counts['crops'], counts['tracks']
     words = dict(
@@ -74,6 +83,7 @@ def convert(argv: Sequence[str] | None) -> int:
     for name, count in counts.items():
         if count:
             print(f'  {count:,} {words.get(name, f"rows left out: {name}")}')
+    show_result(args, found)
     return SKIPPED if counts['missing'] else DONE
 
 
