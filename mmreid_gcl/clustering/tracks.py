@@ -41,7 +41,7 @@ def unit_means(features: np.ndarray, units: np.ndarray) -> np.ndarray:
         units (np.ndarray): (N,) in [0, T), none empty.
 
     Returns:
-        np.ndarray: (T, C) float32.
+        np.ndarray: (T, C) float32; a mean of length 0 stays 0.
     """
     features = np.asarray(features, np.float32)
     features = features / np.linalg.norm(features, axis=1, keepdims=True)
@@ -66,7 +66,7 @@ def seen_together(units: np.ndarray, records: Mapping[str, np.ndarray]) -> np.nd
     Returns:
         np.ndarray: (M, 2) int64, the smaller number first, sorted. Two units are
         together if the frames from the first to the last image of one and of the other
-        overlap, in one camera and sequence.
+        overlap, in one camera and sequence. Units without a known frame are in none.
     """
     frames = np.asarray(records['frame'])
     known = frames >= 0

@@ -316,7 +316,12 @@ def _best(dataset: str) -> Table:
         ('GCL, mutual neighbours, camera statistics', near, four),
         ('CAP', f'configs/baselines/{dataset}_cap.py', {}),
     ]
-    if dataset == 'synthetic':  # the others come without tracks
+    if dataset == 'synthetic':  # of the others ResNet has stride 1, none has tracks
+        two = {**four, 'model.last_stride': 2}
+        variants += [
+            ('no refinement, stride 2', plain, two),
+            ('file name, stride 2', _model(dataset, 6), {**two, _ORDER: 'filename'}),
+        ]
         variants.append(('recipe without tracks', f'{recipe[:-3]}_images.py', {}))
     variants.append(('recipe', recipe, {}))
     variants += [
