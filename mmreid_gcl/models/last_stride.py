@@ -16,9 +16,10 @@ def set_last_stride(backbone: nn.Module, stride: int) -> nn.Module:
     """Give the layers that make the last reduction of the map another stride.
 
     Public re-identification code has stride 1 in the last stage of ResNet, which
-    doubles height and width of the map. This does the same to a backbone of ``Conv2d``,
-    ``AvgPool2d`` and ``MaxPool2d``: one image goes through it, and the layers that reduce the smallest map
-    that is reduced are found. Weights keep their shape.
+    doubles height and width of the map. This does the same to a backbone of
+    ``Conv2d``, ``AvgPool2d`` and ``MaxPool2d``: one image goes through it, and the
+    layers that reduce the smallest map that is reduced are found. Weights keep their
+    shape.
 
     Args:
         backbone (nn.Module): On any device; changed in place.
