@@ -10,6 +10,11 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+#: Hooks that a ``Runner`` has by itself, where None takes one away.
+_OF_MMENGINE = {
+    *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler'),
+    'checkpoint',
+}
 #: Hooks of this package by their names in ``default_hooks``.
 HOOK_NAMES = {
     'PseudoLabelHook': 'pseudo_labels',
@@ -47,7 +52,7 @@ def name_hooks(cfg: Config) -> None:
     the one of that name, as its writer meant. A hook that is None or empty is left out.
     """
     named = cfg.get('default_hooks') or {}
-    for name in set(HOOK_NAMES.values()) & named.keys():
+    for name in named.keys() - _OF_MMENGINE:
         if not type_name(named[name]):  # mmengine takes None for its own hooks alone
             del named[name]
     listed = cfg.get('custom_hooks') or []

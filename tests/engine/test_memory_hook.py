@@ -248,3 +248,11 @@ def test_memories_of_other_heads_are_refused(images, tmp_path):
     hook._resumed = [dict(memory=torch.zeros(1, 2), recorded=[])]
     with pytest.raises(ValueError, match='other memory heads'):
         hook._restore([SelectiveMemoryHead(2), SelectiveMemoryHead(2)])
+
+
+def test_any_hook_may_be_set_to_none():
+    """mmengine alone takes None for its own ones."""
+    hooks = dict(ema=None, mine={}, logger=None, kept=dict(type='EMAHook'))
+    config = Config(dict(default_hooks=hooks))
+    name_hooks(config)
+    assert config.default_hooks == dict(logger=None, kept=dict(type='EMAHook'))
