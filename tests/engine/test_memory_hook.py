@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmpretrain.structures import DataSample
 
 from mmreid_gcl.apis import load_config
