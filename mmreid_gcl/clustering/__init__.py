@@ -26,6 +26,7 @@ from .label_quality import (
     graph_silhouette,
     normalized_mutual_info,
     pairwise_precision_recall,
+    track_summary,
 )
 from .labeller import Labeller, PseudoLabels, labeller_of
 
@@ -58,4 +59,5 @@ __all__ = [
     'normalize_by_camera',
     'normalized_mutual_info',
     'pairwise_precision_recall',
+    'track_summary',
 ]
