@@ -80,30 +80,23 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def clusterer_of(inferencer: ReIDInferencer) -> dict:
-    """The clusterer of the config, which tracks do not constrain: they judge it."""
-    hook = find_pseudo_label_hook(inferencer.config)
-    clusterer = dict(hook.get('clusterer') or dict(type='DBSCANClusterer'))
-    if type_name(clusterer) == 'TrackClusterer':
-        clusterer = dict(clusterer['clusterer'])
-    return clusterer
-
-
 class Judge:
     """Clusters embeddings of a folder and says what they are worth.
 
-    Embeddings are clustered as they are, not refined: GCL is no part of the search, and
-    models of different ages are compared.
+    They are clustered as the config does, but not refined by GCL, which a search does
+    not use, and not by tracks, which are to judge: ``DBSCANClusterer`` in place of
+    ``TrackClusterer``.
     """
 
     def __init__(self, inferencer: ReIDInferencer) -> None:
         from mmreid_gcl.clustering import labeller_of
 
         hook = find_pseudo_label_hook(inferencer.config)
-        self.settings = dict(
-            clusterer=clusterer_of(inferencer),
-            camera_norm=hook.get('camera_norm'),
-        )
+        clusterer = hook.get('clusterer')
+        if type_name(clusterer) in ('', 'TrackClusterer'):  # tracks are to judge
+            clusterer = dict(type='DBSCANClusterer')
+        camera_norm = hook.get('camera_norm')
+        self.settings = dict(clusterer=clusterer, camera_norm=camera_norm)
         labeller_of(self.settings)  # a wrong setting costs no embedding
         self.before: np.ndarray | None = None
 
