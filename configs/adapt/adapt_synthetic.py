@@ -1,7 +1,8 @@
 # A model of one rendered world goes on with the other, without labels (docs/adapt.md).
 _base_ = '../baselines/synthetic_cap.py'
 data_root = 'data/synthetic_second'
-load_from = ''  # to be given
+load_from = ''  # to be given; has all weights of the backbone
+model = dict(backbone=dict(init_cfg=None))
 train_dataloader = dict(dataset=dict(data_root=data_root))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader

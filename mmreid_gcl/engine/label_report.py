@@ -84,9 +84,11 @@ def report(
 
     The scalars are ``clusters``, ``outliers``, sizes; of several cameras
     ``cross_camera_clusters`` and ``cross_camera_images``; of tracks ``whole_tracks``
-    and ``conflicting_tracks``; ``stability`` (ARI with the last epoch); ``silhouette``; with ``truth`` ``ari``, ``nmi``, ``precision`` and
-    ``recall`` of pairs, and the same with ``unrefined_`` before; of several cameras
-    also those of :func:`~mmreid_gcl.clustering.camera_pairs`; ``seconds_*``.
+    and ``conflicting_tracks`` (:func:`~mmreid_gcl.clustering.track_summary`);
+    ``stability`` (ARI with the last epoch); ``silhouette``; with ``truth`` ``ari``,
+    ``nmi``, ``precision`` and ``recall`` of pairs, and the same with ``unrefined_``
+    before; of several cameras also those of
+    :func:`~mmreid_gcl.clustering.camera_pairs`; ``seconds_*``.
     """
     scalars: dict[str, float] = dict(cluster_summary(outcome.labels))
     camids = None if records is None else records['camid']
