@@ -27,7 +27,7 @@ _NAMES = {
     'clustering': (
         'BaseClusterer DBSCANClusterer FrozenLabels HDBSCANClusterer InfomapClusterer '
         'KMeansClusterer Labeller NeighbourGraphs OrderedGraphs SelfPacedClusterer '
-        'ShuffledLabels audit_graphs k_reciprocal_jaccard knn_search '
+        'ShuffledLabels TrackClusterer audit_graphs k_reciprocal_jaccard knn_search '
         'normalize_by_camera'
     ),
     'datasets': (
@@ -42,7 +42,8 @@ _NAMES = {
     'evaluation': 'ReIDMetric evaluate_ranking',
     'models': (
         'BaseMemoryHead CameraProxyHead EmbeddingNeck GCLNeck HybridMemoryHead '
-        'IBNResNet IdentityHead SelectiveMemoryHead TripletHead UnsupervisedReID'
+        'IBNResNet IdentityHead InstanceContrastHead NeighbourLabelHead '
+        'SelectiveMemoryHead TripletHead UnsupervisedReID'
     ),
 }
 _PACKAGE_OF = {name: room for room, names in _NAMES.items() for name in names.split()}

@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 try:
     import fcntl
@@ -94,3 +98,38 @@ def lock(handle: int) -> bool | None:
     except OSError as error:
         return False if error.errno in (errno.EACCES, errno.EAGAIN) else None
     return True
+
+
+def hold(path: str | Path) -> tuple[BinaryIO, bool]:
+    """Lock a file, made if need be, and write into it who has it.
+
+    Returns:
+        tuple[BinaryIO, bool]: The file, whose end ends the lock, and whether its file
+        system has locks at all.
+
+    Raises:
+        BlockingIOError: If another process has it; the text says which, as
+            :func:`read_holder` does.
+        OSError: If the file cannot be made.
+    """
+    # stays open; 'wb' would cut off who holds it
+    file = open(path, 'a+b')  # noqa: SIM115
+    got = lock(file.fileno())
+    if got is False:
+        who = read_holder(file)
+        file.close()
+        raise BlockingIOError(who)
+    begin = time.strftime('%Y-%m-%d %H:%M:%S %z')
+    with suppress(OSError):  # a full disk
+        file.truncate(0)
+        text = f'pid {os.getpid()} on {socket.gethostname()} since {begin}'
+        file.write(text.encode())
+        file.flush()
+    return file, got is not None
+
+
+def read_holder(file: BinaryIO) -> str:
+    """Who wrote into a file of :func:`hold`, such as ' (pid 7 on host since …)'."""
+    file.seek(0)
+    text = file.read(300).decode(errors='replace').strip()
+    return f' ({text})' if text else ''

@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +12,7 @@ from mmengine import dist
 from mmengine.logging import print_log
 
 from .checkpoint import hint_of_good
-from .files import lock, write_atomically
+from .files import hold, lock, read_holder, write_atomically
 
 _LOCK = '.train.lock'
 POINTER = 'last_checkpoint'
@@ -48,31 +45,21 @@ def _claim(folder: Path) -> str | None:
         return None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # stays open; 'wb' would cut off who holds it
-        file = open(folder / _LOCK, 'a+b')  # noqa: SIM115
-    except OSError as error:
-        return f'{folder}: nothing can be written there ({error}).'
-    got = lock(file.fileno())
-    if got is False:
-        who = _read_holder(file)
-        file.close()
+        file, locked = hold(folder / _LOCK)
+    except BlockingIOError as error:
         return (
-            f'{folder}: another training writes into this folder{who}. Wait for it, '
+            f'{folder}: another training writes into this folder{error}. Wait for it, '
             'end it with `kill` on its machine, or give another --work-dir.'
         )
-    if got is None:
+    except OSError as error:
+        return f'{folder}: nothing can be written there ({error}).'
+    if not locked:
         print_log(
             f'{folder}: this file system has no locks. See to it that no second '
             'training writes into this folder.',
             logger='current',
             level=logging.WARNING,
         )
-    begin = time.strftime('%Y-%m-%d %H:%M:%S %z')
-    with suppress(OSError):  # a full disk
-        file.truncate(0)
-        text = f'pid {os.getpid()} on {socket.gethostname()} since {begin}'
-        file.write(text.encode())
-        file.flush()
     _held[os.getpid(), folder] = file
     return None
 
@@ -90,15 +77,9 @@ def holder(folder: str | Path) -> str | None:
     """
     try:
         with open(Path(folder) / _LOCK, 'r+b') as file:
-            return _read_holder(file) if lock(file.fileno()) is False else None
+            return read_holder(file) if lock(file.fileno()) is False else None
     except OSError:
         return None
-
-
-def _read_holder(file: BinaryIO) -> str:
-    file.seek(0)
-    text = file.read(300).decode(errors='replace').strip()
-    return f' ({text})' if text else ''
 
 
 def note_start(work_dir: str | Path, name: str) -> None:

@@ -31,6 +31,7 @@ from mmreid_gcl.datasets.image_folder import printable
 from mmreid_gcl.datasets.seeding import derive_seed
 from mmreid_gcl.registry import DATASETS
 from mmreid_gcl.visualization import save_figure
+from mmreid_gcl.visualization.canvas import camera_words
 from mmreid_gcl.visualization.sheet import Cell, thumbnail_rows
 
 HEIGHT = 1.4  # of a thumbnail, inches
@@ -100,8 +101,8 @@ def draw_samples(
             why; they are left out. Without it, the first one is an error.
 
     Returns:
-        list[tuple[dict, list[np.ndarray]]]: Samples, and (H, W, 3) uint8 images,
-        red green blue.
+        list[tuple[dict, list[np.ndarray]]]: Samples, with the name of their
+        ``camera``, and (H, W, 3) uint8 images, red green blue.
 
     Raises:
         ImageError: If an image cannot be read and ``failed`` is not given.
@@ -129,7 +130,9 @@ def draw_samples(
                 raise
             failed[dataset.get_data_info(i)['img_path']] = str(error)
             continue
-        found.append((dataset.get_data_info(i), versions))
+        sample = dataset.get_data_info(i)
+        sample['camera'] = camera_words(dataset.camera_name(sample['camid']))
+        found.append((sample, versions))
     return found
 
 
@@ -149,7 +152,7 @@ def sheet(samples: Sequence[tuple[dict, list[np.ndarray]]], title: str) -> Figur
         rows.append([Cell(picture) for picture in (image, *versions)])
         before, after = (f'{i.shape[1]} x {i.shape[0]}' for i in (image, versions[0]))
         name = printable(Path(sample['img_path']).name)
-        words.append(f'{name}, camid {sample["camid"]}, {before} to {after}')
+        words.append(f'{name}, {sample["camera"]}, {before} to {after}')
     heads = ['on disk', *(f'draw {i}' for i in range(1, len(rows[0])))]
     return thumbnail_rows(rows, HEIGHT, title, heads=heads, words=words)
 

@@ -31,6 +31,7 @@ from mmreid_gcl.cli.command_line import (
 )
 from mmreid_gcl.config_parts import find_pseudo_label_hook
 from mmreid_gcl.datasets.image_folder import printable
+from mmreid_gcl.labels import who_was_where
 
 if TYPE_CHECKING:
     from mmreid_gcl.clustering import Labeller
@@ -42,9 +43,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         description='Cluster a folder of crops as training does at the start of an '
-        'epoch. Writes clusters.csv (path, label, camera; label -1 is in no cluster) '
-        'and contact sheets, large clusters first. Exit code 2: nothing was done; 3: '
-        'done, but some crops could not be read.'
+        'epoch. Writes clusters.csv (path, label, camera; label -1 is in no cluster), '
+        'where.csv (for each cluster and camera how many crops, the first and the '
+        'last) and contact sheets, large clusters first. Exit code 2: nothing was '
+        'done; 3: done, but some crops could not be read.'
     )
     add_model_arguments(parser)
     parser.add_argument('folder', help='folder of crops')
@@ -106,29 +108,52 @@ def write_sheets(
     """
     from mmreid_gcl.visualization import cluster_sheet, describe_clusters, save_figure
 
-    clusters = describe_clusters(labels)
-    files = images.files()
+    count = len(describe_clusters(labels))
     written = []
-    for begin in range(0, min(len(clusters), sheets * PER_SHEET), PER_SHEET):
-        shown = clusters[begin : begin + PER_SHEET]
-        # the sheet takes the largest clusters of those that it gets
-        earlier = [cluster.label for cluster in clusters[:begin]]
-        rows = np.flatnonzero(~np.isin(labels, earlier))
+    for begin in range(0, min(count, sheets * PER_SHEET), PER_SHEET):
         figure = cluster_sheet(
-            Thumbnails([files[row] for row in rows]),
-            labels[rows],
-            camids=np.array([printable(name) for name in images.cameras])[rows],
+            Thumbnails(images.files()),
+            labels,
+            camids=np.array(images.cameras),
             num_clusters=PER_SHEET,
-            title=f'Clusters {begin + 1} to {begin + len(shown)} of {len(clusters)} by '
-            'size',
+            first=begin,
+            title=f'Clusters of {printable(images.root.name)}',
         )
         number = begin // PER_SHEET + 1
         written.append(save_figure(figure, out / f'sheet_{number:03d}.png', dpi=100))
     return written
 
 
+def write_where(
+    path: Path, labels: np.ndarray, images: FolderImages, shown: int = 10
+) -> None:
+    """Write who was where: a line for each cluster and camera, with its crops.
+
+    The first lines, of ``shown`` clusters, are printed. First and last are by sequence
+    and frame as the folder gives them.
+    """
+    order = np.lexsort((images.columns['frame'], images.columns['sequence']))
+    parts = who_was_where(labels.tolist(), images.cameras, order.tolist())
+    lines: dict[int, list[str]] = {}
+    with open(path, 'w', newline='', encoding='utf-8', errors='surrogateescape') as f:
+        writer = csv.writer(f)
+        writer.writerow(['label', 'camera', 'images', 'first', 'last'])
+        for label, camera, rows in parts:
+            first, last = (images.paths[rows[i]] for i in (0, -1))
+            writer.writerow([label, camera, len(rows), first, last])
+            ends = ' to '.join(Path(name).name for name in (first, last))
+            lines.setdefault(label, []).append(f'{camera} {len(rows)} ({ends})')
+    print(f'{path}: who was where')
+    for label in list(lines)[:shown]:
+        print(printable(f'  cluster {label}: {", ".join(lines[label])}'))
+    if len(lines) > shown:
+        print(f'  … and {len(lines) - shown:,} more')
+
+
 def cluster(argv: Sequence[str] | None) -> int:
     """Embed, cluster, write."""
+    from mmreid_gcl.clustering import collapse
+
     args = parse_args(argv)
     out = Path(args.out)
     if out.exists() and not out.is_dir():
@@ -154,12 +179,16 @@ def cluster(argv: Sequence[str] | None) -> int:
         writer = csv.writer(file)
         writer.writerow(['path', 'label', 'camera'])
         writer.writerows(zip(kept.paths, labels.tolist(), kept.cameras))
+    problem = collapse(labels, labeller.clusterer)
+    if problem is not None:
+        print(f'warning: {problem}', file=sys.stderr)
     number = len(np.unique(labels[labels >= 0]))
     outliers = int((labels < 0).sum())
     print(
         f'{table}: {len(labels):,} images, {number:,} clusters, {outliers:,} in none '
         '(label -1)'
     )
+    write_where(out / 'where.csv', labels, kept)
     sheets: list[Path] = []
     if number and args.sheets > 0:
         sheets = write_sheets(out, labels, kept, args.sheets)

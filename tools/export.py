@@ -12,12 +12,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mmreid_gcl.apis import ReIDInferencer
 from mmreid_gcl.apis.export import (
     FORMATS,
     INPUT_TYPES,
     compare_exported,
     export_model,
     input_size,
+    least_cosine,
 )
 from mmreid_gcl.cli.command_line import (
     add_json_option,
@@ -29,6 +31,8 @@ from mmreid_gcl.cli.command_line import (
 
 #: Unit embeddings may differ by this much; rankings of real crops stay the same.
 TOLERANCE = 1e-4
+#: Least cosine where the file resizes; OpenCV computes with rounded weights.
+LEAST_COSINE = 0.999
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -52,6 +56,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='uint8: pixels, normalised inside; float: normalised by the caller',
     )
     parser.add_argument(
+        '--preprocess',
+        action='store_true',
+        help='resize inside: the input is uint8 RGB images (n, h, w, 3) of any size',
+    )
+    parser.add_argument(
         '--size', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'), help='of the images'
     )
     parser.add_argument(
@@ -66,12 +75,16 @@ def export(argv: Sequence[str] | None) -> int:
     args = parse_args(argv)
     inferencer = build_inferencer(args)
     size = tuple(args.size) if args.size else input_size(inferencer.pipeline)
-    metadata = export_model(inferencer, args.out, args.format, args.input, size)
+    metadata = export_model(
+        inferencer, args.out, args.format, args.input, size, args.preprocess
+    )
     print(f'{args.out}\n  in   {metadata["input"]}\n  out  {metadata["output"]}')
     result = dict(file=args.out, metadata=metadata)
     if args.no_check:
         show_result(args, result)
         return 0
+    if args.preprocess:
+        return check_preprocessing(inferencer, args.out, size)
     # three images: not the number that was traced
     images = np.random.default_rng(0).integers(0, 256, (3, 3, *size), np.uint8)
     difference = compare_exported(inferencer, args.out, args.input, images)
@@ -82,6 +95,25 @@ def export(argv: Sequence[str] | None) -> int:
             f'{difference:.1e}, more than {TOLERANCE:g}. Do not use this file.'
         )
     show_result(args, dict(result, largest_difference=difference))
+    return 0
+
+
+def check_preprocessing(
+    inferencer: ReIDInferencer, path: str, size: tuple[int, ...]
+) -> int:
+    """Compare with the inferencer on images that are larger and smaller."""
+    rng = np.random.default_rng(0)
+    images = [
+        np.kron(rng.integers(0, 256, (h, w, 3)), np.ones((3, 3, 1))).astype(np.uint8)
+        for h, w in ((size[0], size[1]), (size[0] // 9 + 5, size[1] // 8 + 3))
+    ]
+    cosine = least_cosine(inferencer, path, images)
+    print(f'  least cosine to the model, with its own resizing: {cosine:.6f}')
+    if not cosine >= LEAST_COSINE:
+        raise ValueError(
+            f'{path}: the cosine to embeddings of the model is {cosine:.4f}, below '
+            f'{LEAST_COSINE}. Do not use this file.'
+        )
     return 0
 
 

@@ -33,9 +33,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         description='Embed a folder of crops. The file holds features (N, C) float32 '
-        'of unit length, paths, cameras, camids, pids, sequences and frames (-1 is not '
-        "known), and meta, a JSON text; numpy.load('features.npz') reads it. Exit code "
-        '2: nothing was done; 3: done, but some crops could not be read.'
+        'of unit length, paths, cameras and identities (names; an empty one is not '
+        'known), camids, pids, sequences and frames (-1 is not known), and meta, a '
+        "JSON text; numpy.load('features.npz') reads it. Exit code 2: nothing was "
+        'done; 3: done, but some crops could not be read.'
     )
     add_model_arguments(parser)
     parser.add_argument('folder', help='folder of crops')
@@ -73,6 +74,7 @@ def extract(argv: Sequence[str] | None) -> int:
         features=found.features,
         paths=np.array(kept.paths),
         cameras=np.array(kept.cameras),
+        identities=np.array(kept.identities),
         camids=kept.columns['camid'],
         pids=kept.columns['pid'],
         sequences=kept.columns['sequence'],

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mmreid_gcl.apis.gallery_index import is_gallery
+from mmreid_gcl.apis.gallery_index import is_gallery, read_clusters
 from mmreid_gcl.cli.command_line import (
     add_folder_arguments,
     add_model_arguments,
@@ -86,7 +86,7 @@ def serve(argv: Sequence[str] | None) -> int:
     with cache_folder() as cache:  # of thumbnails and uploads
         os.environ['GRADIO_TEMP_DIR'] = cache
         try:
-            from mmreid_gcl.apis.gallery_page import GalleryPage, launch, read_clusters
+            from mmreid_gcl.apis.gallery_page import GalleryPage, launch
         except ModuleNotFoundError as error:
             if error.name != 'gradio':
                 raise
@@ -99,7 +99,9 @@ def serve(argv: Sequence[str] | None) -> int:
             gallery = inferencer.load_gallery(args.gallery, args.root)
         else:
             gallery = inferencer.build_gallery(args.gallery, **folder_options(args))
-        clusters = read_clusters(args.clusters, gallery) if args.clusters else None
+        clusters = None
+        if args.clusters:
+            clusters = read_clusters(args.clusters, gallery.paths)
         print(f'The page shows images below {gallery.root}.', file=sys.stderr)
         if args.host not in ('127.0.0.1', 'localhost', '::1'):
             print(

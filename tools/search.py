@@ -13,10 +13,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmreid_gcl.apis.folder import list_folder
-from mmreid_gcl.apis.gallery_index import Match, is_gallery, require_cameras
-from mmreid_gcl.apis.images import Thumbnails
+from mmreid_gcl.apis.gallery_index import (
+    GalleryIndex,
+    Match,
+    is_gallery,
+    require_cameras,
+)
+from mmreid_gcl.apis.images import ImageError, Thumbnails
 from mmreid_gcl.apis.inputs import list_inputs
 from mmreid_gcl.cli.command_line import (
     add_folder_arguments,
@@ -30,6 +36,10 @@ from mmreid_gcl.cli.command_line import (
 )
 from mmreid_gcl.datasets.image_folder import printable
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NOBODY = 'not in the gallery'
 COLUMNS = ('query', 'rank', 'score', 'camera', 'path')
 
 
@@ -43,12 +53,36 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('gallery', help='folder of crops, or of a saved index')
     parser.add_argument('query', nargs='+', help='images, or folders of images')
     parser.add_argument('--topk', type=int, default=10)
+    parser.add_argument(
+        '--by-track', action='store_true', help='name the best image of a track alone'
+    )
+    parser.add_argument(
+        '--threshold',
+        type=float,
+        help='similarity from which on somebody is named; default: as calibrated '
+        '(calibrate.py), else everybody is; -1 names everybody',
+    )
     parser.add_argument('--save-index', help='folder in which to keep the index')
+    parser.add_argument(
+        '--root',
+        help='folder of the images of a saved index, if they were moved; default: the '
+        'one it names',
+    )
     parser.add_argument(
         '--only-camera', action='append', metavar='NAME', help='search this camera'
     )
     parser.add_argument(
         '--exclude-camera', action='append', metavar='NAME', help='do not search it'
+    )
+    parser.add_argument(
+        '--other-cameras',
+        action='store_true',
+        help="do not search a query's own camera; queries must be crops of the gallery",
+    )
+    parser.add_argument(
+        '--best-per-camera',
+        action='store_true',
+        help='of each camera the best match alone',
     )
     parser.add_argument('--out', help='result as .csv or .json')
     parser.add_argument('--sheet', help='result as images: .png, .pdf or .svg')
@@ -107,7 +141,10 @@ def as_dicts(queries: Sequence[str], found: Sequence[Sequence[Match]]) -> list[d
 
 
 def write(path: str, queries: Sequence[str], found: Sequence[Sequence[Match]]) -> None:
-    """Write the ranked lists as CSV or JSON."""
+    """Write the ranked lists as CSV or JSON.
+
+    A query that found nobody has one line of rank 0, or an empty list.
+    """
     if path.endswith('.json'):
         results = as_dicts(queries, found)
         Path(path).write_text(json.dumps(results, indent=1) + '\n')
@@ -118,20 +155,36 @@ def write(path: str, queries: Sequence[str], found: Sequence[Sequence[Match]]) -
         for query, matches in zip(queries, found):
             for m in matches:
                 writer.writerow([query, m.rank, f'{m.score:.6f}', m.camera, m.path])
+            if not matches:
+                writer.writerow([query, 0, '', '', NOBODY])
 
 
-def draw(path: str, queries: Sequence[str], found: Sequence[Sequence[Match]]) -> None:
-    """Draw queries and what they found."""
-    from mmreid_gcl.visualization import ranking_sheet, save_figure
+def draw(queries: Sequence[str], found: Sequence[Sequence[Match]]) -> Figure:
+    """A sheet of queries and what they found; an ``ImageError`` if one is gone."""
+    from mmreid_gcl.visualization import ranking_sheet
 
-    figure = ranking_sheet(
+    return ranking_sheet(
         Thumbnails(queries),
         [Thumbnails([match.path for match in matches]) for matches in found],
         scores=[[match.score for match in matches] for matches in found],
-        gallery_cameras=[[printable(m.camera) for m in matches] for matches in found],
-        query_titles=[printable(Path(query).name)[:16] for query in queries],
+        gallery_cameras=[[match.camera for match in matches] for matches in found],
+        query_titles=[printable(Path(query).name) for query in queries],
     )
-    save_figure(figure, path)
+
+
+def cameras_of(queries: Sequence[str], gallery: GalleryIndex) -> list[str]:
+    """Cameras of queries that are crops of the gallery; else a ValueError."""
+    rows = {Path(gallery.path_of(i)).resolve(): i for i in range(len(gallery))}
+    cameras = []
+    for query in queries:
+        row = rows.get(Path(query).expanduser().resolve())
+        if row is None:
+            raise ValueError(
+                f'--other-cameras: {query} is no crop of the gallery, so its camera is '
+                'not known. Name it with --exclude-camera.'
+            )
+        cameras.append(gallery.cameras[row])
+    return cameras
 
 
 def check_cameras(args: argparse.Namespace) -> None:
@@ -142,14 +195,35 @@ def check_cameras(args: argparse.Namespace) -> None:
         require_cameras(asked, images.cameras)
 
 
+def threshold_of(args: argparse.Namespace, gallery: GalleryIndex) -> float:
+    """The similarity from which on somebody is named."""
+    known = gallery.calibration
+    if args.threshold is not None:
+        return args.threshold
+    if known is None:
+        return float('-inf')
+    if known.over == 'search' and len(gallery) > 2 * known.images:
+        print(
+            f'The threshold was made for searches among {known.images:,} images; of '
+            f'{len(gallery):,}, more than {100 * known.rate:g} % of the people who are '
+            'not there will be found. Calibrate again.',
+            file=sys.stderr,
+        )
+    return known.threshold
+
+
 def search(argv: Sequence[str] | None) -> int:
     """Build or load the gallery, search, print and write."""
     args = parse_args(argv)
     paths = list_queries(args.query)
     inferencer = build_inferencer(args)
     if is_gallery(args.gallery):
-        gallery = inferencer.load_gallery(args.gallery)
+        gallery = inferencer.load_gallery(args.gallery, args.root)
         failed = {}
+    elif args.root:
+        raise ValueError(
+            f'--root is for a saved index; {args.gallery} is a folder of crops.'
+        )
     else:
         check_cameras(args)
         gallery = inferencer.build_gallery(args.gallery, **folder_options(args))
@@ -158,17 +232,42 @@ def search(argv: Sequence[str] | None) -> int:
         gallery.save(args.save_index)
     queries = inferencer.extract(paths, on_error='skip' if len(paths) > 1 else 'raise')
     failed.update(queries.failed)
-    found = gallery.search(
-        queries.features, args.topk, args.only_camera, args.exclude_camera
+    nearest = gallery.search(
+        queries.features,
+        args.topk,
+        args.only_camera,
+        args.exclude_camera,
+        cameras_of(queries.paths, gallery) if args.other_cameras else None,
+        args.best_per_camera,
+        by_track=args.by_track,
     )
-    for query, matches in zip(queries.paths, found):
+    threshold = threshold_of(args, gallery)
+    found = [[m for m in matches if m.score >= threshold] for matches in nearest]
+    if args.sheet:  # before anything is written: images may be gone
+        try:
+            sheet = draw(queries.paths, found)
+        except ImageError as error:
+            raise ValueError(
+                f'--sheet: {error} If the crops of a saved index were moved, give '
+                'their folder with --root.'
+            ) from error
+    for query, matches, near in zip(queries.paths, found, nearest):
         say(query)
         for match in matches:
-            say(f'  {match.rank:3d}  {match.score:6.3f}  {match.camera}  {match.path}')
+            sure = '' if match.probability is None else f'{match.probability:6.1%}  '
+            say(
+                f'  {match.rank:3d}  {match.score:6.3f}  {sure}{match.camera}  '
+                f'{match.path}'
+            )
+        if not matches:
+            best = f'the best has {near[0].score:.3f}' if near else 'it is empty'
+            say(f'  {NOBODY}: {best}, the threshold is {threshold:.3f}')
     if args.out:
         write(args.out, queries.paths, found)
     if args.sheet:
-        draw(args.sheet, queries.paths, found)
+        from mmreid_gcl.visualization import save_figure
+
+        save_figure(sheet, args.sheet)
     show_result(args, dict(results=as_dicts(queries.paths, found), failed=failed))
     return exit_code(failed)
 

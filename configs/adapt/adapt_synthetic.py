@@ -1,5 +1,5 @@
 # A model of one rendered world goes on with the other, without labels (docs/adapt.md).
-_base_ = '../baselines/synthetic_cap.py'
+_base_ = '../best/best_synthetic.py'
 data_root = 'data/synthetic_second'
 load_from = ''  # to be given; has all weights of the backbone
 model = dict(backbone=dict(init_cfg=None))

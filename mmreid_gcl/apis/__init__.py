@@ -8,10 +8,13 @@ _FILE_OF = {
     'GalleryIndex': '.gallery_index',
     'ImageError': '.images',
     'Match': '.gallery_index',
+    'QdrantGallery': '.vector_database',
     'ReIDInferencer': '.inferencer',
     'load_config': '..config.load',
     'load_model': '.loading',
     'read_image': '.images',
+    'read_parquet': '.vector_database',
+    'write_parquet': '.vector_database',
 }
 
 __all__ = sorted(_FILE_OF)

@@ -45,8 +45,8 @@ class KeepEvaluation:
         """Write an ``.npz`` with the ``metrics`` that ``runner.test()`` returned.
 
         It holds ``features`` (N, C) float32, ``pids``, ``camids``, ``is_query``,
-        ``tracks`` (-1: not known), ``paths`` where the data set knows them, and
-        ``metrics``, a JSON text.
+        ``tracks`` (-1: not known), ``paths``, ``cameras`` and ``identities`` (names)
+        where the data set knows them, and ``metrics``, a JSON text.
         """
         columns = np.concatenate([part['columns'].numpy() for part in self._found])
         arrays = dict(
@@ -62,5 +62,13 @@ class KeepEvaluation:
         rows = columns[:, 3]
         if hasattr(self._dataset, 'column') and (rows >= 0).all():
             arrays['paths'] = self._dataset.column('img_path')[rows]
+        if hasattr(self._dataset, 'camera_name'):
+            pids, camids = columns[:, 0].tolist(), columns[:, 1].tolist()
+            arrays['identities'] = np.array(
+                [self._dataset.identity_name(pid) for pid in pids]
+            )
+            arrays['cameras'] = np.array(
+                [self._dataset.camera_name(camid) for camid in camids]
+            )
         with open(path, 'wb') as file:  # a name without .npz stays as it is
             np.savez(file, **arrays)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmreid_gcl.datasets.image_folder import as_path
@@ -19,6 +20,8 @@ from mmreid_gcl.version import __version__
 from .inferencer import ReIDInferencer
 
 INPUT_TYPES = ('uint8', 'float')
+#: Interpolations of OpenCV that a file can do itself.
+RESIZES = dict(bicubic='INTER_CUBIC, coefficient -0.75', bilinear='INTER_LINEAR')
 #: Format to the ending of its files.
 FORMATS = {'onnx': '.onnx', 'torch_export': '.pt2', 'torchscript': '.pt'}
 
@@ -28,16 +31,28 @@ class EmbeddingModule(nn.Module):
 
     A copy of ``model``, which has ``extract_feat`` and a ``data_preprocessor``. With
     ``input_type`` 'uint8' the module normalises, with 'float' its input is normalised;
-    another one is a ``ValueError``.
+    another one is a ``ValueError``. With ``size`` (H, W) its input is uint8 RGB images
+    (n, h, w, 3) of any size, which it resizes by ``interpolation`` as OpenCV does:
+    bicubic with a = -0.75 or bilinear, centres of pixels at halves, no antialiasing,
+    rounded.
     """
 
-    def __init__(self, model: nn.Module, input_type: str = 'uint8') -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        input_type: str = 'uint8',
+        size: tuple[int, int] | None = None,
+        interpolation: str = 'bicubic',
+    ) -> None:
         super().__init__()
         if input_type not in INPUT_TYPES:
             raise ValueError(
                 f'input_type must be one of {INPUT_TYPES}, got {input_type!r}.'
             )
         self.input_type = input_type
+        self.size = size
+        self.interpolation = interpolation
+        self.rgb = channel_order(model) == 'RGB'
         mean, std = normalisation(model)
         self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1))
@@ -51,7 +66,15 @@ class EmbeddingModule(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """(n, 3, H, W) uint8 or normalised float32 to (n, C) float32 of unit length."""
+        """(n, 3, H, W) uint8 or normalised float32 to (n, C) float32 of unit length.
+
+        With ``size`` (n, h, w, 3) uint8.
+        """
+        if self.size is not None:
+            images = images.permute(0, 3, 1, 2).float()
+            images = F.interpolate(images, self.size, mode=self.interpolation)
+            images = images.round().clamp(0, 255)
+            images = images if self.rgb else images.flip(1)
         if self.input_type == 'uint8':
             images = (images.float() - self.mean) / self.std
         return self.model.extract_feat(images)
@@ -71,6 +94,11 @@ def normalisation(model: nn.Module) -> tuple[list[float], list[float]]:
     return mean, std
 
 
+def channel_order(model: nn.Module) -> str:
+    """'RGB' or 'BGR': what a model's preprocessor makes of the BGR of data sets."""
+    return 'RGB' if getattr(model.data_preprocessor, 'to_rgb', False) else 'BGR'
+
+
 def input_size(pipeline: list[dict]) -> tuple[int, int]:
     """Height and width that test transforms make; a ``ValueError`` without one size."""
     for step in reversed(pipeline):
@@ -86,31 +114,77 @@ def input_size(pipeline: list[dict]) -> tuple[int, int]:
     )
 
 
+def resize_inside(pipeline: list[dict]) -> str:
+    """Interpolation of test transforms that a file can do: one resize and no more.
+
+    Others are a ``ValueError``: embeddings would not be those of the model.
+    """
+    kinds = [str(step.get('type')).rpartition('.')[2] for step in pipeline]
+    steps = [k for k in kinds if k not in ('LoadImageFromFile', 'PackInputs')]
+    if steps == ['Resize']:
+        resize = pipeline[kinds.index('Resize')]
+        interpolation = resize.get('interpolation', 'bilinear')
+        plain = not resize.get('keep_ratio')
+        if plain and resize.get('backend', 'cv2') == 'cv2' and interpolation in RESIZES:
+            return interpolation
+    raise ValueError(
+        'Preprocessing inside the file needs test transforms of one Resize to one size '
+        f"by OpenCV (backend='cv2', interpolation one of {', '.join(RESIZES)}); these "
+        f'are {pipeline}. Export without it and resize outside.'
+    )
+
+
 def describe(
-    inferencer: ReIDInferencer, input_type: str, size: tuple[int, int]
+    inferencer: ReIDInferencer,
+    input_type: str,
+    size: tuple[int, int],
+    preprocess: bool = False,
 ) -> dict[str, str]:
     """What another program must know to use the file: JSON texts and plain words.
 
-    ``input_type`` is 'uint8' or 'float', ``size`` (H, W).
+    ``input_type`` is 'uint8' or 'float', ``size`` (H, W); with ``preprocess`` the file
+    resizes.
     """
     model = inferencer.model
     mean, std = normalisation(model)
-    order = 'RGB' if getattr(model.data_preprocessor, 'to_rgb', False) else 'BGR'
+    order = 'RGB' if preprocess else channel_order(model)
     resizes = [step for step in inferencer.pipeline if 'interpolation' in step]
+    last = resizes[-1] if resizes else {}
+    interpolation = last.get('interpolation', 'bilinear')
+    if last.get('backend', 'cv2') == 'pillow':
+        resize = f"Pillow's {interpolation}, which antialiases"
+    else:
+        resize = f"OpenCV's {interpolation}"
+        if interpolation in RESIZES:
+            resize += (
+                f' ({RESIZES[interpolation]}, half-pixel centres), without '
+                "antialiasing: Pillow's and torchvision's antialias and give other "
+                'embeddings'
+            )
     if input_type == 'uint8':
         expects = 'uint8, 0 to 255; the model normalises'
     else:
         expects = 'float32, (pixel of 0 to 255 - mean) / std'
+    images = (
+        f'images: (n, 3, {size[0]}, {size[1]}), n x channel x height x width, '
+        f'{order}, {expects}'
+    )
+    if preprocess:
+        images = (
+            'images: (n, h, w, 3), n x height x width x channel of any one size, RGB, '
+            'uint8, 0 to 255; the model resizes and normalises'
+        )
     return dict(
         producer=f'mmreid_gcl {__version__}',
-        input=f'images: (n, 3, {size[0]}, {size[1]}), n x channel x height x width, '
-        f'{order}, {expects}',
+        input=images,
         output='embeddings: (n, C) float32, unit length; compare by inner product',
         input_type=input_type,
+        preprocess=json.dumps(preprocess),
         channel_order=order,
         height=str(size[0]),
         width=str(size[1]),
-        interpolation=resizes[-1]['interpolation'] if resizes else 'bilinear',
+        interpolation=interpolation,
+        resize=resize,
         mean=json.dumps(mean),
         std=json.dumps(std),
         model_hash=inferencer.model_hash,
@@ -123,6 +197,7 @@ def export_model(
     file_format: str | None = None,
     input_type: str = 'uint8',
     size: tuple[int, int] | None = None,
+    preprocess: bool = False,
 ) -> dict[str, str]:
     """Write a model for other programs; the number of images stays free.
 
@@ -136,6 +211,8 @@ def export_model(
             to 'uint8'.
         size (tuple[int, int], optional): (H, W). Defaults to that of the test
             transforms.
+        preprocess (bool): The file resizes, too: uint8 RGB images (n, h, w, 3) of any
+            one size go in. Defaults to False.
 
     Returns:
         dict[str, str]: The metadata in the file: properties of an ONNX model, the
@@ -143,7 +220,8 @@ def export_model(
 
     Raises:
         ImportError: If onnx or onnxscript is not installed.
-        ValueError: If the format is unknown, or there is no size or one below 1.
+        ValueError: If the format is unknown, there is no size or one below 1, or the
+            file cannot do what ``preprocess`` asks for.
     """
     path = as_path(path)
     if file_format is None:
@@ -159,10 +237,17 @@ def export_model(
         raise ValueError(
             f'The size (height, width) must be at least 1 x 1 pixels, got {size}.'
         )
-    module = EmbeddingModule(inferencer.model, input_type).eval()
-    metadata = describe(inferencer, input_type, size)
+    if preprocess and input_type != 'uint8':
+        raise ValueError(
+            "With preprocess the input is pixels: input_type must be 'uint8', got "
+            f'{input_type!r}.'
+        )
+    inside = (size, resize_inside(inferencer.pipeline)) if preprocess else ()
+    module = EmbeddingModule(inferencer.model, input_type, *inside).eval()
+    metadata = describe(inferencer, input_type, size, preprocess)
     # two images: one would be taken for a constant
-    example = torch.zeros(2, 3, *size)
+    shape = (2, size[0] + 1, size[1] + 2, 3) if preprocess else (2, 3, *size)
+    example = torch.zeros(shape)
     if input_type == 'uint8':
         example = example.byte()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,6 +257,12 @@ def export_model(
         warnings.simplefilter('ignore')
         writers[file_format](module, example, path, metadata)
     return metadata
+
+
+def _free_sizes(module: nn.Module) -> tuple[dict]:
+    """The number of images, and height and width of those that the module resizes."""
+    names = ['n'] if module.size is None else ['n', 'h', 'w']
+    return ({i: torch.export.Dim(name) for i, name in enumerate(names)},)
 
 
 def _onnx(module: nn.Module, example: Tensor, path: Path, metadata: dict) -> None:
@@ -189,7 +280,7 @@ def _onnx(module: nn.Module, example: Tensor, path: Path, metadata: dict) -> Non
         str(path),
         input_names=['images'],
         output_names=['embeddings'],
-        dynamic_shapes=({0: torch.export.Dim('n')},),
+        dynamic_shapes=_free_sizes(module),
         dynamo=True,
         external_data=False,
         verbose=False,
@@ -204,7 +295,7 @@ def _torch_export(
     module: nn.Module, example: Tensor, path: Path, metadata: dict
 ) -> None:
     program = torch.export.export(
-        module, (example,), dynamic_shapes=({0: torch.export.Dim('n')},)
+        module, (example,), dynamic_shapes=_free_sizes(module)
     )
     torch.export.save(
         program, str(path), extra_files={'metadata.json': json.dumps(metadata)}
@@ -223,8 +314,9 @@ def _torchscript(
 def run_exported(path: str | Path, images: np.ndarray) -> np.ndarray:
     """Embed with a file of :func:`export_model`, as another program would.
 
-    ``images`` are (n, 3, H, W), uint8 or float32 as the file expects; the result is (n,
-    C) float32. ONNX without onnxruntime is an ``ImportError``.
+    ``images`` are (n, 3, H, W), uint8 or float32 as the file expects, or (n, h, w, 3)
+    for one that resizes; the result is (n, C) float32. ONNX without onnxruntime is an
+    ``ImportError``.
     """
     path = as_path(path)
     if path.suffix == '.onnx':
@@ -262,3 +354,15 @@ def compare_exported(
         mean, std = (np.array(x, np.float32)[:, None, None] for x in (mean, std))
         images = (images.astype(np.float32) - mean) / std
     return float(np.abs(run_exported(path, images) - expected).max())
+
+
+def least_cosine(
+    inferencer: ReIDInferencer, path: str | Path, images: list[np.ndarray]
+) -> float:
+    """Least cosine of embeddings by a file that resizes and by the inferencer.
+
+    ``images`` are (h, w, 3) uint8 BGR, of any sizes.
+    """
+    expected = inferencer(images)
+    found = [run_exported(path, image[None, ..., ::-1].copy())[0] for image in images]
+    return float((np.stack(found) * expected).sum(1).min())

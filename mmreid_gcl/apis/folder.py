@@ -22,6 +22,7 @@ class FolderImages:
     root: Path
     paths: list[str]  #: N paths relative to it, with '/'
     cameras: list[str]  #: N names of cameras
+    identities: list[str]  #: N names of people; '' is not known
     #: (N,) arrays ``img_path``, ``pid`` (-1 is not known), ``camid``, ``sequence``,
     #: ``frame``, ``track``, ``is_query``; see :class:`~mmreid_gcl.datasets.ReIDDataset`
     columns: dict[str, np.ndarray]
@@ -48,6 +49,7 @@ class FolderImages:
             self.root,
             [self.paths[row] for row in rows],
             [self.cameras[row] for row in rows],
+            [self.identities[row] for row in rows],
             {name: values[rows] for name, values in self.columns.items()},
             self.place[rows],
         )
@@ -93,7 +95,7 @@ def list_folder(folder: str | Path, split: str = 'auto', **kwargs) -> FolderImag
     root = Path(os.path.commonpath([root, *(file.parent for file in files)]))
     relative = [file.relative_to(root).as_posix() for file in files]
     order = sorted(range(len(relative)), key=lambda i: relative[i].split('/'))
-    names = dataset.metainfo['cameras']
-    cameras = [names[camid] for camid in columns['camid'].tolist()]
+    cameras = [dataset.camera_name(camid) for camid in columns['camid'].tolist()]
+    people = [dataset.identity_name(pid) for pid in columns['pid'].tolist()]
     place = np.arange(len(relative))
-    return FolderImages(root, relative, cameras, columns, place).select(order)
+    return FolderImages(root, relative, cameras, people, columns, place).select(order)

@@ -3,22 +3,39 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import faiss
 import numpy as np
 
-from mmreid_gcl.datasets.image_folder import as_path
-from mmreid_gcl.files import write_atomically
+from mmreid_gcl.clustering.shortlist import Shortlist
+from mmreid_gcl.datasets.image_folder import as_path, log
+from mmreid_gcl.evaluation.calibration import Calibration
+from mmreid_gcl.files import hold, remove_partial, write_atomically
 
 _FORMAT = 'mmreid_gcl gallery'
 _VERSION = 1
 _META = 'gallery.json'
 _INDEX = 'index.faiss'
+_LOCK = '.gallery.lock'
+#: Folders that this process writes; locks of files are between processes.
+_written: set[Path] = set()
+_written_guard = threading.Lock()
+NO_TRACK = -1
+#: Of each part of a :class:`Shortlist`: two parts held 99.5 % of the first ten
+#: of a million embeddings of 512 values.
+_CANDIDATES = 2000
 
 
 @dataclass(frozen=True)
@@ -30,6 +47,11 @@ class Match:
     path: str  #: The image
     camera: str  #: Name of its camera
     index: int  #: Its row in the gallery
+    id: int = -1  #: Its number, which it keeps when others are removed
+    track: int = NO_TRACK  #: Its track on that camera, -1 is not known
+    #: That it is the query's person, before which nothing was known (odds of 1 to 1);
+    #: None without a calibration
+    probability: float | None = None
 
 
 def require_cameras(asked: Iterable[str], cameras: Iterable[str]) -> None:
@@ -48,7 +70,8 @@ class GalleryIndex:
 
     On disk it is a folder with ``index.faiss`` (exact inner products) and
     ``gallery.json`` (paths, cameras, hash of the model, checksum of the index).
-    Nothing in it is executed when it is read.
+    Nothing in it is executed when it is read. A reader finds the old gallery or the new
+    one while it is written; :meth:`edit` changes it there.
 
     Args:
         features (np.ndarray): (N, C) float32, unit length.
@@ -60,10 +83,16 @@ class GalleryIndex:
             :func:`~mmreid_gcl.apis.loading.model_fingerprint`.
         failed (dict[str, str], optional): Images that could not be read, and
             why.
+        tracks (Sequence[int], optional): N numbers of tracks, unique on a camera; -1:
+            not known, which is the default.
+        times (Sequence[float], optional): N times at which the images were taken,
+            seconds since 1970. Defaults to now.
+        ids (Sequence[int], optional): N different numbers, not negative. Defaults to
+            0, 1, …
 
     Raises:
-        ValueError: If lengths differ, there is no image, or a feature is not
-            finite.
+        ValueError: If lengths differ, features have no width, or a number is not
+            finite or out of its range.
     """
 
     def __init__(
@@ -74,29 +103,29 @@ class GalleryIndex:
         root: str | Path = '.',
         model_hash: str = '',
         failed: dict[str, str] | None = None,
+        tracks: Sequence[int] | np.ndarray | None = None,
+        times: Sequence[float] | np.ndarray | None = None,
+        ids: Sequence[int] | np.ndarray | None = None,
     ) -> None:
-        features = np.ascontiguousarray(features, dtype=np.float32)
-        if features.ndim != 2 or not len(features):
-            raise ValueError(
-                'GalleryIndex: expected features (N, C) of at least one image, got '
-                f'the shape {features.shape}.'
-            )
-        if not np.isfinite(features).all():
-            raise ValueError('GalleryIndex: features must be finite numbers.')
-        if not len(paths) == len(cameras) == len(features):
-            raise ValueError(
-                f'GalleryIndex: {len(features)} features, {len(paths)} paths and '
-                f'{len(cameras)} cameras; expected as many of each.'
-            )
-        index = faiss.IndexFlatIP(features.shape[1])
-        index.add(features)
-        self._index = index
+        features = _finite_rows(features)
+        self._index = faiss.IndexFlatIP(features.shape[1])
+        self._index.add(features)
         self.paths = list(paths)
         self.cameras = list(cameras)
+        _require_lengths(features, self.paths, self.cameras)
         self.root = as_path(root)
         self.model_hash = model_hash
         self.failed = dict(failed or {})
-        self._camera_of_row = np.array(self.cameras)
+        count = len(features)
+        self.tracks = _column('tracks', tracks, count, np.int64, NO_TRACK)
+        self.times = _column('times', times, count, np.float64, time.time())
+        self.ids = _column('ids', ids, count, np.int64, np.arange(count))
+        if len(np.unique(self.ids)) < count or (self.ids < 0).any():
+            raise ValueError('GalleryIndex: ids must be different, and 0 or more.')
+        self._next_id = int(self.ids.max(initial=-1)) + 1
+        self._camera_of_row = np.array(self.cameras, dtype=str)
+        self._shortlist: Shortlist | None = None
+        self._calibration: Calibration | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -111,6 +140,22 @@ class GalleryIndex:
         """(N, C) float32, a copy."""
         return self._index.reconstruct_n(0, len(self))
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """What similarities mean; one of another model is a ``ValueError``."""
+        return self._calibration
+
+    @calibration.setter
+    def calibration(self, value: Calibration | None) -> None:
+        if value is not None and value.model_hash != self.model_hash:
+            raise ValueError(
+                'The calibration is of another model than the gallery '
+                f'({value.model_hash[:8] or "unknown"} and '
+                f'{self.model_hash[:8] or "unknown"}): a threshold holds for its own '
+                'model alone. Calibrate again.'
+            )
+        self._calibration = value
+
     def path_of(self, row: int) -> str:
         """The file of one image: ``root`` and its path together."""
         return str(self.root / self.paths[row])
@@ -121,6 +166,10 @@ class GalleryIndex:
         topk: int = 10,
         cameras: Collection[str] | str | None = None,
         exclude_cameras: Collection[str] | str | None = None,
+        query_cameras: Sequence[str] | str | None = None,
+        best_per_camera: bool = False,
+        by_track: bool = False,
+        exact: bool = True,
     ) -> list[list[Match]]:
         """The most similar images of the gallery, for each query.
 
@@ -130,45 +179,120 @@ class GalleryIndex:
             cameras (Collection[str] | str, optional): Search these only.
             exclude_cameras (Collection[str] | str, optional): And not these, for
                 example the query's own.
+            query_cameras (Sequence[str] | str, optional): Q names: no query is
+                searched in its own camera.
+            best_per_camera (bool): Of each camera the best alone. Defaults to False.
+            by_track (bool): Name the best image of each track alone. Defaults to
+                False.
+            exact (bool): False: a query of a large gallery takes a sixth of the time,
+                and may miss some of the best; what is named has its exact score. The
+                first such search takes long. Defaults to True.
 
         Returns:
             list[list[Match]]: For each query at most ``topk``, best first; of
             equally similar ones the earlier row first.
 
         Raises:
-            ValueError: If widths differ, a query is not finite, ``topk`` is less
-                than 1, a camera is unknown, or no image is left to search.
+            ValueError: If widths or lengths differ, a query is not finite, ``topk``
+                is less than 1, a camera is unknown, or no image is left to search.
         """
-        queries = np.atleast_2d(np.ascontiguousarray(features, dtype=np.float32))
-        if queries.shape[1] != self.dim:
-            raise ValueError(
-                f'The query has {queries.shape[1]} values, the gallery {self.dim}: '
-                'they come from different models.'
+        queries = queries_of(features, self.dim, topk)
+        if query_cameras is not None:
+            options = dict(
+                best_per_camera=best_per_camera, by_track=by_track, exact=exact
             )
-        bad = ~np.isfinite(queries).all(axis=1)
-        if bad.any():
-            raise ValueError(
-                f'Query {int(bad.argmax())} holds NaN or Inf: the model that made it '
-                'is damaged or overflowed.'
+            return self._in_other_cameras(
+                queries, topk, cameras, exclude_cameras, query_cameras, options
             )
-        if topk < 1:
-            raise ValueError(f'topk must be at least 1, got {topk}.')
         rows = self._rows(cameras, exclude_cameras)
+        count = len(self) if rows is None else len(rows)
+        if not count:
+            return [[] for _ in queries]
+        nearest = self._nearest if exact else self._likely_nearest
+        groups = self._track_of_row() if by_track else None
+        if best_per_camera:  # a track is in one camera
+            groups = self._camera_codes()
+        take = min(topk, count)
+        while True:
+            nearby = nearest(queries, take, rows)
+            ranked = [_ranked(scores, near, groups, topk) for scores, near in nearby]
+            if take == count or all(len(best) == topk for _, best in ranked):
+                break
+            take = min(4 * take, count)  # several images of one group were found
+        return [self._matches(*pair) for pair in ranked]
+
+    def _nearest(
+        self, queries: np.ndarray, take: int, rows: np.ndarray | None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
         params = None
-        count = len(self)
         if rows is not None:
             params = faiss.SearchParameters(sel=faiss.IDSelectorBatch(rows))
-            count = len(rows)
-        scores, found = self._index.search(queries, min(topk, count), params=params)
-        return [self._matches(*pair) for pair in zip(scores, found)]
+        return list(zip(*self._index.search(queries, take, params=params)))
+
+    def _likely_nearest(
+        self, queries: np.ndarray, take: int, rows: np.ndarray | None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        if self._shortlist is None:
+            self._shortlist = Shortlist(self.features)
+        found = []
+        for query in queries:
+            near = self._shortlist(query, max(_CANDIDATES, 4 * take), rows)
+            scores = self._index.reconstruct_batch(near) @ query
+            found.append((scores, near))
+        return found
+
+    def _in_other_cameras(
+        self, queries, topk, cameras, exclude_cameras, own, options: dict
+    ) -> list[list[Match]]:
+        own = [own] if isinstance(own, str) else [str(camera) for camera in own]
+        if len(own) != len(queries):
+            raise ValueError(
+                f'query_cameras has {len(own)} names for {len(queries)} queries; give '
+                'one for each.'
+            )
+        excluded = [exclude_cameras] if isinstance(exclude_cameras, str) else []
+        excluded = excluded or list(exclude_cameras or [])
+        names = np.array(own)
+        found: list[list[Match]] = [[] for _ in own]
+        for camera in dict.fromkeys(own):
+            mine = np.flatnonzero(names == camera)
+            left_out = [*excluded, *{camera}.intersection(self.cameras)]
+            part = self.search(
+                queries[mine], topk, cameras, left_out or None, **options
+            )
+            for i, matches in zip(mine, part):
+                found[i] = matches
+        return found
 
     def _matches(self, scores: np.ndarray, rows: np.ndarray) -> list[Match]:
-        order = np.lexsort((rows, -scores))
-        best, found = scores[order], rows[order]
+        known = self.calibration
+        probable = [None] * len(rows)
+        if known is not None:
+            probable = known.probability(scores).tolist()
         return [
-            Match(rank, score, self.path_of(row), self.cameras[row], row)
-            for rank, (score, row) in enumerate(zip(best.tolist(), found.tolist()), 1)
+            Match(
+                rank,
+                score,
+                self.path_of(row),
+                self.cameras[row],
+                row,
+                int(self.ids[row]),
+                int(self.tracks[row]),
+                probability,
+            )
+            for rank, (score, row, probability) in enumerate(
+                zip(scores.tolist(), rows.tolist(), probable), 1
+            )
         ]
+
+    def _track_of_row(self) -> np.ndarray:
+        """(N,) codes of tracks; an image without one is a track of its own."""
+        alone = self.tracks == NO_TRACK
+        keys = np.stack([self._camera_codes(), self.tracks, alone * self.ids], axis=1)
+        return np.unique(keys, axis=0, return_inverse=True)[1].ravel()
+
+    def _camera_codes(self) -> np.ndarray:
+        return np.unique(self._camera_of_row, return_inverse=True)[1]
 
     def _rows(self, cameras, exclude_cameras) -> np.ndarray | None:
         """Rows to search, None for all."""
@@ -192,21 +316,282 @@ class GalleryIndex:
         require_cameras(asked, self.cameras)
         return asked
 
+    def add(
+        self,
+        features: np.ndarray,
+        paths: Sequence[str],
+        cameras: Sequence[str],
+        tracks: Sequence[int] | np.ndarray | None = None,
+        times: Sequence[float] | np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Append images, embedded by the model of the gallery.
+
+        Args:
+            features (np.ndarray): (n, C) float32, unit length.
+            paths (Sequence[str]): n paths that the gallery does not have yet.
+            cameras (Sequence[str]): n names of cameras.
+            tracks (Sequence[int], optional): n tracks; -1, the default: not known.
+            times (Sequence[float], optional): n times, seconds since 1970. Defaults
+                to now.
+
+        Returns:
+            np.ndarray: (n,) int64, their new ids.
+
+        Raises:
+            ValueError: As for the class, or if the width is another or a path is there
+                already; nothing is added then.
+        """
+        ids = self._next_id + np.arange(len(paths))
+        self._append(
+            GalleryIndex(
+                features, paths, cameras, self.root, '', None, tracks, times, ids
+            )
+        )
+        return ids
+
+    def _append(self, other: GalleryIndex) -> None:
+        if other.dim != self.dim:
+            raise ValueError(
+                f'The new embeddings have {other.dim} values, those of the gallery '
+                f'{self.dim}: they come from different models.'
+            )
+        twice = [path for path, n in Counter(other.paths).items() if n > 1]
+        twice += sorted(set(self.paths) & set(other.paths))
+        if twice:
+            raise ValueError(
+                f'The gallery would have {twice[0]!r} twice ({len(twice):,} such '
+                'paths). Remove it first, or leave it out.'
+            )
+        self._index.add(other.features)
+        if self._shortlist is not None:
+            self._shortlist.add(other.features)
+        self.paths += other.paths
+        self.cameras += other.cameras
+        for name in ('tracks', 'times', 'ids'):
+            joined = np.concatenate([getattr(self, name), getattr(other, name)])
+            setattr(self, name, joined)
+        self._next_id = max(self._next_id, other._next_id)
+        self._camera_of_row = np.array(self.cameras, dtype=str)
+
+    def merge(self, other: GalleryIndex) -> None:
+        """Append another gallery of the same model.
+
+        Its images get new ids. If the roots differ, the new root is the folder that
+        holds both. A ``ValueError`` if models differ or a path would be there twice.
+        """
+        if other.model_hash != self.model_hash:
+            raise ValueError(
+                'The galleries were built with different models '
+                f'({self.model_hash[:8] or "unknown"} and '
+                f'{other.model_hash[:8] or "unknown"}): their embeddings cannot be '
+                'compared. Build one of them again.'
+            )
+        root, paths, own = self.root, other.paths, self.paths
+        if other.root != self.root:
+            roots = [os.path.abspath(self.root), os.path.abspath(other.root)]
+            root = Path(os.path.commonpath(roots))
+            own, paths = (
+                [_below(root, start, path) for path in gallery.paths]
+                for start, gallery in zip(roots, (self, other))
+            )
+        ids = self._next_id + np.arange(len(other))
+        more = GalleryIndex(
+            other.features,
+            paths,
+            other.cameras,
+            tracks=other.tracks,
+            times=other.times,
+            ids=ids,
+        )
+        before, self.paths = self.paths, own
+        try:
+            self._append(more)
+        except ValueError:
+            self.paths = before
+            raise
+        self.root = root
+        self.failed.update(other.failed)
+
+    def remove(
+        self,
+        ids: Collection[int] | int | None = None,
+        paths: Collection[str] | str | None = None,
+        cameras: Collection[str] | str | None = None,
+        tracks: Collection[int] | int | None = None,
+        before: float | None = None,
+        after: float | None = None,
+    ) -> int:
+        """Remove the images for which all that is given holds.
+
+        Args:
+            ids (Collection[int] | int, optional): Numbers of :attr:`ids`.
+            paths (Collection[str] | str, optional): As in :attr:`paths`, or as
+                :meth:`path_of` names them.
+            cameras (Collection[str] | str, optional): Names of cameras.
+            tracks (Collection[int] | int, optional): Give the camera as well: a
+                track is unique on a camera only.
+            before (float, optional): Taken before this time, seconds since 1970.
+            after (float, optional): Taken at this time or later.
+
+        Returns:
+            int: How many were removed. None may be left.
+
+        Raises:
+            ValueError: If nothing is given, or an id, path, camera or track is not in
+                the gallery; nothing is removed then.
+        """
+        given = (ids, paths, cameras, tracks, before, after)
+        if all(value is None for value in given):
+            raise ValueError('remove: say which images, for example cameras="hall".')
+        gone = np.ones(len(self), dtype=bool)
+        if ids is not None:
+            gone &= _chosen('id', self.ids, np.atleast_1d(as_list(ids)).tolist())
+        if paths is not None:
+            full = {self.path_of(row): path for row, path in enumerate(self.paths)}
+            asked = [full.get(path, path) for path in map(str, as_list(paths))]
+            gone &= _chosen('path', np.array(self.paths, dtype=str), asked)
+        if cameras is not None:
+            gone &= np.isin(self._camera_of_row, self._known(cameras))
+        if tracks is not None:
+            gone &= _chosen('track', self.tracks, as_list(tracks))
+        if before is not None:
+            gone &= self.times < before
+        if after is not None:
+            gone &= self.times >= after
+        self._keep(~gone)
+        return int(gone.sum())
+
+    def expire(self, max_age: float, now: float | None = None) -> int:
+        """Remove what is older than ``max_age`` seconds; returns how many.
+
+        ``now`` is in seconds since 1970, by default the clock's.
+        """
+        if not max_age >= 0:
+            raise ValueError(f'max_age must be 0 or more seconds, got {max_age}.')
+        return self.remove(before=(time.time() if now is None else now) - max_age)
+
+    def _keep(self, keep: np.ndarray) -> None:
+        gone = np.flatnonzero(~keep)
+        if not len(gone):
+            return
+        self._index.remove_ids(faiss.IDSelectorBatch(gone))
+        if self._shortlist is not None:
+            self._shortlist.remove(gone)
+        rows = np.flatnonzero(keep).tolist()
+        files = {self.path_of(row) for row in gone.tolist()}
+        self.failed = {k: v for k, v in self.failed.items() if k not in files}
+        self.paths = [self.paths[row] for row in rows]
+        self.cameras = [self.cameras[row] for row in rows]
+        for name in ('tracks', 'times', 'ids', '_camera_of_row'):
+            setattr(self, name, getattr(self, name)[keep])
+
+    def per_track(
+        self, quality: Sequence[float] | np.ndarray | None = None
+    ) -> GalleryIndex:
+        """A gallery with one embedding a track: the weighted mean of its images.
+
+        Images without a track stay as they are.
+
+        Args:
+            quality (Sequence[float], optional): N weights, positive, such as the
+                detector's confidences or the heights of the crops. Defaults to equal
+                ones.
+
+        Returns:
+            GalleryIndex: Rows in the order of the tracks' first images, means of unit
+            length, not calibrated. Path and id are those of the image with the largest
+            weight, of equal ones the first; the time is the earliest, by which it
+            expires.
+
+        Raises:
+            ValueError: If a weight is not positive and finite, or the images of a track
+                cancel each other out.
+        """
+        count = len(self)
+        weights = _column('quality', quality, count, np.float64, 1.0)
+        if not (weights > 0).all():
+            raise ValueError('per_track: quality must be positive for every image.')
+        codes = self._track_of_row()
+        first, codes = np.unique(codes, return_index=True, return_inverse=True)[1:]
+        place = np.argsort(np.argsort(first))
+        codes = place[codes]  # in the order of the first images
+        features = self.features
+        means = np.zeros((len(first), self.dim))
+        # heaviest first within a track; of equal ones the earlier row
+        order = np.lexsort((-weights, codes))
+        begins = np.searchsorted(codes[order], np.arange(len(first)))
+        for begin, end, mean in zip(begins, [*begins[1:], count], means):
+            rows = order[begin:end]
+            np.dot(weights[rows], features[rows], out=mean)
+        lengths = np.linalg.norm(means, axis=1, keepdims=True)
+        best = order[begins]
+        if (lengths < 1e-6 * weights[best, None]).any():
+            row = int(best[np.argmin(lengths)])
+            raise ValueError(
+                f'per_track: the embeddings of the track of {self.paths[row]!r} cancel '
+                'each other out. Is it one person?'
+            )
+        times = np.full(len(first), np.inf)
+        np.minimum.at(times, codes, self.times)
+        return GalleryIndex(
+            means / lengths,
+            [self.paths[row] for row in best],
+            [self.cameras[row] for row in best],
+            self.root,
+            self.model_hash,
+            self.failed,
+            self.tracks[best],
+            times,
+            self.ids[best],
+        )
+
+    @classmethod
+    @contextmanager
+    def edit(
+        cls,
+        path: str | Path,
+        model_hash: str | None = None,
+        root: str | Path | None = None,
+    ) -> Iterator[GalleryIndex]:
+        """Change a saved gallery: ``with GalleryIndex.edit('gallery') as gallery:``.
+
+        It is loaded as by :meth:`load`, and saved at the end of the block, unless that
+        raises. Meanwhile others may read it, and nobody else may write it.
+
+        Raises:
+            BlockingIOError: If somebody else writes it.
+        """
+        with _sole_writer(as_path(path)):
+            gallery = cls.load(path, model_hash, root)
+            yield gallery
+            gallery._write(as_path(path))
+
     def save(self, out: str | Path) -> Path:
         """Write the index; returns the folder.
 
-        ``out`` is made if need be, and an index in it replaced. A
-        ``NotADirectoryError`` if it is a file, a ``ValueError`` if a path leaves
-        ``root``.
+        ``out`` is made if need be, and an index in it replaced. To change one that
+        others may write too, use :meth:`edit`. On a full disk what was there stays.
+
+        Raises:
+            NotADirectoryError: If it is a file.
+            BlockingIOError: If somebody else writes it.
+            OSError: If it cannot be written.
+            ValueError: If a path leaves ``root``.
         """
         out = as_path(out)
         if out.exists() and not out.is_dir():
             raise NotADirectoryError(
                 f'{out}: this is a file; a gallery index is a folder.'
             )
-        _require_inside(out, self.paths)
+        require_inside(out, self.paths)
         out.mkdir(parents=True, exist_ok=True)
-        data = faiss.serialize_index(self._index).tobytes()
+        with _sole_writer(out):
+            self._write(out)
+        return out
+
+    def _write(self, out: Path) -> None:
+        require_inside(out, self.paths)
+        data = memoryview(faiss.serialize_index(self._index))
         meta = dict(
             format=_FORMAT,
             version=_VERSION,
@@ -218,12 +603,32 @@ class GalleryIndex:
             paths=self.paths,
             cameras=self.cameras,
             failed=self.failed,
+            tracks=self.tracks.tolist(),
+            times=self.times.tolist(),
+            ids=self.ids.tolist(),
+            next_id=self._next_id,
+            calibration=self.calibration and self.calibration.to_dict(),
         )
         # Names that are no UTF-8 are escaped by JSON and come back the same.
         text = json.dumps(meta, indent=0).encode()
-        for name, content in ((_INDEX, data), (_META, text)):
-            write_atomically(out / name, content)
-        return out
+        remove_partial(out)
+        # Under its own name until the description that belongs to it is there: at no
+        # time is there a description without its index.
+        own = out / _name_of(str(meta['index_sha256']))
+        try:
+            write_atomically(own, data)
+            write_atomically(out / _META, text)
+        except OSError as error:
+            own.unlink(missing_ok=True)
+            raise OSError(
+                error.errno,
+                f'{out}: the gallery cannot be written ({error.strerror}). What was '
+                f'there is unchanged. It needs {(len(data) + len(text)) >> 20:,} MiB '
+                'beside that',
+            ) from error
+        own.replace(out / _INDEX)
+        for stale in out.glob(_name_of('*')):  # of writers that were killed
+            stale.unlink(missing_ok=True)
 
     @classmethod
     def load(
@@ -251,13 +656,7 @@ class GalleryIndex:
                 path in it leaves its folder: it is absolute or has '..'.
         """
         path = as_path(path)
-        meta = _read_meta(path)
-        data = _read_file(path, _INDEX)
-        if hashlib.sha256(data).hexdigest() != meta['index_sha256']:
-            raise ValueError(
-                f'{path / _INDEX}: this file is cut off, changed, or not of the '
-                f'{_META} beside it ({len(data):,} bytes). Build the gallery again.'
-            )
+        meta, data = _read_both(path)
         gallery = cls(
             _flat_features(path / _INDEX, data, meta['images'], meta['dim']),
             meta['paths'],
@@ -265,7 +664,14 @@ class GalleryIndex:
             meta['root'] if root is None else root,
             meta['model_hash'],
             meta['failed'],
+            meta['tracks'],
+            meta['times'],
+            meta['ids'],
         )
+        gallery._next_id = max(gallery._next_id, meta['next_id'])
+        if meta.get('calibration') is not None:
+            name = f'{path / _META}: calibration'
+            gallery.calibration = Calibration.from_dict(meta['calibration'], name)
         if model_hash is not None:
             gallery.require_model(model_hash, f'{path}: this')
         return gallery
@@ -299,7 +705,133 @@ def _flat_features(path: Path, data: bytes, images: int, dim: int) -> np.ndarray
     return np.frombuffer(data, '<f4', offset=len(empty)).reshape(images, dim)
 
 
-def _require_inside(index: Path, paths: Sequence[str]) -> None:
+def queries_of(features: np.ndarray, dim: int, topk: int) -> np.ndarray:
+    """(Q, C) queries of the width ``dim``; a ``ValueError`` if they cannot be used."""
+    queries = np.atleast_2d(np.ascontiguousarray(features, dtype=np.float32))
+    if queries.shape[1] != dim:
+        raise ValueError(
+            f'The query has {queries.shape[1]} values, the gallery {dim}: '
+            'they come from different models.'
+        )
+    bad = ~np.isfinite(queries).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f'Query {int(bad.argmax())} holds NaN or Inf: the model that made it '
+            'is damaged or overflowed.'
+        )
+    if topk < 1:
+        raise ValueError(f'topk must be at least 1, got {topk}.')
+    return queries
+
+
+def _ranked(
+    scores: np.ndarray, rows: np.ndarray, groups: np.ndarray | None, topk: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and rows, best first; with ``groups`` the best of each alone."""
+    order = np.lexsort((rows, -scores))
+    if groups is not None:
+        first = np.unique(groups[rows[order]], return_index=True)[1]
+        order = order[np.sort(first)]
+    order = order[:topk]
+    return scores[order], rows[order]
+
+
+def _finite_rows(features: np.ndarray) -> np.ndarray:
+    features = np.ascontiguousarray(features, dtype=np.float32)
+    if features.ndim != 2 or not features.shape[1]:
+        raise ValueError(
+            f'GalleryIndex: expected features (N, C), got the shape {features.shape}.'
+        )
+    if not np.isfinite(features).all():
+        raise ValueError('GalleryIndex: features must be finite numbers.')
+    return features
+
+
+def _require_lengths(features: np.ndarray, paths: list, cameras: list) -> None:
+    if not len(paths) == len(cameras) == len(features):
+        raise ValueError(
+            f'GalleryIndex: {len(features)} features, {len(paths)} paths and '
+            f'{len(cameras)} cameras; expected as many of each.'
+        )
+
+
+def _column(name: str, values, count: int, dtype: type, default) -> np.ndarray:
+    """(count,) finite numbers; ``default`` if None was given."""
+    if values is None:
+        return np.full(count, default, dtype)
+    given = np.asarray(values)
+    kinds = 'iu' if dtype is np.int64 else 'iuf'
+    if given.shape != (count,) or (count and given.dtype.kind not in kinds):
+        raise ValueError(
+            f'GalleryIndex: {name} must be {count} '
+            f'{"integers" if kinds == "iu" else "numbers"}, one an image; got '
+            f'{given.dtype} of the shape {given.shape}.'
+        )
+    if not np.isfinite(given.astype(np.float64)).all():
+        raise ValueError(f'GalleryIndex: {name} must be finite numbers.')
+    return given.astype(dtype)
+
+
+def as_list(values) -> list:
+    """One value, or several."""
+    if isinstance(values, (str, Path)) or not isinstance(values, Iterable):
+        return [values]
+    return list(values)
+
+
+def _chosen(what: str, present: np.ndarray, asked: list) -> np.ndarray:
+    """(N,) bool, which are asked for; a ValueError if one of these is not there."""
+    missing = set(asked) - set(present.tolist())
+    if missing:
+        first = next(value for value in asked if value in missing)
+        raise ValueError(
+            f'The gallery has no {what} {first!r} ({len(missing):,} such). Nothing was '
+            'removed.'
+        )
+    return np.isin(present, asked)
+
+
+def _below(root: Path, start: str, path: str) -> str:
+    """A path relative to ``start`` as one relative to ``root``."""
+    return (Path(start) / path).relative_to(root).as_posix()
+
+
+@contextmanager
+def _sole_writer(folder: Path) -> Iterator[None]:
+    """Let nobody else write a gallery; a ``BlockingIOError`` if somebody does."""
+    folder = folder.resolve()
+    with _written_guard:
+        own = folder in _written
+        _written.add(folder)
+    if own:
+        raise _being_written(folder, ' (this program)')
+    try:
+        if not folder.is_dir():
+            raise _not_there(folder, 'there is no such folder')
+        try:
+            file, locked = hold(folder / _LOCK)
+        except BlockingIOError as error:
+            raise _being_written(folder, str(error)) from error
+        if not locked:
+            log(
+                f'{folder}: this file system has no locks. See to it that nobody else '
+                'writes this gallery.',
+                logging.WARNING,
+            )
+        with file:
+            yield
+    finally:
+        _written.discard(folder)
+
+
+def _being_written(folder: Path, who: str) -> BlockingIOError:
+    return BlockingIOError(
+        f'{folder}: somebody else writes this gallery{who}. Try again later; reading '
+        'is possible meanwhile.'
+    )
+
+
+def require_inside(index: Path, paths: Sequence[str]) -> None:
     """Raise if an index would open files outside of its root."""
     for path in paths:
         if PurePath(path).anchor or '..' in PurePath(path).parts:
@@ -314,14 +846,45 @@ def is_gallery(path: str | Path) -> bool:
     return (as_path(path) / _META).is_file()
 
 
+def _name_of(checksum: str) -> str:
+    """File of an index whose description is not in place, or was just now."""
+    return f'.index-{checksum[:16]}.faiss'
+
+
+def _read_both(folder: Path) -> tuple[dict, bytes]:
+    """Description and index, which a writer may be about to replace."""
+    meta = _read_meta(folder)
+    while True:
+        data = b''
+        for name in (_name_of(meta['index_sha256']), _INDEX):
+            try:
+                data = (folder / name).read_bytes()
+            except FileNotFoundError:
+                continue
+            if hashlib.sha256(data).hexdigest() == meta['index_sha256']:
+                return meta, data
+        before, meta = meta, _read_meta(folder)
+        if before['index_sha256'] == meta['index_sha256']:
+            _read_file(folder, _INDEX)
+            raise ValueError(
+                f'{folder / _INDEX}: this file is cut off, changed, or not of the '
+                f'{_META} beside it ({len(data):,} bytes). Build the gallery again.'
+            )
+
+
 def _read_file(folder: Path, name: str) -> bytes:
     try:
         return (folder / name).read_bytes()
     except OSError as error:
-        raise FileNotFoundError(
-            f'{folder}: expected a gallery index, a folder with {_META} and {_INDEX}; '
-            f'{name} cannot be read ({error.strerror}). Build one with build_gallery().'
-        ) from error
+        problem = f'{name} cannot be read ({error.strerror})'
+        raise _not_there(folder, problem) from error
+
+
+def _not_there(folder: Path, problem: str) -> FileNotFoundError:
+    return FileNotFoundError(
+        f'{folder}: expected a gallery index, a folder with {_META} and {_INDEX}; '
+        f'{problem}. Build one with build_gallery().'
+    )
 
 
 def _read_meta(folder: Path) -> dict:
@@ -345,6 +908,13 @@ def _read_meta(folder: Path) -> dict:
         ('model_hash', 'index_sha256', 'root'), str
     )
     expected.update(images=int, dim=int, paths=list, cameras=list, failed=dict)
+    # what earlier galleries lack
+    count = len(meta['paths']) if isinstance(meta.get('paths'), list) else 0
+    meta.setdefault('tracks', [NO_TRACK] * count)
+    meta.setdefault('times', [path.stat().st_mtime] * count)
+    meta.setdefault('ids', list(range(count)))
+    meta.setdefault('next_id', count)
+    expected.update(tracks=list, times=list, ids=list, next_id=int)
     for key, kind in expected.items():
         if not isinstance(meta.get(key), kind):
             raise ValueError(
@@ -353,5 +923,38 @@ def _read_meta(folder: Path) -> dict:
             )
     if not all(isinstance(name, str) for name in meta['paths'] + meta['cameras']):
         raise ValueError(f'{path}: expected texts as paths and cameras.')
-    _require_inside(path, meta['paths'])
+    require_inside(path, meta['paths'])
     return meta
+
+
+def read_clusters(path: str | Path, paths: Sequence[str]) -> dict[int, np.ndarray]:
+    """Clusters of ``tools/cluster.py`` as rows of ``paths``, by label.
+
+    The CSV file has the columns path and label; label -1 is in none. A ``ValueError``
+    if it is none, or has none of these paths.
+    """
+    row_of = {name: row for row, name in enumerate(paths)}
+    found: dict[int, list[int]] = {}
+    with open(path, newline='', encoding='utf-8', errors='surrogateescape') as file:
+        reader = csv.DictReader(file)
+        if not {'path', 'label'} <= set(reader.fieldnames or ()):
+            raise ValueError(
+                f'{path}: expected the columns path and label, as tools/cluster.py '
+                'writes them.'
+            )
+        for line in reader:
+            try:
+                label = int(line['label'])
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f'{path}, line {reader.line_num}: the label {line["label"]!r} is '
+                    'no integer.'
+                ) from None
+            if line['path'] in row_of:
+                found.setdefault(label, []).append(row_of[line['path']])
+    if not found:
+        raise ValueError(
+            f'{path}: none of its paths is in the gallery. Cluster the folder that the '
+            'gallery was built from.'
+        )
+    return {label: np.array(rows, np.int64) for label, rows in found.items()}

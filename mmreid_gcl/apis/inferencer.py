@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -380,7 +381,8 @@ class ReIDInferencer:
 
         Args:
             folder (str | Path): The crops; the first sub-folder is the camera.
-                Crops that cannot be read are skipped and listed.
+                Crops that cannot be read are skipped and listed. Their time is when
+                the file was last changed.
             out (str | Path, optional): Folder in which to save the index.
             **kwargs: ``split``, ``camera``, ``pattern`` and ``annotation`` of
                 :func:`~mmreid_gcl.apis.folder.list_folder`.
@@ -403,6 +405,8 @@ class ReIDInferencer:
             images.root,
             model_hash,
             found.failed,
+            kept.columns.get('track'),
+            [os.stat(file).st_mtime for file in kept.files()],
         )
         if out is not None:
             self.gallery.save(out)
@@ -427,6 +431,8 @@ class ReIDInferencer:
         topk: int = 10,
         cameras: Collection[str] | str | None = None,
         exclude_cameras: Collection[str] | str | None = None,
+        threshold: float | None = None,
+        **kwargs,
     ) -> list[Match] | list[list[Match]]:
         """Find a person again.
 
@@ -439,10 +445,15 @@ class ReIDInferencer:
             cameras (Collection[str] | str, optional): Search these only.
             exclude_cameras (Collection[str] | str, optional): And not these, for
                 example the query's own.
+            threshold (float, optional): Name nobody below this similarity. Defaults to
+                that of the gallery's calibration; without one everybody is named, as
+                with -1.
+            **kwargs: ``query_cameras``, ``best_per_camera``, ``by_track`` and ``exact``
+                of :meth:`GalleryIndex.search`.
 
         Returns:
             list[Match] | list[list[Match]]: For one image, what it found, best
-            first; for several, one such list each.
+            first; for several, one such list each. An empty one: not in the gallery.
 
         Raises:
             ImageError: If a query cannot be read.
@@ -459,7 +470,11 @@ class ReIDInferencer:
                     'load_gallery(path) first, or give gallery=.'
                 )
             gallery.require_model(self.model_hash)
-        found = gallery.search(self(query), topk, cameras, exclude_cameras)
+        found = gallery.search(self(query), topk, cameras, exclude_cameras, **kwargs)
+        if threshold is None and gallery.calibration is not None:
+            threshold = gallery.calibration.threshold
+        if threshold is not None:
+            found = [[m for m in matches if m.score >= threshold] for matches in found]
         return found[0] if is_single(query) else found
 
 

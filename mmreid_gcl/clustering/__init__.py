@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clustering: features in, labels out."""
 
+from ..labels import camera_summary
 from .camera_normalization import normalize_by_camera
 from .clusterers import (
     BaseClusterer,
@@ -11,6 +12,7 @@ from .clusterers import (
     KMeansClusterer,
     SelfPacedClusterer,
     TrackClusterer,
+    collapse,
 )
 from .components import dbscan_on_graph
 from .controls import FrozenLabels, ShuffledLabels
@@ -21,7 +23,6 @@ from .knn import knn_search
 from .label_quality import (
     adjusted_rand_index,
     camera_pairs,
-    camera_summary,
     cluster_summary,
     graph_silhouette,
     normalized_mutual_info,
@@ -51,6 +52,7 @@ __all__ = [
     'camera_pairs',
     'camera_summary',
     'cluster_summary',
+    'collapse',
     'dbscan_on_graph',
     'graph_silhouette',
     'k_reciprocal_jaccard',

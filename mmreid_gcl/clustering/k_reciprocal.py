@@ -33,6 +33,19 @@ class JaccardGraph(sp.csr_array):
     copy_distances: np.ndarray | None = None
 
 
+def representatives(distances: sp.csr_array, numbers: np.ndarray) -> np.ndarray:
+    """(N,) rows that stand for the rows of a :class:`JaccardGraph`.
+
+    For copies of one of ``numbers`` it is the first of that number, for all others
+    the row itself.
+    """
+    rows = np.arange(distances.shape[0])
+    for number in numbers:
+        same = np.flatnonzero(distances.copies == number)
+        rows[same] = same[0]
+    return rows
+
+
 def half_neighbourhood(k1: int) -> int:
     """Length of the short lists H: ``round(k1 / 2) + 1``.
 

@@ -185,25 +185,6 @@ def _closeness_of_copies(
     return coo_array((np.concatenate(values), where), shape=shape)
 
 
-def camera_summary(labels: np.ndarray, camids: np.ndarray) -> dict[str, float]:
-    """How much of a clustering spans cameras, which is what it is for.
-
-    Args:
-        labels (np.ndarray): (N,) clusters, -1 is an outlier.
-        camids (np.ndarray): (N,) cameras.
-
-    Returns:
-        dict[str, float]: ``cross_camera_clusters``, those in two or more cameras, and
-        ``cross_camera_images``, the share of all images that are in one of them.
-    """
-    labels, kept = np.asarray(labels), np.asarray(labels) >= 0
-    pairs = np.unique(np.stack([labels[kept], np.asarray(camids)[kept]]), axis=1)
-    clusters, cameras = np.unique(pairs[0], return_counts=True)
-    across = clusters[cameras > 1]
-    share = np.isin(labels, across).mean() if len(labels) else 0.0
-    return dict(cross_camera_clusters=len(across), cross_camera_images=float(share))
-
-
 def track_summary(
     labels: np.ndarray, records: Mapping[str, np.ndarray]
 ) -> dict[str, float]:

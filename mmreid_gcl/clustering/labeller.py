@@ -162,6 +162,11 @@ class Labeller:
             outcome.seconds['compare'] = timer.since_last_check()
         return outcome
 
+    @property
+    def uses_time(self) -> bool:
+        """Whether the graphs follow an order of time."""
+        return getattr(self.graphs, 'order', None) == 'camera_time'
+
     def refines(self, epoch: int | None = None) -> bool:
         """Whether the labels of an epoch are those of refined embeddings."""
         return self.refine and (epoch is None or epoch >= self.refine_begin)

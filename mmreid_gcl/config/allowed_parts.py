@@ -52,12 +52,15 @@ PARTS: dict[str, tuple[Registry, dict[str, _Texts]]] = {
                     *('small', 'base', 'large', 'deit-tiny', 'deit-small', 'deit-base'),
                     *('dinov2-small', 'dinov2-base', 'dinov2-large'),
                 ),
-                out_type=('cls_token', 'featmap', 'avg_featmap'),
+                out_type=('cls_token', 'featmap', 'avg_featmap', 'raw'),
                 interpolate_mode=('bilinear', 'bicubic'),
             ),
         },
     ),
-    'neck': (MODELS, {'EmbeddingNeck': dict(pooling=('avg', 'gem'))}),
+    'neck': (
+        MODELS,
+        {'EmbeddingNeck': dict(pooling=('avg', 'gem'), tokens=('class', 'mean'))},
+    ),
     'relation_neck': (MODELS, {'GCLNeck': _NO_TEXTS}),
     'head': (
         MODELS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from mmengine.dataset import ConcatDataset as _ConcatDataset
@@ -107,6 +108,34 @@ class ConcatDataset(_ConcatDataset):
                 ]
             self._columns[name] = np.concatenate(parts)
         return self._columns[name]
+
+    @property
+    def times_from_names(self) -> bool:
+        """Whether one has times that are the order of names."""
+        return any(dataset.times_from_names for dataset in self.datasets)
+
+    def camera_name(self, camid: int) -> str:
+        """A camera as its data set calls it, after the folder of that data set."""
+        return self._named('camid', camid, 'camera_name')
+
+    def identity_name(self, pid: int) -> str:
+        """An identity as its data set calls it, after the folder of that data set."""
+        return self._named('pid', pid, 'identity_name')
+
+    def _named(self, column: str, number: int, method: str) -> str:
+        self.full_init()
+        inner = 0
+        if number >= 0:
+            ends = self._offsets[column][1:-1]
+            inner = int(np.searchsorted(ends, number, side='right'))
+        dataset = self.datasets[inner]
+        name = getattr(dataset, method)(number - self._offsets[column][inner])
+        if number < 0 or len(self.datasets) == 1 or isinstance(dataset, ConcatDataset):
+            return name
+        roots = [Path(getattr(d, 'data_root', '')) for d in self.datasets]
+        # two may be parts of one folder, or have one name in two places
+        alike = [root.name for root in roots].count(roots[inner].name) > 1
+        return f'{inner + 1}/{name}' if alike else f'{roots[inner].name}/{name}'
 
     def with_pipeline(self, pipeline: Sequence[dict]) -> ConcatDataset:
         """The same images through another pipeline; a view."""

@@ -97,11 +97,11 @@ class PersonFolder(ReIDDataset):
     ``metainfo['cameras']`` holds the names.
 
     **Time**: ``sequence`` and ``frame`` (or ``time``) of the pattern or the
-    annotation. Without them the natural order of the names, with a warning:
-    sub-folders below the camera are sequences, images of a folder are frames. If
-    your names begin with an identity, this puts images of one person side by side:
-    give a pattern, or ``order_by_name=False``. When a file was modified is
-    never looked at. ``time`` is an integer, seconds, or a timestamp
+    annotation. Without them the natural order of the names, with a warning if the
+    training uses it: sub-folders below the camera are sequences, images of a folder
+    are frames. If your names begin with an identity, this puts images of one person
+    side by side: give a pattern, or ``order_by_name=False``. When a file was modified
+    is never looked at. ``time`` is an integer, seconds, or a timestamp
     (:func:`~mmreid_gcl.datasets.times.parse_times`); it takes the place of
     ``frame`` where both are given.
 
@@ -134,7 +134,7 @@ class PersonFolder(ReIDDataset):
             images in it are used. What it leaves empty, ``pattern`` fills.
         order_by_name (bool, optional): Whether names give the time where nothing
             else does. True says that this is right; False leaves the time unknown.
-            Defaults to None: they do, and for training a warning says so.
+            Defaults to None: they do, and a training whose graphs use it warns.
         keep_missing (bool): List links to nothing and images that the annotation
             lists and are not there, for a caller that reports what it cannot read.
             Defaults to False: they are an error.
@@ -421,14 +421,10 @@ class PersonFolder(ReIDDataset):
         mars = any(MARS_NAME.fullmatch(image.relative) for image in images)
         if self.order_by_name is False or mars:
             return [(UNKNOWN, UNKNOWN)] * len(images)
+        self.times_from_names = part == 'train' and self.order_by_name is None
         log(
-            'PersonFolder: nothing gives the time, so the natural order of the names '
-            'is taken for it. If names begin with an identity, that puts images of one '
-            'person side by side: give a pattern or a table with times, or '
-            'order_by_name=False. If the names are right, order_by_name=True says so.',
-            logging.WARNING
-            if part == 'train' and self.order_by_name is None
-            else logging.INFO,
+            f'PersonFolder {part}: nothing gives the time, so the natural order of the '
+            'names is taken for it.'
         )
         folders: dict[str, list[_Image]] = defaultdict(list)
         for image in images:

@@ -66,6 +66,8 @@ class ReIDDataset(BaseDataset):
 
     SPLITS = ('train', 'query', 'gallery', 'test')
     data_root: str
+    #: Whether times are the order of names, which nobody has said is right.
+    times_from_names = False
 
     def __init__(
         self,
@@ -122,6 +124,26 @@ class ReIDDataset(BaseDataset):
                 values = [sample[field] for sample in samples]
                 self._columns[field] = np.array(values, dtype=FIELDS[field])
         return self._columns[name]
+
+    def camera_name(self, camid: int) -> str:
+        """A camera as the folder calls it (``metainfo['cameras']``).
+
+        Without names that is 'c1' for camid 0, as file names of the benchmarks count,
+        and '?' for :data:`UNKNOWN`.
+        """
+        self.full_init()
+        names = self.metainfo.get('cameras') or ()
+        if camid < 0:
+            return '?'
+        return str(names[camid]) if camid < len(names) else f'c{camid + 1}'
+
+    def identity_name(self, pid: int) -> str:
+        """An identity as the folder calls it, else its number; '' if not known."""
+        self.full_init()
+        names = self.metainfo.get('identities') or ()
+        if pid < 0:
+            return ''
+        return str(names[pid]) if pid < len(names) else str(pid)
 
     def get_subset_(self, indices: Sequence[int] | int) -> None:
         """Keep some of the samples only; see mmengine's ``BaseDataset``."""

@@ -22,7 +22,7 @@ from mmreid_gcl.clustering import (
 
 @dataclass(frozen=True)
 class LabelFreeSignals:
-    """Three signs of quality that need no identities."""
+    """Signs of quality that need no identities."""
 
     clustered: float  #: Share of the images that are in a cluster, in [0, 1]
     #: Agreement (adjusted Rand index) with the labels of the epoch before; at most 1
@@ -30,18 +30,23 @@ class LabelFreeSignals:
     #: Mean silhouette of the clustered images on the graph of Jaccard distances, in
     #: [-1, 1]; None if the clusterer has no such graph
     silhouette: float | None
+    #: Share of the clustered images whose cluster spans cameras, in [0, 1]; None if
+    #: all images are of one camera
+    across: float | None = None
 
     @property
     def score(self) -> float:
-        """The product of the three, negative ones taken as 0; in [0, 1].
+        """``clustered * stability * silhouette * (1 + across) / 2``, in [0, 1].
 
         A product, so that one bad sign is a veto: a collapsed embedding is stable
         and has no outliers, but its silhouette is about 0; a clustering that throws
-        most images out has a high silhouette of the rest. A ``silhouette`` of None
-        is left out.
+        most images out has a high silhouette of the rest. Negative signs are taken
+        as 0, and one that is None is left out. Clusters within one camera count half:
+        people whom one camera alone saw are no fault, so that is no veto.
         """
         silhouette = 1.0 if self.silhouette is None else max(self.silhouette, 0.0)
-        return self.clustered * max(self.stability, 0.0) * silhouette
+        across = 1.0 if self.across is None else (1.0 + self.across) / 2.0
+        return self.clustered * max(self.stability, 0.0) * silhouette * across
 
     def to_dict(self) -> dict[str, float | None]:
         """As plain values."""
@@ -49,13 +54,16 @@ class LabelFreeSignals:
 
 
 def label_free_signals(
-    labels: np.ndarray, previous: np.ndarray, silhouette: float | None
+    labels: np.ndarray,
+    previous: np.ndarray,
+    silhouette: float | None,
+    camids: np.ndarray | None = None,
 ) -> LabelFreeSignals:
     """Signs of quality of pseudo-labels (N,), in which -1 is an outlier.
 
     ``previous`` are those of the epoch before; as many, else a ``ValueError``.
     ``silhouette`` is that of ``labels`` by
-    :func:`~mmreid_gcl.clustering.graph_silhouette`.
+    :func:`~mmreid_gcl.clustering.graph_silhouette`, ``camids`` (N,) are cameras.
     """
     labels, previous = np.asarray(labels), np.asarray(previous)
     if labels.shape != previous.shape:
@@ -63,11 +71,13 @@ def label_free_signals(
             f'label_free_signals: {labels.shape} labels and {previous.shape} labels of '
             'the epoch before; expected as many.'
         )
-    return LabelFreeSignals(
-        clustered=float((labels >= 0).mean()) if len(labels) else 0.0,
-        stability=adjusted_rand_index(labels, previous),
-        silhouette=silhouette,
-    )
+    clustered = float((labels >= 0).mean()) if len(labels) else 0.0
+    across = None
+    if camids is not None and len(np.unique(camids)) > 1:
+        share = camera_summary(labels, camids)['cross_camera_images']
+        across = share / clustered if clustered else 0.0
+    stability = adjusted_rand_index(labels, previous)
+    return LabelFreeSignals(clustered, stability, silhouette, across)
 
 
 def report(

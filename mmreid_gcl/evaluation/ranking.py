@@ -19,6 +19,7 @@ from mmreid_gcl.precision import float32_products
 from ..clustering.features import as_matrix, feature_dtype, unit_rows
 from .counting import match_ranks
 from .ground_truth import JUNK_PID, IdentityIndex, as_ids, does_not_count, num_matches
+from .open_set import best_match, best_valid, identification_rates
 
 Array: TypeAlias = np.ndarray | Tensor
 Ids: TypeAlias = np.ndarray | Tensor | Sequence[int]
@@ -38,6 +39,7 @@ def evaluate_ranking(
     gallery_camids: Ids,
     topk: Sequence[int] = (1, 5, 10),
     chunk_size: int | None = None,
+    false_alarms: Sequence[float] = (),
 ) -> dict[str, float]:
     """Rank the gallery for every query by cosine similarity and score it.
 
@@ -70,9 +72,14 @@ def evaluate_ranking(
             (1, 5, 10).
         chunk_size (int, optional): Queries computed at a time. Defaults to
             None: as many as the device's cache or memory suggests.
+        false_alarms (Sequence[float]): Shares of the queries without a match that
+            may raise an alarm, for
+            :func:`~mmreid_gcl.evaluation.open_set.identification_rates`. Defaults
+            to (): not looked at.
 
     Returns:
-        dict[str, float]: ``mAP``, ``mINP`` and ``R{k}`` for each k, in percent.
+        dict[str, float]: ``mAP``, ``mINP`` and ``R{k}`` for each k, in percent; and
+        ``DIR@1%`` and so on for ``false_alarms``.
 
     Raises:
         ValueError: If shapes disagree, if a feature is a zero vector or holds
@@ -105,6 +112,7 @@ def evaluate_ranking(
         gallery_camids[valid],
         topk,
         chunk_size,
+        false_alarms,
     )
 
 
@@ -116,6 +124,7 @@ def rank_from_similarity(
     gallery_camids: Ids,
     topk: Sequence[int] = (1, 5, 10),
     chunk_size: int | None = None,
+    false_alarms: Sequence[float] = (),
 ) -> dict[str, float]:
     """Score a ranking by given similarities, for example re-ranked ones.
 
@@ -134,6 +143,7 @@ def rank_from_similarity(
             (1, 5, 10).
         chunk_size (int, optional): Queries asked for at a time. Defaults to
             None: about 64 MiB of similarities, but at least 256 queries.
+        false_alarms (Sequence[float]): As there.
 
     Returns:
         dict[str, float]: ``mAP``, ``mINP`` and ``R{k}`` for each k, in percent.
@@ -170,6 +180,7 @@ def rank_from_similarity(
         gallery_camids[valid],
         topk,
         chunk_size,
+        false_alarms,
     )
 
 
@@ -250,6 +261,7 @@ def _rank(
     gallery_camids: np.ndarray,
     topk: Sequence[int],
     chunk_size: int,
+    false_alarms: Sequence[float],
 ) -> dict[str, float]:
     """The ranking itself; the gallery is without junk."""
     topk = tuple(topk)
@@ -261,20 +273,33 @@ def _rank(
     bounds = index.bounds(query_pids, query_camids)
     matches = num_matches(bounds)
     matches[query_pids == JUNK_PID] = 0
-    _report_left_out(matches, query_pids)
+    _report_left_out(matches, query_pids, bool(false_alarms))
 
     # Most matches first: then the queries of a chunk have about equally many.
     queries = np.argsort(-matches, kind='stable')[: np.count_nonzero(matches)]
-    ap, inp, first = (np.empty(len(queries)) for _ in range(3))
+    ap, inp, first, best = (np.empty(len(queries)) for _ in range(4))
+    unmatched = np.flatnonzero((matches == 0) & (query_pids != JUNK_PID))
+    alarms = np.empty(len(unmatched))
     with all_cores():
         for start in range(0, len(queries), chunk_size):
             rows = queries[start : start + chunk_size]
-            ranks = match_ranks(similarity(rows), index.order, bounds[rows])
+            chunk = similarity(rows)
+            ranks = match_ranks(chunk, index.order, bounds[rows])
             part = slice(start, start + len(rows))
             ap[part], inp[part], first[part] = _scores(ranks, matches[rows])
+            if false_alarms:
+                best[part] = best_match(chunk, index.order, bounds[rows])
+        for start in range(0, len(unmatched) if false_alarms else 0, chunk_size):
+            rows = unmatched[start : start + chunk_size]
+            part = slice(start, start + len(rows))
+            alarms[part] = best_valid(similarity(rows), index.order, bounds[rows])
     result = {'mAP': ap.mean(), 'mINP': inp.mean()}
     result.update({f'R{int(k)}': (first <= k).mean() for k in topk})
-    return {name: 100 * float(value) for name, value in result.items()}
+    percent = {name: 100 * float(value) for name, value in result.items()}
+    if false_alarms:
+        found = np.where(first == 1, best, -np.inf)
+        percent.update(identification_rates(found, alarms, false_alarms))
+    return percent
 
 
 def _scores(ranks: np.ndarray, matches: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -288,7 +313,9 @@ def _scores(ranks: np.ndarray, matches: np.ndarray) -> tuple[np.ndarray, ...]:
     return ap, inp, ranks[begins]
 
 
-def _report_left_out(matches: np.ndarray, query_pids: np.ndarray) -> None:
+def _report_left_out(
+    matches: np.ndarray, query_pids: np.ndarray, open_set: bool
+) -> None:
     num = len(matches)
     junk = int(np.count_nonzero(query_pids == JUNK_PID))
     unmatched = num - junk - int(np.count_nonzero(matches))
@@ -302,7 +329,9 @@ def _report_left_out(matches: np.ndarray, query_pids: np.ndarray) -> None:
     if junk + unmatched:
         print_log(
             f'{junk + unmatched} of {num} queries are left out of the ranking: '
-            f'{unmatched} without a valid match, {junk} junk (pid -1).',
+            f'{unmatched} without a valid match'
+            + (' (they make the false alarms)' if open_set else '')
+            + f', {junk} junk (pid -1).',
             logger='current',
             level=logging.WARNING,
         )

@@ -10,7 +10,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from .experiment import Resolved
-from .results import Result
+from .results import Result, paired
 from .tables import Table
 
 NOT_RUN = 'not run'
@@ -32,11 +32,14 @@ def rows_of(
     ]
 
 
-def spread(values: Sequence[float], places: int = 1) -> str:
-    """Such as '77.0 ± 0.4'; without a deviation where there is one value."""
+def spread(values: Sequence[float], places: int = 1, sign: str = '') -> str:
+    """Such as '77.0 ± 0.4'; without a deviation where there is one value.
+
+    ``sign='+'`` gives positive ones their sign.
+    """
     if not values:
         return '–'
-    text = f'{mean(values):.{places}f}'
+    text = f'{mean(values):{sign}.{places}f}'
     return text if len(values) == 1 else f'{text} ± {stdev(values):.{places}f}'
 
 
@@ -53,6 +56,11 @@ def to_markdown(
     for metric in table.metrics:
         head += [f'paper {metric}'] if table.paper_on else []
         head += [metric]
+    base = next(
+        (row for row, e in zip(rows, table.rows) if e.label == table.base), None
+    )
+    if base:
+        head += [f'mAP beside {table.base}']
     head += [title for _, title, _ in _CLUSTERS]
     lines = [head, ['---', '---'] + ['--:'] * (len(head) - 2)]
     for experiment, (resolved, results) in zip(table.rows, rows):
@@ -63,6 +71,9 @@ def to_markdown(
                 cells.append('–' if number is None else f'{number:.1f}')
             values = [r.metrics[metric] for r in results if metric in r.metrics]
             cells.append(spread(values) if results else NOT_RUN)
+        if base:
+            gains = paired(results, base[1], 'mAP')
+            cells.append(spread(gains, sign='+') if resolved is not base[0] else '')
         for key, _, places in _CLUSTERS:
             values = [r.pseudo_labels[key] for r in results if key in r.pseudo_labels]
             cells.append(spread(values, places))
@@ -76,13 +87,18 @@ def to_markdown(
     ]
     if table.paper_on:
         below.append(f"The paper's numbers are on: {table.paper_on}.")
+    if base:
+        below.append(
+            f'Beside {table.base}: mean ± deviation of the differences between runs of '
+            'one data set and seed.'
+        )
     below += [table.note] if table.note else []
     ran = [result for _, results in rows for result in results]
     devices = sorted({r.device for r in ran if r.device})
     if devices:
         below.append(f'Ran on: {", ".join(devices)}.')
     roots = sorted({r.data_root for r in ran if r.data_root})
-    if len(roots) > 1:
+    if len(roots) > 1 and not table.base:
         below.append(f'Beware: the data came from several folders: {", ".join(roots)}.')
     return '\n'.join([*text, '', ' '.join([*below, *notes]), ''])
 

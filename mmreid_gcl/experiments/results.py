@@ -103,5 +103,32 @@ def gather_results(work_dir: Path) -> list[Result]:
 
 
 def merge(results: Iterable[Result]) -> list[Result]:
-    """One result for each fingerprint and seed, the last one given."""
-    return list({(r.fingerprint, r.seed): r for r in results}.values())
+    """One result for each fingerprint, folder of data and seed, the last one given.
+
+    Folders of one name are one.
+    """
+    return list(
+        {(r.fingerprint, Path(r.data_root).name, r.seed): r for r in results}.values()
+    )
+
+
+def paired(
+    results: Iterable[Result], others: Iterable[Result], metric: str
+) -> list[float]:
+    """Differences of a metric between runs of the same data and seed.
+
+    Args:
+        results (Iterable[Result]): Of one row of a table.
+        others (Iterable[Result]): Of the row it is compared with.
+        metric (str): Such as 'mAP'.
+
+    Returns:
+        list[float]: A number for each run that both have.
+    """
+    found = {
+        (Path(r.data_root).name, r.seed): r.metrics[metric]
+        for r in others
+        if metric in r.metrics
+    }
+    keys = [((Path(r.data_root).name, r.seed), r.metrics) for r in results]
+    return [m[metric] - found[key] for key, m in keys if metric in m and key in found]

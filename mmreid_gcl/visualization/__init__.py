@@ -12,11 +12,13 @@ from .html_report import HtmlReport
 from .projection import project
 from .ranking_sheet import ranking_sheet
 from .scalars import Scalars, read_expected, read_scalars
+from .similarities import similarity_distributions
 from .sweep import sweep
 
 __all__ = [
     'AuditPanel', 'HtmlReport', 'Scalars', 'attention_map', 'cluster_sheet',
     'comparison', 'describe_clusters', 'embedding_map', 'figure_to_data_uri',
     'figure_to_image', 'graph_audit', 'project', 'ranking_sheet', 'read_expected',
-    'read_scalars', 'save_figure', 'sweep', 'training_curves',
+    'read_scalars', 'save_figure', 'similarity_distributions', 'sweep',
+    'training_curves',
 ]  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from .canvas import FAINT, FONT, INK, MARGIN, check_length, wrap
+from .canvas import FAINT, FONT, INK, MARGIN, camera_words, check_length, fit, wrap
 from .palette import colors_of
 from .sheet import Box, Sheet, check_image, thumbnail_width
 
@@ -21,7 +21,7 @@ def attention_map(
     attention: np.ndarray,
     images: Sequence[np.ndarray] | None = None,
     pids: Sequence[int] | None = None,
-    camids: Sequence[int] | None = None,
+    camids: Sequence[object] | None = None,
     title: str | None = None,
     vmax: float | None = None,
     cell: float = 0.44,
@@ -36,7 +36,7 @@ def attention_map(
         images (Sequence[np.ndarray], optional): B images, (H, W, 3) uint8.
         pids (Sequence[int], optional): B identities: a strip of colours, with
             the numbers, along both axes.
-        camids (Sequence[int], optional): B cameras: a line of text.
+        camids (Sequence, optional): B cameras, names or numbers: a line of text.
         title (str, optional): Heading.
         vmax (float, optional): Upper end of the colour scale; give the same
             one to figures that are to be compared. Defaults to the maximum.
@@ -83,6 +83,7 @@ def attention_map(
                     return left + i * cell, top - inside - band, cell, band
                 return left - inside - band, top + i * row, band, row
 
+            turn = 90 if side == 'row' else 0
             if pids is not None:
                 color = colors[pids[i]]
                 style = dict(facecolor=color, edgecolor='white')
@@ -91,12 +92,12 @@ def attention_map(
                 number = str(pids[i]) if cell >= 0.3 else ''
                 brightness = np.dot(to_rgb(color), (0.299, 0.587, 0.114))
                 ink = 'white' if brightness < 0.55 else INK
-                turn = 90 if side == 'row' else 0
                 middle = _middle(box(near, strip))
                 sheet.text(*middle, number, 7, ink, weight='bold', rotation=turn)
             if camids is not None:
                 middle = _middle(box(near + strip, words))
-                sheet.text(*middle, f'c{camids[i]}', 7, FAINT)
+                name = fit(camera_words(camids[i]), cell, 7)
+                sheet.text(*middle, name, 7, FAINT, rotation=turn)
             if images is not None:
                 # a little smaller, so that those beside each other do not touch
                 x, y, w, h = box(near + strip + words, thick)

@@ -81,6 +81,26 @@ def chart(
     return figure
 
 
+def camera_words(camera: object) -> str:
+    """A camera as captions name it: its name, or 'cam 3' where that is a number.
+
+    What is no UTF-8 in the name of a folder becomes an escape.
+    """
+    name = str(camera).encode('utf-8', 'backslashreplace').decode()
+    return f'cam {name}' if name.isdecimal() else name
+
+
+def fit(text: str, width: float, size: float) -> str:
+    """A line cut in its middle to fit ``width`` inches in letters of ``size`` points.
+
+    By the mean width of a letter of :data:`FONT`; names often differ at their end.
+    """
+    room = max(5, int(width * 72 / (0.6 * size)))
+    if len(text) <= room:
+        return text
+    return f'{text[: (room - 1) // 2]}…{text[len(text) - room // 2 :]}'
+
+
 def check_length(name: str, values: Sized | None, count: int, of: str) -> None:
     """Raise a ValueError unless there is one of ``values``, if given, for each."""
     if values is not None and len(values) != count:

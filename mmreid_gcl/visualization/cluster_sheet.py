@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from .canvas import FAINT, check_length
+from mmreid_gcl.labels import camera_summary
+
+from .canvas import FAINT, camera_words, check_length
 from .sheet import LOOKS, Cell, check_image, thumbnail_rows
 
 _LEGEND = ((LOOKS[True], 'most frequent identity'), (LOOKS[False], 'another identity'))
@@ -85,6 +87,7 @@ def cluster_sheet(
     per_cluster: int = 12,
     title: str | None = None,
     thumb_height: float = 1.0,
+    first: int = 0,
 ) -> Figure:
     """One row a cluster, the least pure ones first.
 
@@ -98,17 +101,19 @@ def cluster_sheet(
         labels (np.ndarray): (N,) pseudo-labels; -1 is an outlier.
         pids (np.ndarray, optional): (N,) identities; -1 is not known. Without
             it the largest clusters come first.
-        camids (np.ndarray, optional): (N,) cameras.
+        camids (np.ndarray, optional): (N,) cameras, names or numbers. The line
+            below the title then says how much of the clustering spans cameras.
         num_clusters (int): Rows at most. Defaults to 12.
         per_cluster (int): Images in a row at most. Defaults to 12.
         title (str, optional): Heading.
         thumb_height (float): Height of a thumbnail in inches. Defaults to 1.
+        first (int): Rows to leave out, for a second sheet. Defaults to 0.
 
     Returns:
         Figure: With ``pids``, frames have the id ``frame-<label>-<image>``.
 
     Raises:
-        ValueError: If there is no cluster, or lengths differ.
+        ValueError: If there is no cluster from ``first`` on, or lengths differ.
     """
     labels = np.asarray(labels)
     for name, values in (('images', images), ('camids', camids)):
@@ -123,9 +128,23 @@ def cluster_sheet(
             f'cluster_sheet: all {len(labels)} images are outliers (label -1); there '
             'is no cluster to show.'
         )
-    shown = clusters[:num_clusters]
-    outliers = int((labels < 0).sum())
+    shown = clusters[first : first + num_clusters]
+    if not shown:
+        raise ValueError(
+            f'cluster_sheet: first is {first}, but there are {len(clusters)} clusters.'
+        )
+    count = f'{len(shown)} of {len(clusters)} clusters'
+    if first:
+        count = f'Clusters {first + 1} to {first + len(shown)} of {len(clusters)}'
     order = 'least pure first' if clusters[0].purity is not None else 'largest first'
+    subtitle = f'{count}, {order}; {(labels < 0).sum()} of {len(labels)} images are '
+    subtitle += 'outliers'
+    if camids is not None and len(np.unique(camids)) > 1:
+        across = camera_summary(labels, camids)
+        spanning = int(across['cross_camera_clusters'])
+        subtitle += f'; {_number(spanning, "cluster", "clusters")} with '
+        subtitle += f'{across["cross_camera_images"]:.0%} of the images '
+        subtitle += f'{"spans" if spanning == 1 else "span"} cameras'
     return thumbnail_rows(
         [
             [
@@ -136,8 +155,7 @@ def cluster_sheet(
         ],
         thumb_height,
         title,
-        f'{len(shown)} of {len(clusters)} clusters, {order}; {outliers} of '
-        f'{len(labels)} images are outliers',
+        subtitle,
         words=[_words(cluster, pids, camids, per_cluster) for cluster in shown],
         legend=_LEGEND if pids is not None else (),
     )
@@ -152,7 +170,7 @@ def _cell(images, i: int, cluster: Cluster, pids, camids) -> Cell:
         name = f'pid {pids[i]}' if pids[i] >= 0 else 'pid ?'
         captions.append((f'{look.mark} {name}'.strip(), look.color))
     if camids is not None:
-        captions.append((f'cam {camids[i]}', FAINT))
+        captions.append((camera_words(camids[i]), FAINT))
     return Cell(image, captions, look, f'frame-{cluster.label}-{i}')
 
 

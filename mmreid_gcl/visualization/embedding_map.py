@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
-from .canvas import INK, WORDS, chart, check_length
+from .canvas import INK, WORDS, camera_words, chart, check_length, fit
 from .palette import MARKERS, colors_of
 
 _MOST_IN_LEGEND = 24
@@ -24,6 +24,7 @@ def embedding_map(
     title: str | None = None,
     note: str | None = None,
     panel: float = 4.6,
+    camera_names: Mapping[int, str] | None = None,
 ) -> Figure:
     """Identities as colours, cameras as shapes.
 
@@ -36,6 +37,7 @@ def embedding_map(
         title (str, optional): Heading.
         note (str, optional): A small line below, for example the method.
         panel (float): Width of a panel in inches. Defaults to 4.6.
+        camera_names (Mapping[int, str], optional): Of the numbers in ``camids``.
 
     Returns:
         Figure: One axes a panel, all with equal scales in x and y; no ticks,
@@ -56,8 +58,11 @@ def embedding_map(
     colors |= colors_of(pids[pids >= 0].tolist())
     cameras = [0] if camids is None else np.unique(camids).tolist()
     markers = dict(zip(cameras, cycle(MARKERS)))
+    given = dict(camera_names or {})
+    names = [fit(camera_words(given.get(c, c)), 1.1, 8) for c in cameras]
     entries = 0.18 * (min(len(colors), _MOST_IN_LEGEND) + len(markers)) + 1.0
     width = len(panels) * (panel + 0.2) + 1.75
+    width += 0.07 * max(0, max(map(len, names)) - 9)
     figure = chart(width, max(panel + 0.3, entries), title, note)
     row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (name, where) in zip(row, panels.items()):
@@ -71,8 +76,9 @@ def embedding_map(
         more = f'and {len(colors) - len(people)} more'
         people.append(Line2D([], [], linestyle='', label=more))
     if camids is not None:
-        shapes = [_key(str(camera), marker) for camera, marker in markers.items()]
-        axes.add_artist(_legend(axes, shapes, 'camera', 'lower left', 0))
+        shapes = [_key(*entry) for entry in zip(names, markers.values())]
+        legend = axes.add_artist(_legend(axes, shapes, 'camera', 'lower left', 0))
+        legend.set_clip_on(False)  # else the layout leaves no room for it
     _legend(axes, people, 'identity', 'upper left', 1)
     return figure
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from .canvas import FAINT, INK, check_length
+from .canvas import FAINT, INK, camera_words, check_length
 from .sheet import LOOKS, Cell, Look, check_image, thumbnail_rows
 
 _QUERY = Look('#2b5c9e', thickness=2.0)
@@ -38,7 +38,7 @@ def ranking_sheet(
             or red dashed frame and cross. None, for one or for all, is
             not known: grey dotted frame.
         scores (Sequence[Sequence[float]], optional): Their similarities.
-        query_cameras (Sequence, optional): Camera of each query.
+        query_cameras (Sequence, optional): Camera of each query, its name or number.
         gallery_cameras (Sequence[Sequence], optional): Camera of each gallery
             image.
         query_titles (Sequence[str], optional): A short line under each query,
@@ -68,14 +68,15 @@ def ranking_sheet(
     queries = [check_image(q, f'queries[{i}]') for i, q in enumerate(queries)]
     rows: list[list[Cell]] = []
     for i, (query, gallery) in enumerate(zip(queries, galleries)):
-        lines = [] if query_cameras is None else [f'cam {query_cameras[i]}']
+        lines = [] if query_cameras is None else [camera_words(query_cameras[i])]
         lines += [] if query_titles is None else [str(query_titles[i])]
         caption = ('\n'.join(lines), INK)
         row = [Cell(query, [caption], _QUERY, f'query-{i}')]
         for j, image in enumerate(gallery):
             flag = None if matches is None else matches[i][j]
             look = LOOKS[None if flag is None else bool(flag)]
-            camera = '' if gallery_cameras is None else f'cam {gallery_cameras[i][j]}'
+            cameras = None if gallery_cameras is None else gallery_cameras[i]
+            camera = '' if cameras is None else camera_words(cameras[j])
             captions = [(f'{look.mark} {camera}'.strip(), look.color)]
             if scores is not None:
                 captions.append((f'{scores[i][j]:.3f}', FAINT))

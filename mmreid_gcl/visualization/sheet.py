@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from .canvas import FAINT, INK, MARGIN, WORDS, new_figure, wrap
+from .canvas import FAINT, INK, MARGIN, WORDS, fit, new_figure, wrap
 
 _GAP = 0.12  # between two thumbnails
 #: Left edge, upper edge, width and height in inches.
@@ -196,6 +196,8 @@ def thumbnail_rows(
                 sheet.frame(box, cell.look, cell.gid)
             below = y + above + height + 0.05
             for text, color in cell.captions:
+                parts = (fit(line, width + _GAP, 7.5) for line in text.split('\n'))
+                text = '\n'.join(parts)
                 sheet.text(x + width / 2, below, text, 7.5, color, vertical='top')
                 below += 0.145
     y = total_height - 0.25

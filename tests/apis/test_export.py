@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from mmreid_gcl.apis import ReIDInferencer
-from mmreid_gcl.apis.export import export_model, input_size
+from mmreid_gcl.apis.export import (
+    export_model,
+    input_size,
+    least_cosine,
+    resize_inside,
+    run_exported,
+)
 from mmreid_gcl.registry import MODELS
 
 from .tiny import SIZE, TEST_PIPELINE, draw, make_model, tiny_cfg
@@ -127,6 +133,71 @@ def test_torchscript(inferencer, tmp_path, input_type):
     same_as_the_model(inferencer, run, metadata)
 
 
+def rendered_crops():
+    """People of the renderer at odd sizes, larger and smaller than the input."""
+    rng = np.random.default_rng(0)
+    crops = []
+    for person, (h, w) in enumerate([(61, 23), (129, 65), (211, 97), (19, 11)]):
+        image = draw(person, 0, h, w).astype(np.float32)
+        image += rng.normal(0, 12, (h, w, 1))
+        crops.append(image.clip(0, 255).astype(np.uint8))
+    return crops
+
+
+@pytest.mark.parametrize('ending', ['onnx', 'pt2', 'pt'])
+@pytest.mark.parametrize('to_rgb', [True, False])
+def test_preprocessing_inside(tmp_path, ending, to_rgb):
+    if ending == 'onnx':
+        pytest.importorskip('onnxscript')
+        pytest.importorskip('onnxruntime')
+    cfg = tiny_cfg()
+    cfg.model.data_preprocessor.to_rgb = to_rgb
+    inferencer = ReIDInferencer(
+        make_model(cfg=cfg), pipeline=TEST_PIPELINE, progress=False
+    )
+    path = tmp_path / f'model.{ending}'
+    metadata = export_model(inferencer, path, preprocess=True)
+    assert metadata['channel_order'] == 'RGB' and metadata['preprocess'] == 'true'
+    assert '(n, h, w, 3)' in metadata['input']
+    crops = rendered_crops()
+    expected = inferencer(crops)
+    alone = [run_exported(path, crop[None, ..., ::-1].copy())[0] for crop in crops]
+    assert ((np.stack(alone) * expected).sum(1) > 0.999).all()
+    # an untrained network sees people alike; what is left is little beside that
+    apart = np.linalg.norm(expected[:, None] - expected, axis=2)
+    nearest = apart[~np.eye(len(crops), dtype=bool)].min()
+    assert np.linalg.norm(np.stack(alone) - expected, axis=1).max() < nearest / 3
+    # some of one size at once, as a program has them
+    flipped = np.stack([crops[1], crops[1][::-1], crops[1][:, ::-1]])
+    together = run_exported(path, flipped[..., ::-1].copy())
+    assert ((together * inferencer(list(flipped))).sum(1) > 0.999).all()
+    assert least_cosine(inferencer, path, crops) > 0.999
+
+
+def test_resizing_is_said(inferencer, tmp_path):
+    """Fed by a resize that antialiases, embeddings would be others."""
+    metadata = export_model(inferencer, tmp_path / 'a.pt')
+    assert metadata['resize'].startswith("OpenCV's bicubic (INTER_CUBIC")
+    assert 'without antialiasing' in metadata['resize']
+    assert metadata['preprocess'] == 'false'
+
+
+@pytest.mark.parametrize(
+    'steps',
+    [
+        [dict(type='Resize', scale=(16, 32), interpolation='area')],
+        [dict(type='Resize', scale=(16, 32), backend='pillow')],
+        [dict(type='Resize', scale=(16, 32), keep_ratio=True)],
+        [dict(type='Resize', scale=(16, 32)), dict(type='CenterCrop', crop_size=8)],
+        [],
+    ],
+)
+def test_preprocessing_that_a_file_cannot_do(steps):
+    pipeline = [dict(type='LoadImageFromFile'), *steps, dict(type='PackInputs')]
+    with pytest.raises(ValueError, match='one Resize to one size by OpenCV'):
+        resize_inside(pipeline)
+
+
 def test_metadata(inferencer, tmp_path):
     metadata = export_model(inferencer, tmp_path / 'a.pt')
     assert metadata['input'].startswith('images: (n, 3, 32, 16)')
@@ -172,6 +243,8 @@ def test_refused(inferencer, tmp_path):
         export_model(inferencer, tmp_path / 'model.bin')
     with pytest.raises(ValueError, match='input_type'):
         export_model(inferencer, tmp_path / 'model.pt', input_type='int8')
+    with pytest.raises(ValueError, match="must be 'uint8'"):
+        export_model(inferencer, tmp_path / 'a.pt', input_type='float', preprocess=True)
     with pytest.raises(ValueError, match='give the size'):
         input_size([dict(type='PackInputs')])
 

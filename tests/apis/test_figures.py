@@ -4,6 +4,7 @@
 import copy
 import importlib
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from mmreid_gcl.apis.figures import (
     ranking_figure,
 )
 from mmreid_gcl.apis.figures.embedding import choose_images
+from mmreid_gcl.apis.figures.report import run_report
 from mmreid_gcl.apis.figures.source import images_of
 from mmreid_gcl.evaluation import evaluate_ranking
 from mmreid_gcl.registry import MODELS
@@ -366,6 +368,65 @@ def test_report_holds_everything(case, tool, tmp_path):
     ):
         assert expected in page, expected
     assert '2 begun of 3' in page and 'http' not in page.replace('http-equiv', '')
+
+
+def test_report_counts_the_epochs_that_were_trained(case, tmp_path):
+    """LabelFreeBestHook clusters once more after the last one."""
+    folder = tmp_path / 'run' / '20260101_000000' / 'vis_data'
+    folder.mkdir(parents=True)
+    names = ('clusters', 'cross_camera_clusters', 'cross_camera_images', 'silhouette')
+    lines = [
+        {**{f'pseudo_labels/{n}': 0.25 * i for i, n in enumerate(names)}, 'step': step}
+        | {'pseudo_labels/label_free_score': 0.125, 'pseudo_labels/clusters': 7}
+        for step in (1, 2, 3, 4)
+    ]
+    text = ''.join(json.dumps(line) + '\n' for line in lines)
+    (folder / 'scalars.json').write_text(text)
+    page, _ = run_report(tmp_path / 'run', Config(settings(str(case[0]))), without='x')
+    assert '3 begun of 3' in page
+    assert 'Line 4 is of the weights after the last epoch.' in page
+    for expected in (
+        'cross-camera images',
+        'label-free score',
+        '0.500',
+        '0.750',
+        '0.125',
+    ):
+        assert expected in page, expected
+    del lines[3]
+    text = ''.join(json.dumps(line) + '\n' for line in lines[:2])
+    (folder / 'scalars.json').write_text(text)
+    page, _ = run_report(tmp_path / 'run', Config(settings(str(case[0]))), without='x')
+    assert '2 begun of 3' in page and 'after the last epoch' not in page
+
+
+@pytest.mark.parametrize(
+    'figure', [ranking_figure, attention_figure, cluster_figure, embedding_figure]
+)
+def test_figures_name_cameras_as_the_folder_does(case, tmp_path, figure):
+    names = {1: 'cam2', 2: 'entrance'}
+    folders = dict(
+        bounding_box_train='train', query='query', bounding_box_test='gallery'
+    )
+    for source_name, part in folders.items():
+        for path in sorted((case[0] / source_name).iterdir()):
+            pid, camera = path.name[:4], names[int(path.name[6])]
+            target = tmp_path / part / camera / pid / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    cfg = Config(settings(str(tmp_path)))
+    for loader in (cfg.train_dataloader, cfg.test_dataloader):
+        loader.dataset.type = 'PersonFolder'
+    source = ModelSource(cfg, None, 'cpu', batch_size=8, num_workers=0)
+    options = dict(method='pca') if figure is embedding_figure else {}
+    options |= dict(recluster=True) if figure is cluster_figure else {}
+    made = figure(source, **options)
+    written = words(made) + [
+        t.get_text() for a in made.axes for b in a.artists for t in b.get_texts()
+    ]
+    seen = [name for name in ('cam2', 'entrance') if any(name in t for t in written)]
+    assert len(seen) == (1 if figure is attention_figure else 2)  # a graph of one
+    assert not any('cam cam' in text or 'cam 0' in text for text in written)
 
 
 def test_report_without_data_or_checkpoint_says_so(case, tool, tmp_path, capsys):

@@ -15,6 +15,7 @@ from mmreid_gcl.clustering import (
     dbscan_on_graph,
     k_reciprocal_jaccard,
 )
+from mmreid_gcl.clustering.clusterers.base import collapse
 from mmreid_gcl.clustering.clusterers.dbscan import stable_radius
 from mmreid_gcl.clustering.clusterers.hdbscan import HDBSCANClusterer, connect
 from mmreid_gcl.labels import by_first_member
@@ -203,3 +204,54 @@ def test_the_stable_radius_is_that_of_plain_loops():
     with pytest.raises(ValueError, match="or 'auto', got 'wide'"):
         DBSCANClusterer(eps='wide')
     assert DBSCANClusterer(eps=0.4).eps == 0.4
+
+
+@pytest.mark.parametrize('name', ['DBSCAN', 'HDBSCAN', 'Infomap', 'SelfPaced'])
+@pytest.mark.parametrize(
+    'count, settings, expected',
+    [
+        (40, {}, (6, 2)),
+        (143, {}, (11, 3)),
+        (899, {}, (29, 6)),
+        (900, {}, (30, 6)),
+        (12936, {}, (30, 6)),
+        (2, {}, (2, 1)),
+        (40, dict(k1=30, k2=6), (30, 6)),  # a number is a number
+        (40, dict(k1=15), (15, 6)),
+        (40, dict(k2=5), (6, 5)),
+    ],
+)
+def test_neighbours_scale_with_the_images(name, count, settings, expected):
+    clusterer = TASK_UTILS.build(dict(type=f'{name}Clusterer', **settings))
+    assert clusterer.neighbours(count) == expected
+
+
+def test_few_images_are_not_one_cluster():
+    """15 people with 40 images: 30 neighbours are nearly all of them."""
+    rng = np.random.default_rng(0)
+    truth = np.sort(np.concatenate([np.arange(15), rng.integers(0, 15, 25)]))
+    centres = rng.standard_normal((15, 32)) + 1
+    x = centres[truth] + 0.3 * rng.standard_normal((40, 32))
+    paper = DBSCANClusterer(min_samples=2, k1=30, k2=6)
+    assert paper(x).max() == 0
+    scaled = DBSCANClusterer(min_samples=2)(x)
+    exact = DBSCANClusterer(min_samples=2, k1=6, k2=2)(x)
+    np.testing.assert_array_equal(scaled, exact)
+    assert adjusted_rand_score(scaled, truth) > 0.5
+    advice = collapse(paper(x), paper)
+    assert 'one cluster in 40 images' in advice and 'k1=6 k2=2' in advice
+    assert 'eps=0.6' in advice and 'min_samples=2' in advice
+    assert collapse(scaled, paper) is None
+
+
+def test_advice_where_nothing_is_a_cluster():
+    labels = np.full(50, -1)
+    advice = collapse(labels, DBSCANClusterer(0.1))
+    assert 'no cluster in 50 images' in advice and 'Raise eps' in advice
+    assert 'KMeansClusterer(num_clusters=3' in collapse(labels, KMeansClusterer(3))
+
+
+def test_from_900_images_on_neighbours_are_those_of_the_paper():
+    x = blobs(950, groups=30)
+    labels = DBSCANClusterer()(x)
+    np.testing.assert_array_equal(labels, DBSCANClusterer(k1=30, k2=6)(x))

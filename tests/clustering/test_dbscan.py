@@ -8,6 +8,8 @@ from sklearn.cluster import DBSCAN
 
 from mmreid_gcl.clustering import (
     DBSCANClusterer,
+    HDBSCANClusterer,
+    InfomapClusterer,
     dbscan_on_graph,
     graph_silhouette,
     k_reciprocal_jaccard,
@@ -108,15 +110,58 @@ def test_labels_of_copies_are_those_of_the_whole_graph(
         assert graph_silhouette(kept, other) == pytest.approx(expected, abs=1e-5)
 
 
-def test_memory_of_copies_is_linear():
+@pytest.mark.parametrize('name', ['DBSCAN', 'HDBSCAN', 'Infomap', 'SelfPaced'])
+def test_memory_of_copies_is_linear(name):
     """1,600 of 2,000 rows are copies: 2.5 million pairs, 100 a row are stored."""
     rng = np.random.default_rng(0)
     x = with_copies(rng, 300, [(0, 800), (1, 800)])
-    clusterer = DBSCANClusterer(0.6, 4, 20, 6)
+    clusterer = TASK_UTILS.build(dict(type=f'{name}Clusterer', k1=20, k2=6))
     labels = clusterer(x)
-    assert k_reciprocal_jaccard(x, 20, 6, 0.6).nnz > 800**2
+    limit = clusterer.max_distance
+    assert k_reciprocal_jaccard(x, 20, 6, limit).nnz > 800**2
     assert clusterer.distances_.nnz < 100 * len(x)
     assert sorted(np.bincount(labels[labels >= 0]))[-2] >= 800
+    _, image = np.unique(x, axis=0, return_inverse=True)
+    for copies in np.flatnonzero(np.bincount(image.ravel()) == 801):
+        assert len(np.unique(labels[image.ravel() == copies])) == 1
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_infomap_of_copies_is_that_of_the_whole_graph(seed):
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(1, 60, 3).tolist()
+    x = with_copies(rng, 20, list(enumerate(counts)))
+    clusterer = InfomapClusterer(k1=8, k2=4, num_trials=3)
+    labels = clusterer(x)
+    whole = k_reciprocal_jaccard(x, 8, 4, clusterer.max_distance)
+    assert clusterer.distances_.nnz < whole.nnz
+    np.testing.assert_array_equal(labels, clusterer.cluster_graph(whole))
+
+
+@pytest.mark.parametrize('counts', [[5, 5, 5, 5], [40, 5, 3, 90]])
+def test_hdbscan_of_copies(counts):
+    """Groups far from each other, which a few images or very many copies fill."""
+    rng = np.random.default_rng(0)
+    centres = 3 * np.eye(4, 12)
+    rows = [np.repeat(c[None], n, 0) for c, n in zip(centres, counts)]
+    rows += [c + 0.3 * rng.standard_normal((8, 12)) for c in centres]
+    x = np.concatenate(rows).astype(np.float32)
+    truth = np.concatenate([np.repeat(np.arange(4), counts), np.arange(32) // 8])
+    labels = HDBSCANClusterer(4, k1=8, k2=2)(x)
+    copies = truth[: sum(counts)]
+    np.testing.assert_array_equal(labels[: len(copies)], copies)
+    near = labels[len(copies) :]
+    assert ((near == truth[len(copies) :]) | (near == -1)).all()
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_without_copies_nothing_is_left_out(seed):
+    x = blobs(90, groups=6, noise=1.0, seed=seed)
+    for clusterer in (HDBSCANClusterer(k1=12, k2=3), InfomapClusterer(k1=12, k2=3)):
+        labels = clusterer(x)
+        whole = k_reciprocal_jaccard(x, 12, 3, clusterer.max_distance)
+        assert clusterer.distances_.nnz == whole.nnz
+        np.testing.assert_array_equal(labels, clusterer.cluster_graph(whole))
 
 
 def test_from_a_config_on_blobs():

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from sklearn.metrics import silhouette_score
 
+from mmreid_gcl.clustering import camera_summary
 from mmreid_gcl.clustering.label_quality import (
     adjusted_rand_index,
     camera_pairs,
-    camera_summary,
     cluster_summary,
     graph_silhouette,
     normalized_mutual_info,

@@ -55,8 +55,8 @@ def test_a_good_set(check, market, tmp_path, capsys):
     sizes = ['64', '/', '64', '/', '64', '32', '/', '32', '/', '32']
     assert ['train', '2', '1', '0', '2', *sizes] in lines
     assert ['gallery', '2', '2', '0', '1', *sizes] in lines
-    assert ['camid', 'train', 'query', 'gallery'] in lines
-    assert ['1', '1', '0', '2'] in lines
+    assert ['camera', '=', 'camid', 'train', 'query', 'gallery'] in lines
+    assert ['c2', '=', '1', '1', '0', '2'] in lines
     assert printed.endswith('5 images read: good.\n')
     with open(out, encoding='utf-8') as file:
         rows = list(csv.DictReader(file))
@@ -127,8 +127,36 @@ def test_a_folder_without_labels(check, save, tmp_path, capsys):
     assert check.main(arguments) == 0
     printed = capsys.readouterr().out
     assert 'No query images' in printed
-    assert 'remark: train has no times' in printed
+    assert 'no times' not in printed  # nothing uses them
     assert 'remark: names that differ in upper and lower case only (1)' in printed
+
+
+@pytest.mark.parametrize('order', ['camera_time', 'random'])
+@pytest.mark.parametrize('by_name', [None, False, True])
+def test_times_matter_where_graphs_use_them(
+    check, save, tmp_path, capsys, order, by_name
+):
+    save(tmp_path / 'crops' / 'cam2' / '1.jpg')
+    save(tmp_path / 'crops' / 'cam10' / '1.jpg')
+    data = dict(type='PersonFolder', data_root=str(tmp_path / 'crops'))
+    data['order_by_name'] = by_name
+    hook = dict(type='PseudoLabelHook', clusterer=dict(type='DBSCANClusterer'))
+    hook['graphs'] = dict(type='OrderedGraphs', order=order)
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f'train_dataloader = dict(batch_size=4, dataset={data!r})\n'
+        f'default_hooks = dict(pseudo_labels={hook!r})\n'
+        'model = dict(relation_neck=dict(type="GCLNeck"))\n'
+    )
+    out = tmp_path / 'a.csv'
+    assert check.main([str(config), f'--out={out}']) == 0
+    printed = capsys.readouterr().out
+    remarks = {None: 'natural order of names is taken', False: 'one by camera alone'}
+    for value, text in remarks.items():
+        assert (text in printed) == (order == 'camera_time' and value is by_name)
+    assert 'cam2 = 0' in printed and 'cam10 = 1' in printed
+    with open(out, encoding='utf-8') as file:
+        assert [row['camera'] for row in csv.DictReader(file)] == ['cam2', 'cam10']
 
 
 def test_labelled_people_alone(check, save, tmp_path, capsys):

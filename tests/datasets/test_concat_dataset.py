@@ -66,6 +66,17 @@ def test_tracks_of_two_folders_stay_apart(tmp_path):
     assert [both.get_data_info(i)['track'] for i in range(5)] == [0, 0, 1, 2, -1]
 
 
+def test_names_are_those_of_the_parts(dataset, parts):
+    names = [dataset.camera_name(c) for c in dataset.column('camid').tolist()]
+    assert names == ['m/c1', 'm/c2', 'f/a', 'f/b', 'f/c', 'n/c6']
+    people = [dataset.identity_name(p) for p in dataset.column('pid').tolist()]
+    assert people == ['m/3', 'm/7', '', '', '', 'n/2']
+    twice = OurConcat([parts[1], parts[1]])
+    names = [twice.camera_name(c) for c in twice.column('camid').tolist()]
+    assert names == ['1/a', '1/b', '1/c', '2/a', '2/b', '2/c']
+    assert OurConcat([parts[1]]).camera_name(1) == 'b'
+
+
 def test_a_draw_has_its_label_and_its_pixels(dataset):
     data = dataset[SampleIndex(5, label=4, seed=9)]
     sample = data['data_samples']

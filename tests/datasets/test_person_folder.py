@@ -62,6 +62,23 @@ def test_only_a_folder(tmp_path):
     ]
 
 
+def test_names_of_cameras_and_people(tmp_path):
+    for name in (
+        'query/cam2/anna/1.jpg',
+        'gallery/cam10/7/1.jpg',
+        'gallery/cam2/x.jpg',
+    ):
+        write_image(tmp_path / name)
+    dataset = PersonFolder(tmp_path, split='test', lazy_init=True)
+    assert [dataset.camera_name(i) for i in (0, 1)] == ['cam2', 'cam10']
+    assert [dataset.identity_name(i) for i in (0, 1, -1)] == ['7', 'anna', '']
+    write_image(tmp_path / 'm' / 'query' / '0003_c2s1_000001_00.jpg')
+    config = dict(type='mmreid_gcl.Market1501', data_root=str(tmp_path / 'm'))
+    market = DATASETS.build({**config, 'split': 'query'})
+    assert market.camera_name(market.column('camid')[0]) == 'c2'  # as its files say
+    assert market.camera_name(-1) == '?' and market.identity_name(3) == '3'
+
+
 def test_builds_from_the_registry(tmp_path):
     write_image(tmp_path / 'a' / '1.jpg')
     config = {'type': 'mmreid_gcl.PersonFolder', 'data_root': str(tmp_path)}
@@ -88,6 +105,7 @@ def test_names_do_not_order_if_told_so(tmp_path, log_lines):
     write_images(tmp_path / 'a', ['1.jpg', '2.jpg'])
     PersonFolder(tmp_path)
     assert any('natural order of the names' in line for _, line in log_lines)
+    assert PersonFolder(tmp_path).times_from_names
     log_lines.clear()
     dataset = PersonFolder(tmp_path, order_by_name=False)
     assert rows(dataset, 'sequence', 'frame') == [(UNKNOWN, UNKNOWN)] * 2
@@ -553,17 +571,19 @@ def warnings_of(lines):
     return [line for level, line in lines if level == 'WARNING']
 
 
-def test_times_by_name_are_said(tmp_path, log_lines):
+def test_times_by_name_are_known_to_be(tmp_path, log_lines):
+    """A training whose graphs use them warns; the data set alone does not."""
     write_images(tmp_path / 'train' / 'a', ['1.jpg'])
     write_images(tmp_path / 'query' / 'a' / 'x', ['1.jpg'])
-    PersonFolder(tmp_path)
-    (line,) = warnings_of(log_lines)
-    assert 'nothing gives the time' in line and 'order_by_name=False' in line
-    del log_lines[:]
-    PersonFolder(tmp_path, order_by_name=True)
-    PersonFolder(tmp_path, order_by_name=False)
-    PersonFolder(tmp_path, split='query')
-    PersonFolder(tmp_path, pattern=r'(?P<frame>\d+)\.jpg')
+    assert PersonFolder(tmp_path).times_from_names
+    assert any('nothing gives the time' in line for _, line in log_lines)
+    for options in (
+        dict(order_by_name=True),
+        dict(order_by_name=False),
+        dict(split='query'),
+        dict(pattern=r'(?P<frame>\d+)\.jpg'),
+    ):
+        assert not PersonFolder(tmp_path, **options).times_from_names
     assert not warnings_of(log_lines)
 
 

@@ -204,6 +204,32 @@ def test_checkpoints_inside_an_epoch(images, reference, tmp_path):
     assert 'pseudo_labels/clusters' in scalars.series
 
 
+def test_scalars_of_an_interrupted_epoch(images, tmp_path):
+    """They are in the curves of a resumed run whose earlier log is gone."""
+    options = {'default_hooks.checkpoint.by_epoch': False}
+    options['default_hooks.checkpoint.interval'] = 1
+    hook = dict(type='LabelFreeBestHook')
+    config = make_config(images, tmp_path, **options)
+    config.custom_hooks.append(hook)
+    assert run(disturbed(config, 'after_train_iter', 7)) == -9
+    (log_before,) = tmp_path.glob('*/vis_data/scalars.json')
+    before = read_scalars(log_before).series
+    shutil.rmtree(log_before.parents[1])
+    config = make_config(images, tmp_path, resume=True, **options)
+    config.custom_hooks.append(hook)
+    train(config)
+    after = read_scalars(tmp_path).series
+    names = [name for name in before if name.startswith('pseudo_labels/')]
+    assert {'clusters', 'label_free_score'} <= {n.split('/')[1] for n in names}
+    for name in names:
+        epochs, values = (part.tolist() for part in after[name])
+        assert epochs[:2] == [2, 3], name
+        assert values[0] == before[name][1][before[name][0] == 2], name
+    lines = next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    again = [line for line in lines if '"pseudo_labels/clusters"' in line]
+    assert len(again) == len(after['pseudo_labels/clusters'][0])
+
+
 def test_epoch_of_another_length_is_refused(images, tmp_path):
     config = make_config(images, tmp_path)
     with pytest.raises(Preempted):

@@ -5,6 +5,7 @@ import logging
 import shutil
 from unittest import mock
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,9 +19,11 @@ from mmreid_gcl.clustering import (
     adjusted_rand_index,
     graph_silhouette,
 )
+from mmreid_gcl.datasets import Market1501
 from mmreid_gcl.engine import PseudoLabelHook
 from mmreid_gcl.engine.hooks import pseudo_label_hook as module
 from mmreid_gcl.engine.label_report import LabelFreeSignals, label_free_signals
+from mmreid_gcl.visualization import read_scalars
 
 from .tiny_training import build, differences, disturbed, make_config, run, train
 
@@ -46,6 +49,10 @@ def test_score_is_a_product_with_vetoes():
     assert LabelFreeSignals(0.5, 0.8, 0.25).score == pytest.approx(0.1)
     assert LabelFreeSignals(0.5, 0.8, None).score == pytest.approx(0.4)
     assert LabelFreeSignals(1.0, 1.0, -0.1).score == 0
+    # clusters in one camera count half, and are no veto
+    assert LabelFreeSignals(0.5, 0.8, 0.25, 1.0).score == pytest.approx(0.1)
+    assert LabelFreeSignals(0.5, 0.8, 0.25, 0.5).score == pytest.approx(0.075)
+    assert LabelFreeSignals(0.5, 0.8, 0.25, 0.0).score == pytest.approx(0.05)
     assert LabelFreeSignals(1.0, -0.2, 0.5).score == 0
 
 
@@ -67,6 +74,15 @@ def test_signals_by_hand():
     assert label_free_signals(labels, labels, None).silhouette is None
     other = np.array([0, 1, 0, 1, -1])
     assert label_free_signals(labels, other, silhouette).score == 0
+    for camids, across in (
+        ([5, 6, 5, 5, 6], 0.5),
+        ([5, 5, 6, 6, 5], 0),
+        ([5] * 5, None),
+    ):
+        signals = label_free_signals(labels, labels, None, np.array(camids))
+        assert signals.across == across
+    alone = np.full(5, -1)
+    assert label_free_signals(alone, alone, None, np.arange(5)).across == 0
     with pytest.raises(ValueError, match='as many'):
         label_free_signals(labels, labels[:4], None)
 
@@ -263,3 +279,119 @@ def test_two_data_sets_are_trained_on(images, tmp_path):
     assert content['training_images']['count'] == 72
     assert content['pseudo_labels'].shape == (72,)
     assert torch.isfinite(next(iter(content['state_dict'].values()))).all()
+
+
+class MeasureHook(Hook):
+    """mAP of the test set at the start and the end, image by image."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self):
+        self.found = []
+
+    def before_train(self, runner):
+        model = runner.model.eval()
+        dataset = Market1501(
+            runner.cfg.test_dataloader.dataset.data_root,
+            split='test',
+            pipeline=runner.cfg.test_dataloader.dataset.pipeline,
+        )
+        samples = [dataset[i] for i in range(len(dataset))]
+        features, facts = [], []
+        with torch.no_grad():
+            for sample in samples:
+                data = dict(
+                    inputs=sample['inputs'][None], data_samples=[sample['data_samples']]
+                )
+                data = model.data_preprocessor(data, False)
+                features.append(model.extract_feat(data['inputs'])[0])
+                one = sample['data_samples']
+                facts.append((one.pid, one.camid, one.is_query))
+        model.train()
+        precisions = []
+        for q, (pid, camid, is_query) in enumerate(facts):
+            if not is_query:
+                continue
+            row = [
+                (-float(features[q] @ features[g]), other == pid)
+                for g, (other, cam, gallery) in enumerate(facts)
+                if not gallery and (other, cam) != (pid, camid)
+            ]
+            hits = [i for i, (_, match) in enumerate(sorted(row)) if match]
+            terms = [(n + 1) / (i + 1) for n, i in enumerate(hits)]
+            precisions.append(100 * sum(terms) / len(terms))
+        self.found.append(sum(precisions) / len(precisions))
+
+    after_train = before_train
+
+
+@pytest.fixture(scope='module')
+def noise(tmp_path_factory):
+    """A test set in which nobody is found for sure."""
+    root = tmp_path_factory.mktemp('noise')
+    rng = np.random.default_rng(0)
+    for part, camera in (('query', 1), ('bounding_box_test', 2)):
+        (root / part).mkdir()
+        for pid in range(1, 9):
+            image = rng.integers(0, 256, (32, 16, 3), np.uint8)
+            name = f'{pid:04d}_c{camera}s1_{pid:06d}_01.jpg'
+            assert cv2.imwrite(str(root / part / name), image)
+    return root
+
+
+def with_test_set(config, root):
+    loader = make_config(root, 'x').val_dataloader
+    config.test_dataloader = loader
+    config.test_evaluator, config.test_cfg = dict(type='ReIDMetric'), dict()
+    config.log_level = 'INFO'
+    return config
+
+
+def closing(capfd):
+    text = capfd.readouterr()
+    lines = (text.out + text.err).split('What the training changed: ')
+    assert len(lines) == 2, 'said once, at the end'
+    return lines[1]
+
+
+@pytest.mark.parametrize('killed', [False, True])
+def test_the_end_says_what_changed(images, noise, tmp_path, capfd, killed):
+    config = with_test_set(config_of(images, tmp_path), noise)
+    if killed:  # what was before is known after a resume, too
+        assert run(disturbed(config, 'before_train_iter', 6)) == -9
+        config = with_test_set(config_of(images, tmp_path, resume=True), noise)
+    runner = build(config)
+    measure = MeasureHook()
+    runner.register_hook(measure)
+    runner.train()
+    told = closing(capfd)
+    if not killed:
+        before, after = measure.found
+        assert f'mAP on the test set {before:.1f} -> {after:.1f};' in told
+        assert before != after
+    assert told.startswith('mAP on the test set ')
+    scalars = read_scalars(tmp_path).series
+    clusters = scalars['pseudo_labels/clusters'][1]
+    assert f'clusters {clusters[0]:.0f} -> {clusters[-1]:.0f}' in told
+    for name in ('stability', 'silhouette'):
+        values = scalars[f'pseudo_labels/{name}'][1]
+        assert f'{name} {values[0]:.3f} -> {values[-1]:.3f}' in told
+    (best,) = kept(tmp_path)
+    assert f'{tmp_path / best}\n' in told
+    command = f'mmreid cluster {tmp_path / best} {images} --out clusters'
+    assert command in told
+
+
+def test_the_end_without_labels(images, tmp_path, capfd):
+    config = config_of(images, tmp_path, log_level='INFO')
+    train(config)
+    told = closing(capfd)
+    assert told.startswith('clusters ') and 'mAP' not in told
+
+
+def test_a_bad_test_set_does_not_stop_the_training(images, tmp_path, capfd):
+    config = config_of(images, tmp_path, **{'train_cfg.max_epochs': 1})
+    config = with_test_set(config, tmp_path / 'none')
+    train(config)
+    told = capfd.readouterr()
+    assert 'No mAP before and after the training: ' in told.out + told.err

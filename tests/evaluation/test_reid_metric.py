@@ -17,6 +17,7 @@ from mmreid_gcl.evaluation import (
 )
 from mmreid_gcl.evaluation.metrics import reid_metric
 from mmreid_gcl.evaluation.metrics.reid_metric import dataset_order
+from mmreid_gcl.evaluation.open_set import identification_rates
 from mmreid_gcl.registry import METRICS
 
 from .distributed_worker import evaluate, make_samples, with_index
@@ -330,3 +331,77 @@ def test_in_mmpretrains_classifier(tmp_path):
     features = [dict(s, feature=s['pred_score']) for s in seen]
     expected = prefixed(evaluate_ranking(*arrays_of(features)))
     assert {key: result[key] for key in expected} == expected
+
+
+def test_open_set():
+    """Against plain loops over the queries, thresholds and all."""
+    rng = np.random.default_rng(5)
+    people = rng.normal(size=(30, 16))
+
+    def sample(pid, camid, is_query):  # 0 to 19 are in the gallery, 20 to 29 not
+        feature = people[pid] + 0.7 * rng.normal(size=16)
+        return dict(
+            feature=torch.from_numpy(feature), pid=pid, camid=camid, is_query=is_query
+        )
+
+    samples = [sample(int(pid), 0, True) for pid in rng.integers(0, 30, 90)]
+    samples += [
+        sample(int(pid), i % 3, False) for i, pid in enumerate([*range(20)] * 4)
+    ]
+    samples += [dict(sample(3, 1, is_query), pid=-1) for is_query in (True, False)]
+    # of this person the gallery has the query's own camera alone: no match either
+    for is_query in (True, False):
+        feature = torch.from_numpy(rng.normal(size=16))
+        samples.append(dict(feature=feature, pid=99, camid=3, is_query=is_query))
+    gallery = [s for s in samples if not s['is_query'] and s['pid'] != -1]
+    found, alarms = [], []
+    for query in (s for s in samples if s['is_query'] and s['pid'] != -1):
+        best, match = -np.inf, False
+        matched = False
+        for image in gallery:
+            same = image['pid'] == query['pid']
+            if same and image['camid'] == query['camid']:
+                continue
+            matched |= same
+            score = float(
+                torch.cosine_similarity(
+                    query['feature'].double(), image['feature'].double(), dim=0
+                )
+            )
+            if score > best:
+                best, match = score, same
+        if matched:
+            found.append((best, match))
+        else:
+            alarms.append(best)
+    assert len(found) > 30 and len(alarms) > 10
+    result = evaluate(samples, size=len(samples), open_set=True)
+    closed = evaluate(samples, size=len(samples))
+    assert {key: result[key] for key in closed} == closed
+    rates = []
+    for share, name in ((0.01, 'DIR@1%'), (0.001, 'DIR@0.1%')):
+        # the lowest threshold that at most this share of the alarms reaches
+        possible = sorted({*alarms, *(score + 1e-12 for score in alarms)})
+        threshold = next(
+            t for t in possible if sum(a >= t for a in alarms) <= share * len(alarms)
+        )
+        rate = np.mean([match and score >= threshold for score, match in found])
+        assert result[f'reid/{name}'] == pytest.approx(100 * rate)
+        rates.append(rate)
+    assert 0 < rates[0] < 1
+
+
+def test_rates_of_identification():
+    found = np.array([0.9, 0.8, -np.inf, 0.3])
+    alarms = np.linspace(0, 0.7, 100)
+    rates = identification_rates(found, alarms, (0, 0.01, 0.5, 1))
+    assert rates == {'DIR@0%': 50, 'DIR@1%': 50, 'DIR@50%': 50, 'DIR@100%': 75}
+    assert identification_rates(found, alarms / 3, [0.5])['DIR@50%'] == 75
+    # who is as similar as the last alarm that must not be raised is not found
+    assert identification_rates(np.array([0.5]), np.array([0.5]))['DIR@1%'] == 0
+    with pytest.raises(ValueError, match='4 and 0'):
+        identification_rates(found, np.empty(0))
+    with pytest.raises(ValueError, match='0 to 1'):
+        identification_rates(found, alarms, [1.5])
+    with pytest.raises(ValueError, match='people into the query'):
+        evaluate([s for s in make_samples() if s['pid'] != 9], open_set=True)

@@ -121,3 +121,130 @@ def test_sync_bn_converts_the_backbone_alone(convert):
     others = {kind for name, kind in kinds.items() if name not in own}
     assert others == {nn.SyncBatchNorm}
     assert list(model.state_dict()) == list(state)
+
+
+#: Without weights: arguments of mmpretrain's VisionTransformer.
+TRANSFORMERS = dict(
+    dinov2=dict(patch_size=14, img_size=(56, 28), layer_scale_init_value=1e-5),
+    clip=dict(
+        patch_size=16,
+        img_size=(64, 32),
+        pre_norm=True,
+        layer_cfgs=dict(act_cfg=dict(type='mmpretrain.QuickGELU')),
+    ),
+)
+
+
+@pytest.mark.parametrize('kind', list(TRANSFORMERS))
+def test_tokens_of_a_transformer(kind):
+    torch.manual_seed(0)
+    arch = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=48)
+    cfg = dict(type='VisionTransformer', arch=arch, **TRANSFORMERS[kind])
+    images = torch.rand(3, 3, *cfg['img_size'])
+    backbones = {
+        out: MODELS.build(dict(cfg, out_type=out))
+        for out in ('raw', 'cls_token', 'avg_featmap')
+    }
+    for backbone in backbones.values():
+        backbone.load_state_dict(backbones['raw'].state_dict(), strict=False)
+        backbone.eval()
+    with torch.no_grad():
+        found = {out: backbone(images) for out, backbone in backbones.items()}
+    assert found['raw'][-1].shape == (3, 9, 24)  # 4 x 2 patches and the class
+    by_class = EmbeddingNeck(24, tokens='class').pool(found['raw'])
+    assert torch.equal(by_class, found['cls_token'][-1])
+    tokens = found['raw'][-1].tolist()
+    by_hand = [
+        [sum(row[c] for row in image[1:]) / 8 for c in range(24)] for image in tokens
+    ]
+    by_mean = EmbeddingNeck(24, tokens='mean').pool(found['raw'])
+    assert torch.allclose(by_mean, torch.tensor(by_hand), atol=1e-5)
+    assert not torch.allclose(by_mean, by_class, atol=1e-2)
+    with pytest.raises(ValueError, match=r"\(3, 9, 24\).*model\.neck\.tokens='class'"):
+        EmbeddingNeck(24)(found['raw'])
+
+
+def test_tokens_before_those_of_patches():
+    """A class token and two registers; none at all."""
+    x = torch.arange(2 * 5 * 3.0).view(2, 5, 3)
+    neck = EmbeddingNeck(3, tokens='mean', num_prefix_tokens=3)
+    assert torch.equal(neck.pool(x), (x[:, 3] + x[:, 4]) / 2)
+    neck = EmbeddingNeck(3, tokens='class', num_prefix_tokens=3)
+    assert torch.equal(neck.pool((x,)), x[:, 0])
+    neck = EmbeddingNeck(3, tokens='mean', num_prefix_tokens=0)
+    assert torch.allclose(neck.pool(x), sum(x.unbind(1)) / 5)
+
+
+@pytest.mark.parametrize(
+    'name, options, neck',
+    [
+        ('vit_tiny_patch16_224', dict(img_size=(64, 32)), dict(tokens='class')),
+        (
+            'vit_small_patch14_reg4_dinov2',
+            dict(img_size=(56, 28), depth=1),
+            dict(tokens='mean', num_prefix_tokens=5),
+        ),
+        (
+            'vit_base_patch32_clip_224',
+            dict(img_size=(64, 32), depth=1),
+            dict(tokens='class'),
+        ),
+        ('swin_tiny_patch4_window7_224', dict(img_size=(64, 32)), {}),
+        ('resnet18', dict(features_only=True), {}),
+    ],
+)
+def test_backbones_of_timm(name, options, neck):
+    pytest.importorskip('timm')
+    backbone = MODELS.build(dict(type='TIMMBackbone', model_name=name, **options))
+    backbone.eval()
+    images = torch.rand(2, 3, *options.get('img_size', (64, 32)))
+    width = backbone(images)[-1].shape[1 if name == 'resnet18' else -1]
+    with torch.no_grad():
+        maps = backbone(images)[-1]
+        pooled = EmbeddingNeck(width, **neck).pool(backbone(images))
+    prefix = neck.get('num_prefix_tokens', 1)
+    if neck:
+        assert backbone.timm_model.num_prefix_tokens == prefix
+    if neck.get('tokens') == 'class':
+        expected = maps[:, 0]
+    elif neck:
+        expected = maps[:, prefix:].mean(1)
+    else:
+        expected = maps.mean((2, 3) if name == 'resnet18' else (1, 2))
+    torch.testing.assert_close(pooled, expected)
+
+
+def test_channels_last_and_nested_outputs():
+    neck = EmbeddingNeck(3).eval()
+    x = torch.randn(2, 3, 4, 5)
+    expected = neck(x)
+    for maps in (x.permute(0, 2, 3, 1), [(x,)], ((torch.randn(2, 9, 4, 4),), [x])):
+        assert torch.allclose(neck(maps), expected, atol=1e-6)
+    # as many rows as channels: that is the usual order
+    square = torch.randn(2, 3, 4, 3)
+    assert torch.equal(neck.pool(square), square.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    'shape', [(2, 4), (2, 4, 5, 6), (2, 5, 4), (2, 1, 3), (2, 3, 4, 5, 6), (3,)]
+)
+def test_a_shape_that_is_not_understood_is_named(shape):
+    with pytest.raises(ValueError, match='shape') as caught:
+        EmbeddingNeck(3, tokens='mean').pool((torch.zeros(shape),))
+    assert str(shape) in str(caught.value)
+    assert 'model.neck.in_channels = 3' in str(caught.value)
+
+
+def test_what_is_no_tensor_is_named():
+    with pytest.raises(TypeError, match='is a dict; expected a tensor'):
+        EmbeddingNeck(3).pool(({'x': torch.zeros(2, 3)},))
+    with pytest.raises(TypeError, match='is a tuple'):
+        EmbeddingNeck(3).pool(())
+
+
+@pytest.mark.parametrize(
+    'settings', [dict(tokens='cls'), dict(tokens='class', num_prefix_tokens=0)]
+)
+def test_tokens_are_checked_when_built(settings):
+    with pytest.raises(ValueError, match='tokens'):
+        EmbeddingNeck(3, **settings)

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -51,6 +53,12 @@ def test_what_is_shown_is_what_the_pipeline_makes(load_tool, crops):
             assert as_it_is or np.array_equal(version, original[:, ::-1])
             flips += not as_it_is
     assert 10 < flips < 38
+    assert {sample['camera'] for sample, _ in samples} <= {'entrance', 'hall'}
+    texts = tool.sheet(samples, 'x').axes[0].texts
+    name = Path(samples[0][0]['img_path']).name
+    assert any(
+        t.get_text().startswith(f'{name}, {samples[0][0]["camera"]}, ') for t in texts
+    )
     again = tool.draw_samples(dataset, 4, 12, seed=0)
     for (_, one), (_, two) in zip(samples, again):
         assert all(np.array_equal(a, b) for a, b in zip(one, two))

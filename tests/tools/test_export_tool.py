@@ -36,6 +36,17 @@ def test_a_difference_is_an_error(load_tool, trained, tmp_path, capsys, differen
     assert 'Do not use this file' in capsys.readouterr().err
 
 
+def test_preprocessing_inside(load_tool, trained, tmp_path, capsys):
+    tool = load_tool('export')
+    arguments = [trained[1], str(tmp_path / 'a.pt'), '--device=cpu', '--preprocess']
+    assert tool.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert '(n, h, w, 3)' in printed and 'least cosine to the model' in printed
+    tool.least_cosine = lambda *arguments: 0.99
+    assert tool.main(arguments) == 2
+    assert 'Do not use this file' in capsys.readouterr().err
+
+
 def test_unknown_ending(load_tool, trained, tmp_path, capsys):
     assert load_tool('export').main([trained[1], str(tmp_path / 'a.bin')]) == 2
     assert '.onnx' in capsys.readouterr().err

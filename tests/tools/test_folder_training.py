@@ -3,6 +3,7 @@
 
 import json
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from mmreid_gcl.apis import ReIDInferencer, load_config
+from mmreid_gcl.datasets import PersonFolder
+from mmreid_gcl.engine import PseudoLabelHook
 from mmreid_gcl.evaluation import evaluate_ranking
 from tests.apis.tiny import CHANNELS, draw, write
 
@@ -60,9 +63,28 @@ def run(folder, config, tmp_path_factory):
     scalars = MessageHub.get_current_instance().log_scalars
     assert not any('reid' in name for name in scalars)
     assert not any('against identities' in line for line in lines)
+    assert sum('natural order of their names' in line for line in lines) == 1
     second = [line for line in lines if 'Epoch 2 pseudo-labels' in line]
     assert len(second) == 1 and 'ARI with the last' in second[0]
     return work_dir
+
+
+@pytest.mark.parametrize('by_name', [None, False, True])
+@pytest.mark.parametrize(
+    'graphs, used',
+    [
+        (dict(type='OrderedGraphs', order='camera_time'), True),
+        (dict(type='OrderedGraphs', order='random'), False),
+        (dict(type='NeighbourGraphs', mutual=True), False),
+        (None, False),
+    ],
+)
+def test_warns_of_times_where_they_are_used(folder, graphs, used, by_name):
+    hook = PseudoLabelHook(dict(type='DBSCANClusterer'), graphs=graphs)
+    dataset = PersonFolder(str(folder), order_by_name=by_name, lazy_init=True)
+    runner = mock.Mock()
+    hook._check_times(runner, dataset)
+    assert runner.logger.warning.call_count == (used and by_name is None)
 
 
 def test_label_free_signals_are_logged(run):
@@ -89,6 +111,8 @@ def test_evaluate_and_keep(load_tool, run, folder, config, tmp_path, monkeypatch
     assert data['features'].shape == (24, CHANNELS) and query.sum() == 8
     assert data['pids'].tolist() == [*range(8), *np.repeat(range(8), 2)]
     assert data['camids'].tolist() == [0] * 8 + [1] * 16
+    assert data['cameras'].tolist() == ['door'] * 8 + ['hall'] * 16
+    assert data['identities'].tolist() == [f'p{pid}' for pid in data['pids']]
     metrics = json.loads(str(data['metrics']))
     part = [data[name] for name in ('features', 'pids', 'camids')]
     expected = evaluate_ranking(*(x[query] for x in part), *(x[~query] for x in part))

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import struct
 import sys
@@ -40,14 +41,15 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def view(world):
-    from mmreid_gcl.apis.gallery_page import GalleryPage, read_clusters
+    from mmreid_gcl.apis.gallery_index import read_clusters
+    from mmreid_gcl.apis.gallery_page import GalleryPage
 
     inferencer = ReIDInferencer(
         make_model(), pipeline=TEST_PIPELINE, progress=False, num_workers=0
     )
     gallery = inferencer.build_gallery(world / 'crops')
     return GalleryPage(
-        inferencer, gallery, read_clusters(world / 'clusters.csv', gallery)
+        inferencer, gallery, read_clusters(world / 'clusters.csv', gallery.paths)
     )
 
 
@@ -75,6 +77,7 @@ def test_search_with_an_image_or_a_row(view):
     row = found[0].index
     others = view.search(image, row, 5, ['entrance', 'hall'])
     assert [m.index for m in others] == [m.index for m in found[1:]]
+    assert [m.rank for m in others] == [1, 2, 3, 4, 5]
     assert {m.camera for m in view.search(image, row, 5, ['hall'])} == {'hall'}
 
 
@@ -96,21 +99,74 @@ def test_what_is_missing_is_said(view):
         view.search(None, None, 5, ['hall'])
 
 
+def test_other_cameras_and_the_best_of_each(view):
+    row = view.gallery.paths.index('entrance/03_1.png')
+    both = ['entrance', 'hall']
+    everything = view.gallery.search(view.gallery.features[row], 60)[0]
+    plain = [match for match in everything if match.index != row]
+    hall = [match.index for match in plain if match.camera == 'hall']
+    there = view.search(None, row, 50, both, other_camera=True)
+    assert [match.index for match in there] == hall
+    assert [m.rank for m in there] == list(range(1, 31))
+    best = view.search(None, row, 50, both, best_per_camera=True)
+    first = {m.camera: m.index for m in reversed(plain)}
+    assert {m.camera: m.index for m in best} == first and len(best) == 2
+    assert [m.rank for m in best] == [1, 2] and best[0].score >= best[1].score
+    (match,) = view.search(None, row, 5, both, True, True)
+    assert match.index == first['hall'] and match.rank == 1
+    image = Image.fromarray(draw(3, 1)[..., ::-1])
+    found = view.search(image, None, 5, both, best_per_camera=True)
+    assert found[0].index == row and found[1].index == first['hall']
+    for query in ((image, None, 5, both, True), (None, row, 5, ['entrance'], True)):
+        pictures, message = view.results(*query)
+        assert pictures == [] and 'role="alert"' in message
+
+
+@pytest.mark.parametrize('asked, given', [(99, 50), (0, 1), (-3, 1), (None, 1)])
+def test_numbers_out_of_range_are_the_nearest(view, asked, given):
+    assert len(view.search(None, 0, asked, view.cameras)) == given
+    crops, words, page = view.browse(asked)
+    assert page == (2 if asked == 99 else 1)
+    assert words.startswith(f'Page {page} of 2: crops {48 * page - 47} to ')
+    assert len(crops) == (12 if page == 2 else 48)
+
+
+def test_large_clusters_have_pages(view, monkeypatch):
+    rows = np.arange(59, -1, -1).repeat(2)
+    monkeypatch.setitem(view.clusters, 77, rows)
+    pages = [view.browse(page, 77) for page in (1, 2, 3)]
+    assert [words for _, words, _ in pages] == [
+        'Page 1 of 3: crops 1 to 48 of 120',
+        'Page 2 of 3: crops 49 to 96 of 120',
+        'Page 3 of 3: crops 97 to 120 of 120',
+    ]
+    captions = [caption for crops, _, _ in pages for _, caption in crops]
+    assert captions == [caption for _, caption in view.captioned(rows)]
+    cameras = [*view.gallery.cameras[:59], '<hall>']
+    monkeypatch.setattr(view.gallery, 'cameras', cameras)
+    lines = re.findall('<tr>(.*?)</tr>', view.where(77))
+    assert [re.findall('<td>(.*?)</td>', line) for line in lines[1:]] == [
+        ['&lt;hall&gt;', '2', '09_2.png', '09_2.png'],
+        ['hall', '58', '09_1.png', '00_0.png'],
+        ['entrance', '60', '09_2.png', '00_0.png'],
+    ]
+
+
 def test_pages_have_all_crops_once(view):
-    rows = [row for page in range(1, view.pages + 1) for row in view.page_rows(page)]
-    assert rows == list(range(60)) and view.pages == 2
-    pictures = view.browse(2)
+    rows = [row for page in (1, 2) for row in view.page_rows(page)]
+    assert rows == list(range(60))
+    pictures, _, _ = view.browse(2)
     assert len(pictures) == 12
     assert pictures[0][1] == 'hall · 06_0.png'
     assert np.array_equal(pictures[0][0], draw(6, 10)[..., ::-1])
 
 
 def test_clusters(view, world, tmp_path):
-    from mmreid_gcl.apis.gallery_page import read_clusters
+    from mmreid_gcl.apis.gallery_index import read_clusters
 
     choices = view.cluster_choices()
     assert len(choices) == 10 and choices[0] == ('in no cluster: 6 crops', -1)
-    captions = [caption for _, caption in view.cluster(4)]
+    captions = [caption for _, caption in view.browse(1, 4)[0]]
     assert captions == [
         f'{c} · 04_{i}.png' for c in ('entrance', 'hall') for i in range(3)
     ]
@@ -121,7 +177,7 @@ def test_clusters(view, world, tmp_path):
     ):
         (tmp_path / 'a.csv').write_text(text)
         with pytest.raises(ValueError, match=message):
-            read_clusters(tmp_path / 'a.csv', view.gallery)
+            read_clusters(tmp_path / 'a.csv', view.gallery.paths)
 
 
 def test_a_file_that_is_gone(view, monkeypatch):
@@ -171,9 +227,11 @@ def search_for(address, view, image):
     """The last message of a search with an uploaded file, as the page asks for it."""
     with urllib.request.urlopen(f'{address}config', timeout=60) as answer:
         config = json.loads(answer.read())
-    button = next(d for d in config['dependencies'] if len(d['inputs']) == 4)
+    button = next(d for d in config['dependencies'] if len(d['inputs']) == 6)
     call = dict(
-        data=[image, None, 5, view.cameras], fn_index=button['id'], session_hash='s'
+        data=[image, None, 5, view.cameras, False, False],
+        fn_index=button['id'],
+        session_hash='s',
     )
     status, _ = post(address, 'queue/join', json.dumps(call).encode())
     if status != 200:
@@ -205,10 +263,11 @@ def test_a_query_is_read_as_crops_are(address, view, world):
         meta = {'_type': 'gradio.FileData'}
         image = dict(path=path, orig_name=name, meta=meta)
         found = search_for(address, view, image)
-        assert found['success'] == (message is None), found
-        if message:
-            assert message in found['output']['error']
-            assert '<b>' not in found['output']['error']
+        assert found['success'], found
+        pictures, said = found['output']['data']
+        assert len(pictures) == (0 if message else 5)
+        assert (message or 'Rank, similarity') in said
+        assert ('role="alert"' in said) == bool(message) and '<b>' not in said
     inline = dict(url='data:image/png;base64,AAAA', path=None, meta=meta)
     assert not search_for(address, view, inline)['success']
     for path in (str(world / 'secret.png'), '/etc/passwd'):
@@ -280,9 +339,14 @@ def test_in_a_browser(address, world):
             '() => document.querySelector("#results img").naturalWidth === 20'
         )
 
-        # click a crop of the gallery: it is searched with, and not found itself
+        # a page that is not there is the last one; a click is a search from rank 1
         page.get_by_role('tab', name='Gallery').click()
-        page.locator('#crops .caption-label').nth(5).wait_for()
+        page.locator('#crops-page input').fill('99')
+        page.locator('#crops-words').get_by_text('Page 2 of 2: crops 49').wait_for()
+        page.get_by_role('button', name='Back').locator('visible=true').click()
+        page.locator('#crops-words').get_by_text('Page 1 of 2: crops 1').wait_for()
+        assert page.locator('#crops-page input').input_value() == '1'
+        page.locator('#crops .caption-label').nth(47).wait_for()
         clicked = page.locator('#crops .caption-label').nth(5).inner_text()
         assert clicked == 'entrance · 01_2.png'
         page.locator('#crops button.thumbnail-item').nth(5).click()
@@ -295,20 +359,35 @@ def test_in_a_browser(address, world):
             page.locator('#results .caption-label').all_inner_texts()
         )
 
-        # clusters
+        # clusters: what is typed replaces the name that stands there
         page.get_by_role('tab', name='Clusters').click()
         page.locator('#members .caption-label').nth(5).wait_for()
         assert page.locator('#members .caption-label').count() == 6
+        page.locator('#cluster input').click()
+        page.wait_for_timeout(300)
+        page.keyboard.type('cluster 4')
+        assert page.locator('#cluster input').input_value() == 'cluster 4'
+        page.keyboard.press('Enter')
+        page.locator('#members').get_by_text('04_0.png').first.wait_for()
+        assert '04_2.png' in page.locator('#where').inner_text()
 
-        # what is no image gives a message
+        # all ranks are there on a telephone; what is no image gives a message
+        page.set_viewport_size(dict(width=390, height=844))
+        page.get_by_role('tab', name='Search').click()
+        results = page.locator('#results .thumbnail-item')
+        results.nth(11).scroll_into_view_if_needed()
+        for i in range(12):
+            box = results.nth(i).bounding_box()
+            assert box['x'] >= 0 and box['x'] + box['width'] <= 390
         page.reload()
         broken = dict(name='a.png', mimeType='image/png', buffer=b'broken')
         page.set_input_files('#query input[type=file]', broken)
         page.wait_for_selector('#query img', state='attached')
         page.click('#search')
-        message = page.locator('.toast-body').first
+        message = page.locator('#message').get_by_role('alert')
         message.wait_for(timeout=30_000)
         assert 'a.png: this image cannot be decoded' in message.inner_text()
+        assert page.get_by_text('Error', exact=True).count() == 0
 
         assert errors == []
         assert hosts == {address.split('/')[2]}

@@ -79,7 +79,7 @@ def test_the_page(load_tool, folder, monkeypatch, capsys):
     assert len(list(Path('site/hall/track_000012').iterdir())) == 20
     written = ['browse.png', 'clusters/clusters.csv', 'clusters/sheet_001.png']
     written += ['found.csv', 'found.png', 'gallery/index.faiss', 'features.npz']
-    written += ['test.npz', 'model.pt']
+    written += ['test.npz', 'model.pt', 'similarities.png']
     assert [name for name in written if not Path(name).is_file()] == []
     assert len(list(folder.glob('my_model-????????.pth'))) == 1
     assert '80 embedded, 0 could not be read' in capsys.readouterr().out
@@ -102,5 +102,5 @@ def test_messages_of_the_table_exist():
         re.sub(r"'\s+f?'", '', path.read_text(encoding='utf-8'))
         for path in (TOOLS.parent / 'mmreid_gcl').rglob('*.py')
     )
-    assert len(quoted) == 7
+    assert len(quoted) == 8
     assert [message for message in quoted if message not in sources] == []

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from mmreid_gcl.apis import GalleryIndex, ReIDInferencer
+from mmreid_gcl.apis.folder import FolderImages
 from mmreid_gcl.clustering import DBSCANClusterer
-from tests.apis.tiny import CHANNELS, draw, save_checkpoint, tiny_cfg
+from tests.apis.tiny import CHANNELS, draw, save_checkpoint, tiny_cfg, write
 
 
 def rows(path):
@@ -62,6 +63,72 @@ def test_search_with_a_folder_of_queries(load_tool, trained, crops, tmp_path, ca
     assert all(row['path'] == row['query'] for row in found)
 
 
+def test_search_in_other_cameras(load_tool, trained, crops, tmp_path, capsys):
+    search = load_tool('search').main
+    out = tmp_path / 'a.csv'
+    queries = [str(crops / camera / '02_1.png') for camera in ('hall', 'entrance')]
+    options = ['--device=cpu', f'--out={out}', '--other-cameras']
+    assert search([trained[1], str(crops), *queries, '--topk=99', *options]) == 0
+    found = rows(out)
+    assert {(row['query'], row['camera']) for row in found} == {
+        (queries[0], 'entrance'),
+        (queries[1], 'hall'),
+    }
+    assert len(found) == 30
+    options[-1] = '--best-per-camera'
+    assert search([trained[1], str(crops), queries[0], *options]) == 0
+    best = rows(out)
+    assert [row['rank'] for row in best] == ['1', '2']
+    assert [row['camera'] for row in best] == ['hall', 'entrance']  # itself, another
+    assert best[1]['path'] == found[0]['path']
+    stranger = write(tmp_path / 'x.png', draw(2))
+    options[-1] = '--other-cameras'
+    assert search([trained[1], str(crops), str(stranger), *options]) == 2
+    assert 'x.png is no crop of the gallery' in capsys.readouterr().err
+
+
+def test_search_with_moved_crops(load_tool, trained, crops, tmp_path, capsys):
+    search = load_tool('search').main
+    query = write(tmp_path / 'x.png', draw(2))
+    base = [trained[1], str(tmp_path / 'index'), str(query), '--device=cpu']
+    folder = [trained[1], str(crops), str(query), '--device=cpu', '--topk=1']
+    assert search([*folder, f'--save-index={tmp_path / "index"}']) == 0
+    crops.rename(tmp_path / 'moved')
+    files = [f'--out={tmp_path / "a.csv"}', f'--sheet={tmp_path / "a.png"}']
+    capsys.readouterr()
+    assert search([*base, *files]) == 2
+    captured = capsys.readouterr()
+    assert '--root' in captured.err and not captured.out
+    assert not list(tmp_path.glob('a.*'))  # nothing was done
+    assert search([*base, *files, f'--root={tmp_path / "moved"}']) == 0
+    assert rows(tmp_path / 'a.csv')[0]['path'].startswith(str(tmp_path / 'moved'))
+    assert (tmp_path / 'a.png').is_file()
+    assert search([trained[1], str(tmp_path / 'moved'), *base[2:], '--root=x']) == 2
+    assert '--root is for a saved index' in capsys.readouterr().err
+
+
+def test_names_in_the_features_file(load_tool, trained, tmp_path):
+    for name in ('query/cam2/anna/1.png', 'query/cam10/ben/1.png'):
+        write(tmp_path / 'crops' / name, draw(1))
+    out = tmp_path / 'a.npz'
+    options = ['--device=cpu', '--split=query', f'--out={out}']
+    assert (
+        load_tool('extract_features').main(
+            [trained[1], str(tmp_path / 'crops'), *options]
+        )
+        == 0
+    )
+    with np.load(out) as data:
+        assert data['paths'].tolist() == [
+            'query/cam10/ben/1.png',
+            'query/cam2/anna/1.png',
+        ]
+        assert data['cameras'].tolist() == ['cam10', 'cam2']
+        assert data['camids'].tolist() == [1, 0]
+        assert data['identities'].tolist() == ['ben', 'anna']
+        assert data['pids'].tolist() == [1, 0]
+
+
 def test_extract_features(load_tool, trained, crops, tmp_path):
     config, weights = trained
     out = tmp_path / 'features.npz'
@@ -79,7 +146,7 @@ def test_extract_features(load_tool, trained, crops, tmp_path):
     assert data['paths'].tolist() == sorted(data['paths'].tolist())
     assert data['cameras'].tolist() == ['entrance'] * 15 + ['hall'] * 15
     assert data['camids'].tolist() == [0] * 15 + [1] * 15
-    assert (data['pids'] == -1).all()
+    assert (data['pids'] == -1).all() and set(data['identities']) == {''}
     meta = json.loads(str(data['meta']))
     assert meta['model_hash'] == inferencer.model_hash and meta['failed'] == {}
 
@@ -102,6 +169,39 @@ def test_cluster(load_tool, trained, crops, tmp_path):
     assert [int(row['label']) for row in found] == labels.tolist()
     assert len(set(labels)) > 3
     assert cv2.imread(str(out / 'sheet_001.png')).std() > 10
+    where = rows(out / 'where.csv')
+    assert sum(int(row['images']) for row in where) == (labels >= 0).sum()
+    for row in where:
+        mine = [
+            r['path']
+            for r in found
+            if (r['label'], r['camera']) == (row['label'], row['camera'])
+        ]
+        assert (row['first'], row['last']) == (mine[0], mine[-1])
+        assert int(row['images']) == len(mine)
+
+
+def test_who_was_where(load_tool, tmp_path, capsys):
+    """By sequence and frame; large clusters first; outliers are nobody."""
+    labels = np.array([1, 0, 1, -1, 1, 0])
+    columns = dict(sequence=np.zeros(6, int), frame=np.array([9, 8, 7, 6, 5, 4]))
+    images = FolderImages(
+        tmp_path,
+        [f'{c}/{i}.png' for i, c in enumerate('abaabb')],
+        list('abaabb'),
+        [''] * 6,
+        columns,
+        np.arange(6),
+    )
+    load_tool('cluster').write_where(tmp_path / 'a.csv', labels, images, shown=1)
+    assert [list(row.values()) for row in rows(tmp_path / 'a.csv')] == [
+        ['1', 'b', '1', 'b/4.png', 'b/4.png'],
+        ['1', 'a', '2', 'a/2.png', 'a/0.png'],
+        ['0', 'b', '2', 'b/5.png', 'b/1.png'],
+    ]
+    printed = capsys.readouterr().out
+    assert 'cluster 1: b 1 (4.png to 4.png), a 2 (2.png to 0.png)' in printed
+    assert 'and 1 more' in printed and 'cluster 0' not in printed
 
 
 def write_site(folder, frames=4, people=6):
@@ -155,6 +255,17 @@ def test_from_a_video_to_clusters(load_tool, trained, tmp_path, monkeypatch):
     assert sum(len(labels) == 1 for labels in by_track.values()) > 6
 
 
+def test_one_cluster_of_all_is_said(load_tool, trained, crops, tmp_path, capsys):
+    options = ['--device=cpu', '--no-refine', f'--out={tmp_path / "a"}']
+    arguments = [trained[0], str(crops), f'--checkpoint={trained[1]}', *options]
+    assert load_tool('cluster').main([*arguments, '--k1=30', '--k2=6']) == 0
+    told = capsys.readouterr().err
+    assert 'warning: Clustering found one cluster in 30 images' in told
+    assert 'k1=5 k2=1' in told and 'eps=0.6' in told
+    assert load_tool('cluster').main(arguments) == 0
+    assert 'warning' not in capsys.readouterr().err
+
+
 def test_cluster_refines_as_in_training(load_tool, trained, crops, tmp_path):
     """The option changes what is clustered, so refinement is on without it."""
     tool = load_tool('cluster')
@@ -177,37 +288,37 @@ def test_cluster_refines_as_in_training(load_tool, trained, crops, tmp_path):
         Labeller.__call__ = original
 
 
-def test_sheets_show_all_clusters_once(load_tool, tmp_path):
-    """Twelve clusters a sheet, the largest first, none twice."""
-    tool = load_tool('cluster')
+def test_sheets_show_all_clusters_once(load_tool, tmp_path, monkeypatch):
+    """Twelve clusters a sheet, the largest first, none twice, counted as a whole."""
     import mmreid_gcl.visualization as module
 
-    shown = []
-    sizes = np.arange(1, 31)
-    labels = np.concatenate([np.repeat(np.arange(30), sizes), [-1] * 7])
-
-    def remember(images, labels, camids, num_clusters, title):
-        clusters = module.describe_clusters(labels)[:num_clusters]
-        assert len(images) == len(labels) == len(camids)
-        shown.append(([cluster.label for cluster in clusters], title))
-        from matplotlib.figure import Figure
-
-        return Figure()
-
-    class Images:
-        cameras = ['a'] * len(labels)
-
-        def files(self):
-            return ['x'] * len(labels)
-
-    original, module.cluster_sheet = module.cluster_sheet, remember
-    try:
-        written = tool.write_sheets(tmp_path, labels, Images(), 10)
-    finally:
-        module.cluster_sheet = original
-    assert [path.name for path in written] == [f'sheet_00{i}.png' for i in (1, 2, 3)]
-    assert [label for part, _ in shown for label in part] == list(range(29, -1, -1))
-    assert shown[2][1] == 'Clusters 25 to 30 of 30 by size'
+    tool = load_tool('cluster')
+    image = write(tmp_path / 'a.png', draw(0))
+    labels = np.concatenate([np.repeat(np.arange(30), np.arange(1, 31)), [-1] * 7])
+    figures = []
+    monkeypatch.setattr(module, 'save_figure', lambda f, path, **_: figures.append(f))
+    count = len(labels)
+    unknown = np.full(count, -1)
+    images = FolderImages(
+        tmp_path,
+        ['a.png'] * count,
+        ['cam2'] * count,
+        [''] * count,
+        dict(img_path=np.array([str(image)] * count)),
+        unknown,
+    )
+    tool.write_sheets(tmp_path, labels, images, 10)
+    written = [[t.get_text() for t in figure.axes[0].texts] for figure in figures]
+    assert [words[1] for words in written] == [
+        '12 of 30 clusters, largest first; 7 of 472 images are outliers',
+        'Clusters 13 to 24 of 30, largest first; 7 of 472 images are outliers',
+        'Clusters 25 to 30 of 30, largest first; 7 of 472 images are outliers',
+    ]
+    shown = [
+        int(t.split()[1][:-1]) for words in written for t in words if 'image' in t[:20]
+    ]
+    assert shown == list(range(29, -1, -1))
+    assert 'cam2' in written[0] and 'cam cam2' not in written[0]
 
 
 @pytest.mark.parametrize('tool', ['search', 'extract_features', 'cluster'])
@@ -319,3 +430,112 @@ def test_configs_by_name(load_tool, trained, crops, tmp_path, capsys):
     assert 'belongs to another model' in capsys.readouterr().err
     assert tool(['gcl_foldr', *options]) == 2
     assert 'near it are gcl_folder' in capsys.readouterr().err
+
+
+@pytest.fixture
+def labels(crops, tmp_path):
+    """Who is who, in a file as cluster.py writes it."""
+    path = tmp_path / 'labels.csv'
+    names = sorted(str(file.relative_to(crops)) for file in crops.rglob('*.png'))
+    lines = [f'{name},{int(name.split("/")[1][:2])},x' for name in names]
+    path.write_text('\n'.join(['path,label,camera', *lines]))
+    return path
+
+
+def test_calibrate_and_search(load_tool, trained, crops, labels, tmp_path, capsys):
+    _, weights = trained
+    index, out, figure = (tmp_path / name for name in ('index', 'a.json', 'a.png'))
+    query = str(crops / 'hall' / '02_1.png')
+    search = [weights, str(index), query, '--device=cpu', '--topk=30']
+    begin = [*search, f'--save-index={index}']
+    begin[1] = str(crops)
+    assert load_tool('search').main(begin) == 0
+    assert '%' not in capsys.readouterr().out
+    options = [f'--labels={labels}', '--rate=0.1', '--device=cpu']
+    code = load_tool('calibrate').main(
+        [weights, str(index), *options, f'--out={out}', f'--figure={figure}']
+    )
+    assert code == 0
+    printed = capsys.readouterr().out
+    result = json.loads(out.read_text())
+    assert f'threshold {result["threshold"]:.4f}' in printed
+    assert 'clusters of this model' in printed and 'across' in printed
+    gallery = GalleryIndex.load(index)
+    assert gallery.calibration.to_dict() == result
+    assert result['people'] == len({file.name[:2] for file in crops.rglob('*.png')})
+    assert cv2.imread(str(figure)).std() > 10
+
+    found_at = tmp_path / 'found.json'
+    assert load_tool('search').main([*search, f'--out={found_at}']) == 0
+    (found,) = json.loads(found_at.read_text())
+    every = gallery.search(ReIDInferencer(weights, device='cpu')(query), 30)[0]
+    above = [m.path for m in every if m.score >= result['threshold']]
+    assert 0 < len(above) < 30
+    assert [match['path'] for match in found['matches']] == above
+    assert f'{found["matches"][0]["probability"]:6.1%}' in capsys.readouterr().out
+    table = tmp_path / 'found.csv'
+    nobody = [*search, '--threshold=1.5', f'--out={table}']
+    assert load_tool('search').main(nobody) == 0
+    assert 'not in the gallery: the best has 1.000' in capsys.readouterr().out
+    assert [(row['rank'], row['path']) for row in rows(table)] == [
+        ('0', 'not in the gallery')
+    ]
+    assert load_tool('search').main([*search, '--threshold=-1']) == 0
+    assert capsys.readouterr().out.count('.png') == 31
+
+
+def test_calibrate_by_identities_and_tracks(load_tool, trained, tmp_path, capsys):
+    _, weights = trained
+    for n in range(24):
+        part = 'query' if n < 8 else 'gallery'
+        write(
+            tmp_path / 'labelled' / part / f'c{n % 3}' / f'p{n % 8}' / f'{n}.png',
+            draw(n % 8, n),
+        )
+    tool = load_tool('calibrate')
+    options = ['--device=cpu', '--rate=0.2']
+    out = f'--out={tmp_path / "a.json"}'
+    command = [weights, str(tmp_path / 'labelled'), out, '--split=test', *options]
+    assert tool.main(command) == 0
+    assert 'Only 8 people' in capsys.readouterr().out
+    result = json.loads((tmp_path / 'a.json').read_text())
+    assert (result['people'], result['cameras']) == (8, 'across')
+
+    inferencer = ReIDInferencer(weights, device='cpu', progress=False)
+    gallery = inferencer.build_gallery(tmp_path / 'labelled', split='test')
+    index = str(tmp_path / 'index')
+    gallery.save(index)
+    assert tool.main([weights, index, *options]) == 2
+    assert 'nobody is known' in capsys.readouterr().err
+    gallery.tracks = np.array(
+        [int(path.split('/')[2][1:]) % 4 for path in gallery.paths]
+    )
+    gallery.save(index)
+    assert tool.main([weights, index, *options]) == 0
+    assert 'nothing is known across cameras' in capsys.readouterr().out
+    known = GalleryIndex.load(index).calibration
+    assert (known.people, known.cameras) == (12, 'within')
+    assert tool.main([weights, index, *options, '--among=all']) == 2
+    assert 'say nothing across cameras' in capsys.readouterr().err
+
+
+def test_calibrate_needs_a_place_for_the_result(load_tool, crops, capsys):
+    for options, message in (
+        ([], 'say where to keep'),
+        (['--out=a.txt'], 'ends in .json'),
+        (['--out=a.json', '--figure=a.xyz'], 'ends in .png'),
+    ):
+        with pytest.raises(SystemExit):
+            load_tool('calibrate').parse_args(['model.pth', str(crops), *options])
+        assert message in capsys.readouterr().err
+
+
+def test_search_by_track(load_tool, trained, crops, tmp_path, capsys):
+    inferencer = ReIDInferencer(trained[1], device='cpu', progress=False)
+    gallery = inferencer.build_gallery(crops)
+    gallery.tracks = np.zeros(len(gallery), np.int64)
+    gallery.save(tmp_path / 'index')
+    query = str(crops / 'hall' / '02_1.png')
+    command = [trained[1], str(tmp_path / 'index'), query, '--by-track', '--device=cpu']
+    assert load_tool('search').main(command) == 0
+    assert capsys.readouterr().out.count('.png') == 1 + 2  # a track a camera

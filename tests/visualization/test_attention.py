@@ -44,7 +44,7 @@ def test_both_axes_have_thumbnails_identities_and_cameras():
         assert colors[0] == colors[2] != colors[1]
     written = texts(figure)
     assert written.count('7') == 4 and written.count('1501') == 2
-    assert written.count('c2') == 2
+    assert written.count('cam 2') == 2
     # strips stand beside their rows and columns of the heat map
     figure.canvas.draw()
     heat = figure.axes[1]

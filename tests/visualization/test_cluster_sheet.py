@@ -76,7 +76,8 @@ def test_sheet_shows_the_right_images_and_frames():
     written = texts(figure)
     for expected in (
         'Sheet',
-        '2 of 3 clusters, least pure first; 1 of 10 images are outliers',
+        '2 of 3 clusters, least pure first; 1 of 10 images are outliers; 2 clusters '
+        'with 70% of the images span cameras',
         'Cluster 5: 4 images, 2 identities, purity 50 %, 4 cameras',
         'Cluster 2: 2 images, 2 identities, purity 50 %, 1 camera',
         '✗ pid 3',
@@ -94,6 +95,29 @@ def test_large_clusters_say_how_many_are_shown():
     written = texts(figure)
     assert 'Cluster 0: 20 images (3 shown)' in written
     assert not by_gid(figure, 'frame-') and not by_gid(figure, 'legend')
+
+
+def test_a_second_sheet_counts_all_clusters():
+    images = Counting(10)
+    figure = cluster_sheet(images, LABELS, camids=CAMS, num_clusters=2, first=2)
+    assert sorted(images.asked) == [8, 9]
+    written = texts(figure)
+    assert written[0].startswith('Clusters 3 to 3 of 3, largest first; 1 of 10 images')
+    assert written[1] == 'Cluster 2: 2 images, 1 camera'
+    with pytest.raises(ValueError, match='first is 3, but there are 3 clusters'):
+        cluster_sheet(images, LABELS, first=3)
+
+
+def test_cameras_have_the_names_that_they_are_given():
+    names = np.array(['cam1', 'cam1', '07', 'entrance-north-1', 'entrance-north-2'])
+    written = texts(cluster_sheet(Counting(5), np.zeros(5, int), camids=names))
+    assert written.count('cam1') == 2 and written.count('cam 07') == 1
+    assert not any('cam cam' in words for words in written)
+    # what is too long is cut in its middle: names differ at their end
+    cut = [words for words in written if '…' in words]
+    assert len(cut) == 2 and all(w.startswith('entr') for w in cut)
+    assert [words[-1] for words in cut] == ['1', '2']
+    assert '1 cluster with 100% of the images spans cameras' in written[0]
 
 
 def test_bad_input_is_named():

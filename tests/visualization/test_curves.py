@@ -147,3 +147,23 @@ def test_all_nan_is_drawn_as_nothing():
 def test_bad_input_is_named(runs, words):
     with pytest.raises(ValueError, match=words):
         training_curves(runs)
+
+
+def test_signs_without_identities_have_curves_and_room():
+    names = ('stability', 'cross_camera_images', 'silhouette', 'label_free_score')
+    series = {
+        f'pseudo_labels/{n}': ([1, 2], [0.1, 0.2 + i]) for i, n in enumerate(names)
+    }
+    series['pseudo_labels/clusters'] = ([1, 2], [30, 20])
+    series['pseudo_labels/cross_camera_clusters'] = ([1, 2], [6, 9])
+    figure = training_curves({'a': series})
+    signs = panel(figure, 'Signs')
+    for i, line in enumerate(signs.lines):
+        np.testing.assert_array_equal(line.get_ydata(), [0.1, 0.2 + i])
+    assert len(signs.lines) == 4
+    _, across = panel(figure, 'Clusters').lines
+    np.testing.assert_array_equal(across.get_ydata(), [6, 9])
+    figure.canvas.draw()
+    for axes in figure.axes:  # a legend that is too wide makes all panels narrow
+        assert axes.get_legend().get_window_extent().x1 <= figure.bbox.x1
+        assert axes.get_window_extent().width > 400

@@ -36,7 +36,17 @@ def test_identities_are_colours_and_cameras_are_shapes():
     assert found[1, 0][1] == found[3, 5][1] == 'camera-2'
     assert len(set(shape.values())) == 3
     cameras = [t.get_text() for t in axes.artists[0].get_texts()]
-    assert cameras == ['1', '2', '6']
+    assert cameras == ['cam 1', 'cam 2', 'cam 6']
+    names = {1: 'hall', 2: 'cam2', 6: '07'}
+    (axes,) = embedding_map(POINTS, PIDS, CAMS, camera_names=names).axes
+    cameras = [t.get_text() for t in axes.artists[0].get_texts()]
+    assert cameras == ['hall', 'cam2', 'cam 07']
+    names[6] = 'entrance-north-by-the-stairs-2'
+    figure = embedding_map(POINTS, PIDS, CAMS, camera_names=names)
+    figure.canvas.draw()
+    legend = figure.axes[0].artists[0]
+    assert legend.get_texts()[2].get_text().startswith('entra')
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
     people = [t.get_text() for t in axes.get_legend().get_texts()]
     assert people == ['not known', '3', '9']
 

@@ -27,6 +27,7 @@ from mmreid_gcl.cli.command_line import (
     show_result,
 )
 from mmreid_gcl.config.packaged import UnknownNameError, find_config
+from mmreid_gcl.config_parts import find_pseudo_label_hook
 from mmreid_gcl.datasets import UNKNOWN, ReIDDataset
 from mmreid_gcl.datasets.inspection import ImageReport, inspect_image
 from mmreid_gcl.datasets.person_folder import NoImagesError
@@ -35,8 +36,8 @@ from mmreid_gcl.registry import DATASETS
 
 PARTS = ('train', 'query', 'gallery')
 COLUMNS = (
-    *('path', 'split', 'pid', 'camid', 'sequence', 'frame', 'width', 'height', 'mode'),
-    *('checksum', 'errors', 'remarks'),
+    *('path', 'split', 'pid', 'camid', 'camera', 'sequence', 'frame', 'width'),
+    *('height', 'mode', 'checksum', 'errors', 'remarks'),
 )
 #: How many images a finding shows.
 SHOWN = 3
@@ -48,7 +49,6 @@ class Findings:
     def __init__(self) -> None:
         self.errors: dict[str, list[str]] = defaultdict(list)
         self.remarks: dict[str, list[str]] = defaultdict(list)
-        self.cameras: dict[int, str] = {}  # names, where the data set has them
 
     def print(self) -> None:
         """All of them, the most frequent first."""
@@ -117,18 +117,23 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def dataset_configs(args: argparse.Namespace) -> tuple[list[dict], list[dict]]:
+def dataset_configs(
+    args: argparse.Namespace,
+) -> tuple[list[dict], list[dict], bool]:
     """Configs of the data sets to read, each once, without a pipeline.
 
-    Returns also those of them that a training evaluates on.
+    Returns also those of them that a training evaluates on, and whether graphs of the
+    config follow an order of time.
     """
-    needed = []
+    needed, order = [], None
     if not args.is_config:
         base = {'type': args.source, 'data_root': args.data_root, **args.options}
         found = [{**base, 'split': part} for part in PARTS]
     else:
         root = {'data_root': args.data_root} if args.data_root else None
         cfg = load_config(args.source, root)
+        if (cfg.get('model') or {}).get('relation_neck'):
+            order = (find_pseudo_label_hook(cfg).get('graphs') or {}).get('order')
         loaders = [cfg.get(f'{name}_dataloader') for name in ('train', 'val', 'test')]
         found = [loader.dataset.to_dict() for loader in loaders if loader]
         needed = [loader.dataset.to_dict() for loader in loaders[1:2] if loader]
@@ -136,7 +141,8 @@ def dataset_configs(args: argparse.Namespace) -> tuple[list[dict], list[dict]]:
     for config in map(without_pipeline, expand(found)):
         if config not in configs:
             configs.append(config)
-    return configs, list(map(without_pipeline, expand(needed)))
+    evaluated = list(map(without_pipeline, expand(needed)))
+    return configs, evaluated, order == 'camera_time'
 
 
 def without_pipeline(config: dict) -> dict:
@@ -163,7 +169,10 @@ def expand(found: Iterable[dict]) -> Iterator[dict]:
 
 
 def load_parts(
-    configs: Iterable[dict], needed: Sequence[dict], findings: Findings
+    configs: Iterable[dict],
+    needed: Sequence[dict],
+    findings: Findings,
+    uses_time: bool,
 ) -> dict[str, list[dict]]:
     """Samples of each split; a split that cannot be listed is an error.
 
@@ -183,10 +192,12 @@ def load_parts(
                 if str(error) not in known:
                     findings.errors[f'{config.get("split", "train")}: {error}'] = []
             continue
-        names = dataset.metainfo.get('cameras') or []
-        findings.cameras.update(enumerate(names))
+        if dataset.times_from_names and uses_time:
+            text = 'train has no times: the natural order of names is taken for it'
+            findings.remarks[text] = []
         for index in range(len(dataset)):
             sample = dataset.get_data_info(index)
+            sample['camera'] = dataset.camera_name(sample['camid'])
             part = 'query' if sample['is_query'] else 'gallery'
             part = 'train' if dataset.split == 'train' else part
             parts.setdefault(part, []).append(sample)
@@ -266,13 +277,18 @@ def check_duplicates(
             findings.remarks['the same image twice in one split'].append(text)
 
 
-def check_sets(parts: dict[str, list[dict]], findings: Findings) -> None:
-    """What is wrong with the splits as a whole."""
+def check_sets(
+    parts: dict[str, list[dict]], findings: Findings, uses_time: bool
+) -> None:
+    """What is wrong with the splits as a whole.
+
+    ``uses_time``: whether the training puts images into an order of time.
+    """
     if 'train' in parts:
         train = parts['train']
         if len({sample['camid'] for sample in train}) == 1:
             findings.remarks['train has one camera only'] = []
-        if all(s['frame'] == s['sequence'] == UNKNOWN for s in train):
+        if uses_time and all(s['frame'] == s['sequence'] == UNKNOWN for s in train):
             text = 'train has no times: the order camera_time is one by camera alone'
             findings.remarks[text] = []
     if 'query' in parts and 'gallery' in parts:
@@ -315,7 +331,6 @@ def counts_of(samples: list[dict]) -> dict[str, int]:
 def print_table(
     parts: dict[str, list[dict]],
     reports: dict[str, ImageReport],
-    names: dict[int, str],
 ) -> None:
     """Counts and sizes of each split, then images per camera."""
     header = 'split|images|identities|unlabelled|cameras|height|width'
@@ -332,15 +347,14 @@ def print_table(
         )
     _print_rows(rows)
     show('(height, width: least / median / greatest, in pixels)\n')
-    camids = sorted({s['camid'] for samples in parts.values() for s in samples})
-    rows = [['camid', *parts]]
-    for camid in camids:
-        numbers = (
-            sum(sample['camid'] == camid for sample in samples)
-            for samples in parts.values()
-        )
-        name = f'{names[camid]} = {camid}' if camid in names else str(camid)
-        rows.append([name, *(f'{number:,}' for number in numbers)])
+    counts = {
+        part: Counter((sample['camid'], sample['camera']) for sample in samples)
+        for part, samples in parts.items()
+    }
+    rows = [['camera = camid', *parts]]
+    for camid, name in sorted(set().union(*counts.values())):
+        numbers = (count[camid, name] for count in counts.values())
+        rows.append([f'{name} = {camid}', *(f'{number:,}' for number in numbers)])
     _print_rows(rows)
     show('')
 
@@ -379,6 +393,7 @@ def write_csv(
                         part,
                         sample['pid'],
                         sample['camid'],
+                        sample['camera'],
                         *times,
                         report.width or '',
                         report.height or '',
@@ -395,19 +410,19 @@ def check(argv: Sequence[str] | None) -> int:
     args = parse_args(argv)
     findings = Findings()
     try:
-        configs, needed = dataset_configs(args)
+        configs, needed, uses_time = dataset_configs(args)
     except Exception as error:  # a config is a program: it raises all kinds
         kind = type(error).__name__
         print(f'check: {args.source}: {kind}: {error}', file=sys.stderr)
         return 2
-    parts = load_parts(configs, needed, findings)
+    parts = load_parts(configs, needed, findings, uses_time)
     paths = sorted({s['img_path'] for samples in parts.values() for s in samples})
     reports = dict(inspect_all(paths, tuple(args.min_size), args.workers))
     check_images(reports, findings)
     check_duplicates(parts, reports, findings)
-    check_sets(parts, findings)
+    check_sets(parts, findings, uses_time)
     if parts:
-        print_table(parts, reports, findings.cameras)
+        print_table(parts, reports)
     if args.out:
         write_csv(args.out, parts, reports)
         show(f'Written: {args.out}\n')

@@ -11,7 +11,7 @@ from mmreid_gcl.clustering import OrderedGraphs
 from mmreid_gcl.eval_mode import evaluating
 from mmreid_gcl.visualization import attention_map
 
-from .source import ModelSource, images_of
+from .source import ModelSource, cameras_of, images_of
 
 
 def attention_figure(
@@ -63,7 +63,7 @@ def attention_figure(
         attention,
         [images[i] for i in nodes],
         pids[nodes].tolist() if (pids >= 0).any() else None,
-        data.column('camid')[nodes].tolist(),
+        cameras_of(data)[nodes].tolist(),
         title=f'{source.name}: attention in a graph ({order})',
         vmax=vmax,
     )

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from mmreid_gcl.checkpoint import read_checkpoint
 from mmreid_gcl.visualization import cluster_sheet
 
-from .source import ModelSource, images_of
+from .source import ModelSource, cameras_of, images_of
 
 
 def cluster_figure(
@@ -47,7 +47,7 @@ def cluster_figure(
         images_of(data),
         labels,
         pids if (pids >= 0).any() else None,
-        data.column('camid'),
+        cameras_of(data),
         num_clusters,
         per_cluster,
         title=f'{source.name}: {words}',

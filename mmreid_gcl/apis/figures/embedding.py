@@ -46,10 +46,15 @@ def embedding_figure(
     note = f'{_NAMES[method]} of {len(chosen)} images of {count} people (seed {seed}).'
     if method != 'pca':
         note += ' Distances between groups and their sizes mean little.'
-    if len(panels) == 1:
-        (title,) = panels
-        return embedding_map(panels[title], pids[chosen], camids[chosen], title, note)
-    return embedding_map(panels, pids[chosen], camids[chosen], note=note)
+    title = None if len(panels) > 1 else sources[0].name
+    return embedding_map(
+        panels if title is None else panels[title],
+        pids[chosen],
+        camids[chosen],
+        title,
+        note,
+        camera_names={c: data.camera_name(c) for c in np.unique(camids).tolist()},
+    )
 
 
 def choose_images(

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from mmreid_gcl.evaluation.ranking import top_gallery
 from mmreid_gcl.visualization import ranking_sheet
 
-from .source import ModelSource, images_of
+from .source import ModelSource, cameras_of, images_of
 
 PICKS = ('random', 'worst', 'best')
 
@@ -58,15 +58,15 @@ def ranking_figure(
             f'None of the {len(queries)} query images has a match among the '
             f'{len(gallery)} gallery images of another camera: nothing to show.'
         )
-    images = images_of(data)
+    images, cameras = images_of(data), cameras_of(data)
     which = {'random': f'random queries (seed {seed})'}.get(pick, f'{pick} queries')
     return ranking_sheet(
         [images[query] for query, _ in found],
         [[images[i] for i in gallery[result.indices]] for _, result in found],
         [result.matches for _, result in found],
         [result.scores for _, result in found],
-        [camids[query] for query, _ in found],
-        [camids[gallery[result.indices]] for _, result in found],
+        [cameras[query] for query, _ in found],
+        [cameras[gallery[result.indices]] for _, result in found],
         [f'AP {100 * result.ap:.0f} %' for _, result in found],
         title=f'{source.name}: {which}',
     )

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 from mmengine.config import Config
 
@@ -24,10 +26,12 @@ from .source import ModelSource
 
 _METRICS = ('mAP', 'mINP', 'R1', 'R5', 'R10')
 _TITLES = (
-    *('clusters', 'outliers', 'stability', 'ARI', 'unrefined ARI', 'NMI'),
+    *('clusters', 'outliers', 'cross-camera clusters', 'cross-camera images'),
+    *('stability', 'silhouette', 'label-free score', 'ARI', 'unrefined ARI', 'NMI'),
     *('unrefined NMI', 'precision', 'recall'),
 )
-_LABELS = {title.lower().replace(' ', '_'): title for title in _TITLES}
+_LABELS = {re.sub('[ -]', '_', title.lower()): title for title in _TITLES}
+_COUNTS = ('clusters', 'outliers', 'cross_camera_clusters')
 _SHEETS: tuple[tuple[str, Callable, str], ...] = (
     (
         'Retrieval',
@@ -95,7 +99,7 @@ def run_report(
         training_curves, {name: scalars.series}, {name: scalars.iters_per_epoch}
     )
     show('Curves', curves, 'The run over its epochs.')
-    _labels(report, scalars)
+    _labels(report, cfg, scalars)
     model = None
     if source is not None:
         try:
@@ -138,9 +142,9 @@ def _summary(report: HtmlReport, work_dir: Path, cfg: Config, scalars: Scalars) 
     notice = leak_of(cfg)
     if notice:
         report.paragraph(notice, notice=True)
-    epochs = _last(scalars, 'pseudo_labels/clusters')
-    wanted = (cfg.get('train_cfg', None) or {}).get('max_epochs')
-    trained = f'{epochs[0]:.0f}' if epochs else 'unknown'
+    epochs, wanted = _last(scalars, 'pseudo_labels/clusters'), _max_epochs(cfg)
+    # LabelFreeBestHook clusters once more after the last epoch
+    trained = f'{min(epochs[0], wanted or np.inf):.0f}' if epochs else 'unknown'
     rows = [
         ('Config', Path(cfg.filename).name if cfg.filename else 'unknown'),
         ('Work dir', str(work_dir)),
@@ -188,17 +192,26 @@ def _tests(work_dir: Path) -> list[list]:
     return found
 
 
-def _labels(report: HtmlReport, scalars: Scalars) -> None:
+def _max_epochs(cfg: Config) -> int | None:
+    return (cfg.get('train_cfg', None) or {}).get('max_epochs')
+
+
+def _labels(report: HtmlReport, cfg: Config, scalars: Scalars) -> None:
     names = [n for n in _LABELS if f'pseudo_labels/{n}' in scalars.series]
     rows = _by_epoch(scalars, [f'pseudo_labels/{n}' for n in names])
     if not rows:
         return
     report.section('Pseudo-labels')
-    report.paragraph(
-        'Stability is the ARI with the epoch before. ARI, NMI, precision and recall '
-        'compare with the identities, which only this report uses; unrefined is before '
-        'GCL.'
+    wanted = _max_epochs(cfg)
+    text = (
+        'Stability is the ARI with the epoch before. Cross-camera images are the share '
+        'of all images whose cluster has several cameras. ARI, NMI, precision and '
+        'recall compare with the identities, which only this report uses; unrefined is '
+        'before GCL.'
     )
+    if wanted and rows[-1][0] > wanted:
+        text += f' Line {rows[-1][0]} is of the weights after the last epoch.'
+    report.paragraph(text)
     header = ['epoch', *(_LABELS[n] for n in names)]
     ends = rows if len(rows) <= 6 else [rows[0], rows[-1]]
     report.table(header, ends, digits=3)
@@ -211,7 +224,7 @@ def _by_epoch(scalars: Scalars, names: list[str]) -> list[list]:
     tables = []
     for name in names:
         steps, values = scalars.series[name]
-        counts = name in ('pseudo_labels/clusters', 'pseudo_labels/outliers')
+        counts = name.removeprefix('pseudo_labels/') in _COUNTS
         tables.append(
             dict(zip(steps, values.astype(int if counts else float).tolist()))
         )

@@ -29,6 +29,12 @@ def images_of(dataset: Dataset) -> Thumbnails:
     return Thumbnails(dataset.column('img_path').tolist())
 
 
+def cameras_of(dataset: Dataset) -> np.ndarray:
+    """(N,) str, the names of the cameras of a data set's images."""
+    camids = dataset.column('camid').tolist()
+    return np.array([dataset.camera_name(camid) for camid in camids])
+
+
 class ModelSource:
     """A model and the data sets of its config, for figures.
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clusterers: features in, labels out."""
 
-from .base import BaseClusterer, JaccardClusterer, Records
+from .base import BaseClusterer, JaccardClusterer, Records, collapse
 from .dbscan import DBSCANClusterer
 from .hdbscan import HDBSCANClusterer
 from .infomap import InfomapClusterer
@@ -19,4 +19,5 @@ __all__ = [
     'Records',
     'SelfPacedClusterer',
     'TrackClusterer',
+    'collapse',
 ]

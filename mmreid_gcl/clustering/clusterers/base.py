@@ -6,9 +6,11 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from math import isqrt
 
 import numpy as np
 import scipy.sparse as sp
+from mmengine.logging import print_log
 
 from .._knn_cameras import camera_knn
 from ..k_reciprocal import check_parameters, k_reciprocal_jaccard
@@ -65,13 +67,25 @@ class BaseClusterer(ABC):
         return f'{type(self).__name__}({", ".join(settings)})'
 
 
+def scaled_neighbours(count: int) -> tuple[int, int]:
+    """k1 and k2 for so many images: 30 and 6 of the paper from 900 on.
+
+    Of fewer k1 is the square root and k2 a fifth of that, rounded up. Where k1 is a
+    large share of all images everything is a neighbour of everything, and one cluster.
+    """
+    k1 = min(30, max(2, isqrt(count)))
+    return k1, -(-k1 // 5)
+
+
 class JaccardClusterer(BaseClusterer):
     """A clusterer on the sparse graph of k-reciprocal Jaccard distances.
 
     Args:
         max_distance (float): Largest distance in the graph, in (0, 1).
-        k1 (int): Neighbours to encode. Defaults to 30.
-        k2 (int): Neighbours to average encodings over. Defaults to 6.
+        k1 (int, optional): Neighbours to encode. Defaults to 30, of less than 900
+            images to fewer (:func:`scaled_neighbours`); a number is taken as it is.
+        k2 (int, optional): Neighbours to average encodings over. Defaults to 6, to
+            fewer where k1 is scaled.
         knn (dict, optional): Options for :func:`~mmreid_gcl.clustering.knn_search`.
             Defaults to ``dict(backend='auto')``. ``dict(intra=5)`` takes five of the
             ``k1`` neighbours from the own camera and the rest from others
@@ -87,11 +101,12 @@ class JaccardClusterer(BaseClusterer):
     def __init__(
         self,
         max_distance: float,
-        k1: int = 30,
-        k2: int = 6,
+        k1: int | None = None,
+        k2: int | None = None,
         knn: dict | None = None,
     ) -> None:
-        check_parameters(k1, k2, max_distance)
+        given = (30 if k1 is None else k1, 6 if k2 is None else k2)
+        check_parameters(*given, max_distance)
         self.max_distance = max_distance
         self.k1 = k1
         self.k2 = k2
@@ -100,20 +115,32 @@ class JaccardClusterer(BaseClusterer):
 
     def __call__(self, features, records: Records | None = None) -> np.ndarray:
         """Cluster; see :meth:`BaseClusterer.__call__`."""
+        k1, k2 = self.neighbours(len(features))
+        if self.k1 is None and k1 < 30:
+            print_log(
+                f'{len(features)} images are few for 30 neighbours: k1={k1}, k2={k2}. '
+                'Set k1 and k2 of the clusterer for others.',
+                logger='current',
+            )
         self.distances_ = self.graph(features, records)
         return self.cluster_graph(self.distances_)
 
     def graph(self, features, records: Records | None = None) -> sp.csr_array:
         """(N, N) Jaccard distances up to ``max_distance`` of (N, C) features."""
+        k1, k2 = self.neighbours(len(features))
         knn: dict | tuple = self.knn
         if 'intra' in knn:
             if records is None:
                 raise ValueError('knn=dict(intra=...) needs the cameras of the images.')
-            k = max(self.k1, self.k2)
-            knn = camera_knn(features, records['camid'], k, **self.knn)
+            knn = camera_knn(features, records['camid'], max(k1, k2), **self.knn)
         return k_reciprocal_jaccard(
-            features, self.k1, self.k2, self.max_distance, knn, self.max_copies
+            features, k1, k2, self.max_distance, knn, self.max_copies
         )
+
+    def neighbours(self, count: int) -> tuple[int, int]:
+        """k1 and k2 in use for ``count`` images."""
+        k1, k2 = scaled_neighbours(count) if self.k1 is None else (self.k1, 6)
+        return k1, k2 if self.k2 is None else self.k2
 
     @abstractmethod
     def cluster_graph(self, distances: sp.csr_array) -> np.ndarray:
@@ -126,6 +153,39 @@ class JaccardClusterer(BaseClusterer):
         Returns:
             np.ndarray: (N,) int64 labels, -1 for outliers.
         """
+
+
+def collapse(
+    labels: np.ndarray, clusterer: Callable, when: str | None = None
+) -> str | None:
+    """What to do about less than two clusters, which tell nothing apart.
+
+    Args:
+        labels (np.ndarray): (N,) clusters, -1 is an outlier.
+        clusterer (Callable): What found them.
+        when (str, optional): Where they were found. Defaults to 'in <N> images'.
+
+    Returns:
+        str | None: What was found, the clusterer's settings and advice; None of two or
+        more clusters.
+    """
+    count = len(np.unique(labels[labels >= 0]))
+    if count > 1:
+        return None
+    found = 'one cluster ' if count else 'no cluster '
+    found += when or f'in {len(labels)} images'
+    advice = 'Change its settings'
+    if isinstance(clusterer, JaccardClusterer):
+        k1, k2 = clusterer.neighbours(len(labels))
+        less = min(max(2, k1 // 2), scaled_neighbours(len(labels))[0])
+        advice = (
+            f'Lower k1={k1} and k2={k2}, such as k1={less} k2={-(-less // 5)}; if that '
+            'does not help, lower eps (max_distance)'
+            if count
+            else 'Raise eps (max_distance), lower min_samples (min_cluster_size), or '
+            f'raise k1={k1}'
+        )
+    return f'Clustering found {found}. {advice}. The clusterer: {clusterer!r}.'
 
 
 def call_clusterer(

@@ -25,8 +25,8 @@ class DBSCANClusterer(JaccardClusterer):
             0.7 every time (:func:`stable_radius`). Defaults to 0.6.
         min_samples (int): Rows within the radius, itself counted, that make a
             core point. Defaults to 4.
-        k1 (int): Neighbours to encode. Defaults to 30.
-        k2 (int): Neighbours to average encodings over. Defaults to 6.
+        k1 (int): Neighbours to encode. Defaults to 30, fewer of less than 900 images.
+        k2 (int): Neighbours to average encodings over. Defaults to 6, fewer with k1.
         knn (dict): Options for :func:`~mmreid_gcl.clustering.knn_search`, or
             ``dict(intra=5)``, see :class:`JaccardClusterer`.
             Defaults to ``dict(backend='auto')``.
@@ -42,8 +42,8 @@ class DBSCANClusterer(JaccardClusterer):
         self,
         eps: float | str = 0.6,
         min_samples: int = 4,
-        k1: int = 30,
-        k2: int = 6,
+        k1: int | None = None,
+        k2: int | None = None,
         knn: dict | None = None,
     ) -> None:
         if isinstance(eps, str) and eps != 'auto':

@@ -7,6 +7,7 @@ from sklearn.cluster import HDBSCAN
 
 from ...labels import by_first_member
 from ...registry import TASK_UTILS
+from ..k_reciprocal import representatives
 from .base import JaccardClusterer, require_at_least
 
 
@@ -27,8 +28,8 @@ class HDBSCANClusterer(JaccardClusterer):
             row itself counted. Defaults to ``min_cluster_size``.
         max_distance (float): Largest distance to compute, in (0, 1). Memory
             grows with it. Defaults to 0.8.
-        k1 (int): Neighbours to encode. Defaults to 30.
-        k2 (int): Neighbours to average encodings over. Defaults to 6.
+        k1 (int): Neighbours to encode. Defaults to 30, fewer of less than 900 images.
+        k2 (int): Neighbours to average encodings over. Defaults to 6, fewer with k1.
         cluster_selection_method (str): 'eom' or 'leaf', as in scikit-learn.
             Defaults to 'eom'.
         cluster_selection_epsilon (float): Clusters nearer than this are merged.
@@ -45,8 +46,8 @@ class HDBSCANClusterer(JaccardClusterer):
         min_cluster_size: int = 4,
         min_samples: int | None = None,
         max_distance: float = 0.8,
-        k1: int = 30,
-        k2: int = 6,
+        k1: int | None = None,
+        k2: int | None = None,
         cluster_selection_method: str = 'eom',
         cluster_selection_epsilon: float = 0.0,
         knn: dict | None = None,
@@ -56,11 +57,18 @@ class HDBSCANClusterer(JaccardClusterer):
         require_at_least(1, min_samples=min_samples)
         self.min_cluster_size = min_cluster_size
         self.min_samples = min_samples or min_cluster_size
+        # one more stands for the rest; with as many, densities are those with all
+        self.max_copies = max(self.min_samples, min_cluster_size) - 1
         self.cluster_selection_method = cluster_selection_method
         self.cluster_selection_epsilon = cluster_selection_epsilon
 
     def cluster_graph(self, distances: sp.csr_array) -> np.ndarray:
         """(N, N) distances to (N,) labels."""
+        if getattr(distances, 'copies', None) is not None:
+            row = representatives(distances, np.arange(len(distances.copy_distances)))
+            kept, place = np.unique(row, return_inverse=True)
+            few = sp.csr_array(distances)[kept][:, kept]
+            return by_first_member(self.cluster_graph(few)[place])
         n = distances.shape[0]
         if n <= max(self.min_samples, self.min_cluster_size):
             return np.full(n, -1, np.int64)  # too few rows for any two clusters

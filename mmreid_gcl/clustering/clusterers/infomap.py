@@ -6,6 +6,7 @@ import scipy.sparse as sp
 
 from ...labels import by_first_member
 from ...registry import TASK_UTILS
+from ..k_reciprocal import representatives
 from .base import JaccardClusterer, require_at_least
 
 
@@ -15,15 +16,16 @@ class InfomapClusterer(JaccardClusterer):
 
     Rosvall and Bergstrom, *Maps of random walks on complex networks reveal
     community structure*, PNAS 2008. Rows within ``eps`` are linked with weight
-    1 - d; clusters are the modules of the best two-level map. Needs the package
+    1 - d; clusters are the modules of the best two-level map. Many exact copies of
+    an image are one node with their links and their flow. Needs the package
     ``infomap``.
 
     Args:
         eps (float): Largest distance of a link, in (0, 1). Defaults to 0.6.
         min_cluster_size (int): Rows of smaller modules are outliers. Defaults
             to 2: only rows that are alone.
-        k1 (int): Neighbours to encode. Defaults to 30.
-        k2 (int): Neighbours to average encodings over. Defaults to 6.
+        k1 (int): Neighbours to encode. Defaults to 30, fewer of less than 900 images.
+        k2 (int): Neighbours to average encodings over. Defaults to 6, fewer with k1.
         num_trials (int): Searches to take the best of. Defaults to 1.
         seed (int): Of the search. Defaults to 0.
         knn (dict): Options for :func:`~mmreid_gcl.clustering.knn_search`.
@@ -34,12 +36,14 @@ class InfomapClusterer(JaccardClusterer):
         ValueError: If a parameter is out of its range.
     """
 
+    max_copies = 1
+
     def __init__(
         self,
         eps: float = 0.6,
         min_cluster_size: int = 2,
-        k1: int = 30,
-        k2: int = 6,
+        k1: int | None = None,
+        k2: int | None = None,
         num_trials: int = 1,
         seed: int = 0,
         knn: dict | None = None,
@@ -47,6 +51,7 @@ class InfomapClusterer(JaccardClusterer):
         super().__init__(eps, k1, k2, knn)
         require_at_least(1, min_cluster_size=min_cluster_size, num_trials=num_trials)
         _infomap()  # says so now, not after an hour of training
+        self.eps = eps
         self.min_cluster_size = min_cluster_size
         self.num_trials = num_trials
         self.seed = seed
@@ -60,20 +65,32 @@ class InfomapClusterer(JaccardClusterer):
         labels = np.arange(distances.shape[0])
         if not upper.nnz:
             return labels
+        node = labels.copy()
+        links = [upper.row, upper.col, 1.0 - upper.data.astype(np.float64)]
+        if getattr(distances, 'copies', None) is not None:
+            # too far from each other for a link: none that could be left out
+            near = np.flatnonzero(distances.copy_distances < 1)
+            node = representatives(distances, near)
+            nodes, sizes = np.unique(node, return_counts=True)
+            nodes, sizes = nodes[sizes > 1], sizes[sizes > 1]
+            closeness = 1.0 - distances.copy_distances[distances.copies[nodes]]
+            # a link to itself has the flow of the pairs that are not stored
+            inside = [nodes, nodes, sizes * (sizes - 1) * closeness]
+            links = [node[links[0]], node[links[1]], links[2]]
+            links = [np.append(*parts) for parts in zip(links, inside)]
         network = _infomap()(
             silent=True,
             two_level=True,
             seed=self.seed + 1,  # its seeds begin at 1
             num_trials=self.num_trials,
         )
-        links = [upper.row, upper.col, 1.0 - upper.data.astype(np.float64)]
         network.add_links(np.stack(links, axis=1))
         network.run()
         modules = network.get_modules()
         nodes = np.fromiter(modules.keys(), np.int64, len(modules))
         values = np.fromiter(modules.values(), np.int64, len(modules))
         labels[nodes] = values + len(labels)  # rows without a link keep their own
-        return labels
+        return labels[node]
 
 
 def _infomap():

@@ -44,8 +44,8 @@ class SelfPacedClusterer(JaccardClusterer):
         min_samples (int): As of DBSCAN. Defaults to 4.
         independent (float): Share of the clusters of the first epoch that count as
             independent. Defaults to 0.9.
-        k1 (int): Neighbours to encode. Defaults to 30.
-        k2 (int): Neighbours to average encodings over. Defaults to 6.
+        k1 (int): Neighbours to encode. Defaults to 30, fewer of less than 900 images.
+        k2 (int): Neighbours to average encodings over. Defaults to 6, fewer with k1.
         knn (dict): Options for :func:`~mmreid_gcl.clustering.knn_search`.
             Defaults to ``dict(backend='auto')``.
 
@@ -59,8 +59,8 @@ class SelfPacedClusterer(JaccardClusterer):
         eps_gap: float = 0.02,
         min_samples: int = 4,
         independent: float = 0.9,
-        k1: int = 30,
-        k2: int = 6,
+        k1: int | None = None,
+        k2: int | None = None,
         knn: dict | None = None,
     ) -> None:
         if not 0 < eps_gap < eps or not 0 < independent <= 1:

@@ -9,14 +9,19 @@ from pathlib import Path
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmreid_gcl.processes import on_rank_zero
-from mmreid_gcl.registry import HOOKS
+from mmreid_gcl.datasets.person_folder import NoImagesError
+from mmreid_gcl.datasets.reid_dataset import ReIDDataset
+from mmreid_gcl.evaluation import evaluate_ranking
+from mmreid_gcl.processes import on_rank_zero, unwrapped
+from mmreid_gcl.registry import DATASETS, HOOKS
 
 from ..checkpoint_files import ATOMIC
+from ..extraction import extract_features
 from ..label_report import LabelFreeSignals
 from .pseudo_label_hook import PseudoLabelHook
 
 _INFO = 'label_free_best'
+_FIRST, _BEFORE = 'label_free_first', 'map_before'
 _NAME = 'best_label_free_epoch_{}.pth'
 
 
@@ -38,6 +43,10 @@ class LabelFreeBestHook(Hook):
     The rule is a heuristic: it has no way to see that a stable, tidy clustering
     puts two people into one group. ``docs/datasets.md`` says what was measured.
 
+    At the end the log says what the training changed, from the first clustering to the
+    last, which file to use and how to go on. If the config has no validation and the
+    test set has identities, mAP before and after is measured for this text alone.
+
     Args:
         score_last (bool): Whether to score the weights after the last epoch, at
             the price of one more clustering. Defaults to True.
@@ -48,6 +57,7 @@ class LabelFreeBestHook(Hook):
     def __init__(self, score_last: bool = True) -> None:
         self.score_last = score_last
         self._labels_hook: PseudoLabelHook  # since before_train
+        self._test_set: ReIDDataset | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Find the hook that clusters."""
@@ -58,6 +68,10 @@ class LabelFreeBestHook(Hook):
                 f'the config has {len(hooks)} of them.'
             )
         self._labels_hook = hooks[0]
+        if runner.val_loop is None:
+            self._test_set = _labelled_test_set(runner)
+        if self._test_set is not None and runner.iter == 0:
+            runner.message_hub.update_info(_BEFORE, self._mean_ap(runner))
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Score the labels that were just made, save the weights they describe."""
@@ -69,14 +83,18 @@ class LabelFreeBestHook(Hook):
         if self.score_last and self._labels_hook.labels is not None:
             self._labels_hook.make_labels(runner)
             on_rank_zero(partial(self._keep_best, runner))
+        mean_ap = None if self._test_set is None else self._mean_ap(runner)
+        on_rank_zero(partial(self._close, runner, mean_ap))
 
     def _keep_best(self, runner: Runner) -> None:
+        first = runner.message_hub.runtime_info.get(_FIRST, {})
+        # stability is known from the second clustering on
+        first = {**self._labels_hook.scalars, **first}
+        runner.message_hub.update_info(_FIRST, first)
         signals = self._labels_hook.signals
         if signals is None:  # no labels came before these
             return
-        runner.visualizer.add_scalars(
-            {'pseudo_labels/label_free_score': signals.score}, step=runner.epoch + 1
-        )
+        self._labels_hook.add_scalars(runner, dict(label_free_score=signals.score))
         best = self._best(runner)
         text = f'Label-free score of the weights after epoch {runner.epoch}: '
         text += _describe(signals)
@@ -104,6 +122,46 @@ class LabelFreeBestHook(Hook):
                 path.unlink()
         runner.logger.info(f'{text}; the best so far, saved to {name}.')
 
+    def _mean_ap(self, runner: Runner) -> float | None:
+        """The test set's mAP with the weights of now, on rank 0; for all ranks."""
+        dataset = self._test_set
+        assert dataset is not None
+        kept = ('batch_size', 'num_workers', 'amp_dtype')
+        options = {k: v for k, v in self._labels_hook.extract.items() if k in kept}
+        features = extract_features(
+            unwrapped(runner.model), dataset, title='test set: embed', **options
+        )
+        if features is None:
+            return None
+        facts = [dataset.column(name) for name in ('pid', 'camid')]
+        query = dataset.column('is_query').astype(bool)
+        parts = [
+            [part[rows] for part in (features, *facts)] for rows in (query, ~query)
+        ]
+        return evaluate_ranking(*parts[0], *parts[1])['mAP']
+
+    def _close(self, runner: Runner, mean_ap: float | None) -> None:
+        """Say what the training changed."""
+        info = runner.message_hub.runtime_info
+        changes = _changes(info.get(_FIRST, {}), self._labels_hook.scalars)
+        if mean_ap is not None and info.get(_BEFORE) is not None:
+            changes.insert(
+                0, f'mAP on the test set {info[_BEFORE]:.1f} -> {mean_ap:.1f}'
+            )
+        best = self._best(runner)
+        if best is None:
+            file = Path(runner.work_dir) / 'last_checkpoint'
+            file = Path(file.read_text().strip()) if file.is_file() else file
+        else:
+            file = Path(runner.work_dir) / _NAME.format(best['epoch'])
+        root = getattr(runner.train_loop.dataloader.dataset, 'data_root', 'CROPS')
+        command = f'mmreid cluster {file} {root} --out clusters'
+        runner.logger.info(
+            f'What the training changed: {"; ".join(changes)}.\nWeights to use'
+            f'{" (the best by signs without labels)" if best else ""}: {file}\n'
+            f'Next, who is who: {command}'
+        )
+
     @staticmethod
     def _best(runner: Runner) -> dict | None:
         """The best so far, if its file is there."""
@@ -120,9 +178,50 @@ class LabelFreeBestHook(Hook):
         return None
 
 
+def _labelled_test_set(runner: Runner) -> ReIDDataset | None:
+    """The config's test set, if it has queries with identities."""
+    config = runner.cfg.get('test_dataloader')
+    if not config:
+        return None
+    try:
+        dataset = DATASETS.build(config['dataset'])
+        dataset.full_init()
+        pids, camids = dataset.column('pid'), dataset.column('camid')
+        query = dataset.column('is_query').astype(bool)
+    except NoImagesError:  # unlabelled crops alone, the common case
+        return None
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        runner.logger.warning(f'No mAP before and after the training: {error}')
+        return None
+    known = query & (pids >= 0)
+    has_match = any(
+        (~query & (pids == pid) & (camids != camid)).any()
+        for pid, camid in zip(pids[known], camids[known])
+    )
+    return dataset if has_match else None
+
+
+def _changes(first: dict[str, float], last: dict[str, float]) -> list[str]:
+    """What is in both, in words."""
+    shown = dict(
+        clusters=('clusters', '.0f'),
+        outliers=('outliers', '.0f'),
+        cross_camera_clusters=('clusters that span cameras', '.0f'),
+        stability=('stability', '.3f'),
+        silhouette=('silhouette', '.3f'),
+    )
+    return [
+        f'{title} {first[name]:{form}} -> {last[name]:{form}}'
+        for name, (title, form) in shown.items()
+        if name in first and name in last
+    ]
+
+
 def _describe(signals: LabelFreeSignals) -> str:
     text = f'{signals.score:.4f} = {signals.clustered:.3f} clustered'
     text += f' x {signals.stability:.3f} stability'
     if signals.silhouette is not None:
         text += f' x {signals.silhouette:.3f} silhouette'
+    if signals.across is not None:
+        text += f' x (1 + {signals.across:.3f} in clusters across cameras) / 2'
     return text

@@ -14,7 +14,7 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from mmreid_gcl.clustering import BaseClusterer, Labeller, PseudoLabels
+from mmreid_gcl.clustering import BaseClusterer, Labeller, PseudoLabels, collapse
 from mmreid_gcl.config_parts import find_test_pipeline
 from mmreid_gcl.datasets.concat_dataset import require_reid_dataset
 from mmreid_gcl.datasets.fingerprint import images_fingerprint
@@ -30,6 +30,7 @@ from .memory_hook import MemoryHook
 
 _CHECKPOINT_KEY = 'pseudo_labels'
 _CLUSTERER_KEY = 'clusterer'
+_SCALARS_KEY = 'pseudo_label_scalars'
 
 
 @HOOKS.register_module()
@@ -60,6 +61,7 @@ class PseudoLabelHook(Hook):
             rank 0, until the first step of the epoch.
         signals (LabelFreeSignals | None): What the last clustering was worth, on rank
             0; None before the second one, and where the images have changed.
+        scalars (dict[str, float]): What curves show of the last clustering, on rank 0.
 
     Raises:
         ValueError: If ``camera_norm`` is unknown, or a part cannot be built.
@@ -89,6 +91,7 @@ class PseudoLabelHook(Hook):
         self.labels: np.ndarray | None = None
         self.outcome: PseudoLabels | None = None
         self.signals: LabelFreeSignals | None = None
+        self.scalars: dict[str, float] = {}
 
     def before_run(self, runner: Runner) -> None:
         """Add the hook of the memories to configs of before there were two."""
@@ -128,9 +131,22 @@ class PseudoLabelHook(Hook):
         require_reid_dataset(loader.dataset, 'train_dataloader.dataset')
         if getattr(self._model(runner), 'relation_neck', None) is not None:
             self.labeller.require_graphs()
+            self._check_times(runner, loader.dataset)
         if self.pipeline is None:
             self.pipeline = find_test_pipeline(runner.cfg)
         _check_same_images(loader.dataset)
+
+    def _check_times(self, runner: Runner, dataset) -> None:
+        """Warn where graphs follow an order that may be none of time."""
+        dataset.full_init()
+        if self.labeller.uses_time and dataset.times_from_names:
+            runner.logger.warning(
+                'Nothing gives the time of the training images, so the natural order '
+                'of their names is taken for it, and the graphs follow that. If names '
+                'begin with an identity, it puts images of one person side by side: '
+                'give a pattern or a table with times, or order_by_name=False. If the '
+                'names are right, order_by_name=True says so.'
+            )
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Embed, refine, cluster; set the labels of the sampler.
@@ -141,6 +157,8 @@ class PseudoLabelHook(Hook):
         loader = runner.train_loop.dataloader
         if not getattr(runner.train_loop, 'resumes_inside_epoch', False):
             self.make_labels(runner)
+        elif self.scalars:  # the log of before may be elsewhere, or lost
+            on_rank_zero(partial(self.add_scalars, runner, self.scalars))
         # a resumed run has the seed of its checkpoint by now
         loader.sampler.seed = shared_seed(runner.seed)
         loader.sampler.set_epoch(runner.epoch)
@@ -174,6 +192,19 @@ class PseudoLabelHook(Hook):
         dist.broadcast(shared, src=0)
         self.labels = shared.numpy()
 
+    def add_scalars(self, runner: Runner, scalars: dict[str, float]) -> None:
+        """Give curves a clustering's scalars, which a checkpoint then keeps.
+
+        Args:
+            runner (Runner): The runner of the training.
+            scalars (dict[str, float]): By their names after ``pseudo_labels/``.
+        """
+        self.scalars.update(scalars)
+        runner.visualizer.add_scalars(
+            {f'pseudo_labels/{name}': value for name, value in scalars.items()},
+            step=runner.epoch + 1,
+        )
+
     def after_train_epoch(self, runner: Runner) -> None:
         """Make the ranks' buffers one, for checkpoint, test and clustering."""
         _average_buffers(unwrapped(runner.model))
@@ -183,6 +214,7 @@ class PseudoLabelHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the labels: for an epoch without clusters, and the rest of this one."""
         if self.labels is not None:
+            checkpoint[_SCALARS_KEY] = dict(self.scalars)
             checkpoint[_CHECKPOINT_KEY] = torch.from_numpy(self.labels.copy())
             clusterer = self.labeller.clusterer
             if isinstance(clusterer, BaseClusterer) and clusterer.state():
@@ -193,6 +225,7 @@ class PseudoLabelHook(Hook):
         labels = checkpoint.get(_CHECKPOINT_KEY)
         if runner._resume and labels is not None:
             self.labels = labels.cpu().numpy()
+            self.scalars = dict(checkpoint.get(_SCALARS_KEY, {}))
             clusterer = self.labeller.clusterer
             if isinstance(clusterer, BaseClusterer):
                 clusterer.resume(self.labels, checkpoint.get(_CLUSTERER_KEY, {}))
@@ -227,42 +260,32 @@ class PseudoLabelHook(Hook):
         previous = self.labels
         if previous is not None and len(previous) != len(dataset):
             previous = None  # a resumed run may have other images
-        count = int(outcome.labels.max(initial=-1)) + 1
-        if count < 2:  # one cluster has nothing to tell apart
-            outcome.set_labels(self._fallback(runner, count, previous))
+        when = f'in epoch {runner.epoch + 1}'
+        if previous is None:
+            when = 'in the first epoch, which leaves nothing to tell apart'
+        problem = collapse(outcome.labels, self.labeller.clusterer, when)
+        if problem is not None:
+            outcome.set_labels(self._fallback(runner, problem, previous))
         self.signals, stability = None, None
         if previous is not None:
             self.signals = label_free_signals(
-                outcome.labels, previous, outcome.silhouette
+                outcome.labels, previous, outcome.silhouette, dataset.column('camid')
             )
             stability = self.signals.stability
         scalars = report(outcome, stability, truth, records)
         runner.logger.info(describe(runner.epoch, scalars, len(dataset)))
-        runner.visualizer.add_scalars(
-            {f'pseudo_labels/{name}': value for name, value in scalars.items()},
-            step=runner.epoch + 1,
-        )
+        self.scalars = {}
+        self.add_scalars(runner, scalars)
         return outcome
 
     def _fallback(
-        self, runner: Runner, count: int, previous: np.ndarray | None
+        self, runner: Runner, problem: str, previous: np.ndarray | None
     ) -> np.ndarray:
-        found = 'one cluster of all images' if count else 'no cluster'
         if previous is None:
-            advice = (
-                'Lower eps, or with few images lower k1 and k2'
-                if count
-                else 'Raise eps, lower min_samples, or raise k1'
-            )
             raise RuntimeError(
-                f'Clustering found {found} in the first epoch, which leaves nothing to '
-                f'tell apart. {advice}, and check that the backbone has pretrained '
-                f'weights. The clusterer: {self.labeller.clusterer!r}.'
+                f'{problem} Check that the backbone has pretrained weights.'
             )
-        runner.logger.warning(
-            f'Epoch {runner.epoch + 1}: clustering found {found}; the labels of the '
-            'epoch before are kept.'
-        )
+        runner.logger.warning(f'{problem} The labels of the epoch before are kept.')
         return previous
 
 

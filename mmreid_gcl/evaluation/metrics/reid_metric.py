@@ -19,6 +19,7 @@ from mmreid_gcl.registry import METRICS
 
 from ..expansion import average_query_expansion
 from ..ground_truth import JUNK_PID
+from ..open_set import FALSE_ALARMS
 from ..ranking import evaluate_ranking, rank_from_similarity
 from ..rerank import k_reciprocal_rerank
 from ..tracks import track_means
@@ -64,6 +65,10 @@ class ReIDMetric(BaseMetric):
             and those in the gallery, become their mean
             (:func:`~mmreid_gcl.evaluation.track_means`) with the identity that most of
             them have. Defaults to False.
+        open_set (bool): Report detection and identification rates as well:
+            ``DIR@1%`` and ``DIR@0.1%`` are the shares of the queries with a match that
+            find one first, above the threshold that 1 % and 0.1 % of the queries
+            *without* a match reach. Defaults to False.
         collect_device (str): 'cpu', or 'gpu': features stay on the device of
             the model and are ranked there. Defaults to 'cpu'.
         prefix (str, optional): Prefix of the names. Defaults to 'reid'.
@@ -85,6 +90,7 @@ class ReIDMetric(BaseMetric):
         topk: Sequence[int] = (1, 5, 10),
         rerank: dict | None = None,
         query_expansion: int | None = None,
+        open_set: bool = False,
         collect_device: str = 'cpu',
         prefix: str | None = None,
         track_mean: bool = False,
@@ -104,6 +110,7 @@ class ReIDMetric(BaseMetric):
         self.rerank = rerank
         self.query_expansion = query_expansion
         self.track_mean = track_mean
+        self.false_alarms = FALSE_ALARMS if open_set else ()
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the features and the meta information of one batch of the model."""
@@ -206,14 +213,11 @@ class ReIDMetric(BaseMetric):
         gallery_ids = pids[in_gallery], camids[in_gallery]
         if self.query_expansion:
             query = average_query_expansion(query, gallery, self.query_expansion)
+        options: dict[str, Any] = dict(topk=self.topk, false_alarms=self.false_alarms)
         if self.rerank is None:
-            return evaluate_ranking(
-                query, *query_ids, gallery, *gallery_ids, topk=self.topk
-            )
+            return evaluate_ranking(query, *query_ids, gallery, *gallery_ids, **options)
         similarity = k_reciprocal_rerank(query, gallery, **self.rerank)
-        return rank_from_similarity(
-            similarity, *query_ids, *gallery_ids, topk=self.topk
-        )
+        return rank_from_similarity(similarity, *query_ids, *gallery_ids, **options)
 
     def _check(self, sample: dict) -> None:
         for key in (*_REQUIRED, *['track'] * self.track_mean):

@@ -1,0 +1,23 @@
+# The recipe without labels on the synthetic set, for images without tracks: GeM pooling,
+# camera statistics taken out, a mean teacher with mirror images for the clustering, CAP's
+# proxies, centroids and ICE's instance contrast. docs/results.md has what each part is worth.
+_base_ = '../gcl_synthetic.py'
+model = dict(
+    neck=dict(pooling='gem'),
+    head=[
+        dict(type='CameraProxyHead', in_channels=_base_.model.neck.in_channels),
+        dict(
+            type='SelectiveMemoryHead', in_channels=_base_.model.neck.in_channels, topk=4),
+        dict(type='InstanceContrastHead'),
+    ],
+    relation_neck=None,
+    relation_head=None)
+train_dataloader = dict(sampler=dict(spread_cameras=True))
+default_hooks = dict(
+    pseudo_labels=dict(
+        extract=dict(ema=True, flip=True),
+        camera_norm='standardize',
+        refine=False,
+        graphs=None),
+    # averages some 50 steps, an epoch of this set
+    ema=dict(type='EMAHook', momentum=0.02))
