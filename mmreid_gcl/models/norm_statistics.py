@@ -49,13 +49,18 @@ def reestimate_norms(model: nn.Module, batches: Iterable[Tensor]) -> int:
             'estimate anew. Adapt it by training.'
         )
     before = [{k: v.clone() for k, v in norm.named_buffers()} for norm in norms]
-    settings = [(norm.momentum, getattr(norm, 'samples', None)) for norm in norms]
+    settings = [
+        (norm, name, getattr(norm, name))
+        for norm in norms
+        for name in ('momentum', 'samples')
+        if hasattr(norm, name)
+    ]
     flip = getattr(model, 'flip_test', None)
     count = 0
     try:
         with evaluating(model):
             if flip:  # each batch passes once
-                model.flip_test = False  # type: ignore[assignment]
+                model.flip_test = False
             for norm in norms:
                 norm.train()
             for inputs in batches:
@@ -76,10 +81,8 @@ def reestimate_norms(model: nn.Module, batches: Iterable[Tensor]) -> int:
             norm.load_state_dict(buffers, strict=False)
         raise
     finally:
-        for norm, (momentum, samples) in zip(norms, settings):
-            norm.momentum = momentum
-            if isinstance(norm, SubBatchNorm2d):
-                norm.samples = samples
+        for norm, name, value in settings:
+            setattr(norm, name, value)
         if flip:
             model.flip_test = flip
     return count
