@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -39,6 +39,8 @@ TRAINING_STATE = ('meta', 'state_dict', 'message_hub', 'optimizer')
 #: Taken just before a step that failed: a run from here fails again.
 BEFORE_FAILURE = 'before_nonfinite_loss.pth'
 
+#: Share of a backbone's numbers; a file that fills less is of another network.
+TOO_FEW = 0.1
 
 #: Names of a classifier's weights, which no embedding needs.
 _CLASSIFIER = re.compile(r'(module\.)?(\w*head\w*\.(\w+\.)*|\w+\.)?(fc|classifier)\.')
@@ -125,29 +127,45 @@ def misfit(
 ) -> str:
     """Why a model whose state is ``own`` cannot take weights; '' if it can.
 
-    With ``part`` one that fits is enough; without ``more`` there must be no others.
+    With ``part`` it is enough to fill a tenth of the backbone, or of a model without
+    one; without ``more`` there must be no others.
     """
-    problems = []
+    problems = {}
     for name, expected in own.items():
         value = weights.get(name)
         shape = tuple(value.shape) if isinstance(value, Tensor) else None
         if shape != tuple(expected.shape):
             found = 'is missing' if shape is None else f'has shape {shape}'
-            problems.append(f'{name} {found}, expected is {tuple(expected.shape)}')
+            problems[name] = f'{name} {found}, expected is {tuple(expected.shape)}'
     if part:
-        if len(problems) < len(own):
+        sizes = {name: value.numel() for name, value in own.items()}
+        backbone = {n: s for n, s in sizes.items() if n.startswith('backbone.')}
+        sizes = backbone or sizes
+        share = sum(s for n, s in sizes.items() if n not in problems)
+        share /= sum(sizes.values())
+        if share >= TOO_FEW:
             return ''
-        return 'none of its weights has the name and shape of one of the model.'
+        return (
+            f'it would fill {share:.0%} of the backbone: these are weights of another '
+            f'network. Expected keys such as {some_keys(sizes)}, found '
+            f'{some_keys(weights)}.'
+        )
     if not more:
-        problems += [f'{name} is not in it' for name in weights if name not in own]
+        others = [name for name in weights if name not in own]
+        problems.update({name: f'{name} is not in it' for name in others})
     if not problems:
         return ''
     return (
         f'this checkpoint belongs to another model: {len(problems)} of '
         f'{len(own.keys() | weights.keys())} weights do not fit ('
-        f'{"; ".join(problems[:3])}{"; …" if problems[3:] else ""}). Use the config it '
-        'was trained with; a run keeps it in its work dir.'
+        f'{"; ".join(list(problems.values())[:3])}{"; …" * (len(problems) > 3)}). Use '
+        'the config it was trained with; a run keeps it in its work dir.'
     )
+
+
+def some_keys(names: Iterable[str]) -> str:
+    """The first three keys of a file, for a message."""
+    return ', '.join(list(names)[:3]) or 'none'
 
 
 def last_good_checkpoint(

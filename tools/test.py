@@ -73,6 +73,7 @@ def test(argv: Sequence[str] | None) -> int:
     cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
     if args.work_dir is None:  # the run's own folder keeps the config it was run with
         cfg.work_dir = str(Path(cfg.work_dir) / 'test')
+    cfg.load_from = None
     if args.checkpoint != UNTRAINED:
         cfg.load_from = args.checkpoint
         # the checkpoint has all weights: no other file is needed

@@ -106,6 +106,20 @@ def _find_data(cfg: Config) -> None:
             require_folder(root, f'the images of {name} (data_root)')
 
 
+def _find_weights(cfg: Config, config: str) -> None:
+    """Likewise for the model to begin with."""
+    path = cfg.get('load_from')
+    if cfg.get('resume') or path is None:
+        return
+    if not path:
+        raise ValueError(
+            f'{config} goes on with a trained model, which you give: --cfg-options '
+            'load_from=model.pth'
+        )
+    if '://' not in path and not Path(path).expanduser().is_file():
+        raise FileNotFoundError(f'{path} (load_from): there is no such checkpoint.')
+
+
 def _resume(cfg: Config, checkpoint: str) -> None:
     """``load_from`` is for the first start, a checkpoint of the run for the others."""
     if checkpoint != 'auto':
@@ -139,6 +153,10 @@ def main() -> None:
         cfg.auto_scale_lr.enable = True
     if args.resume is not None:
         _resume(cfg, args.resume)
+    try:
+        _find_weights(cfg, args.config)
+    except MENDABLE as error:
+        sys.exit(refuse('train', error))
     try:
         if args.launcher == 'none' or dist.is_distributed():
             claim(cfg.work_dir)  # else the processes must first be connected

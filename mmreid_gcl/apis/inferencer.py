@@ -24,6 +24,7 @@ from mmreid_gcl.config_parts import find_test_pipeline
 from mmreid_gcl.datasets.image_folder import as_path, log, one_line
 from mmreid_gcl.environment import import_mmpretrain
 from mmreid_gcl.eval_mode import evaluating
+from mmreid_gcl.models import reestimate_norms
 from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import TRANSFORMS
 
@@ -329,9 +330,11 @@ class ReIDInferencer:
             )
         return features
 
+    def _inputs(self, batch: list[dict]) -> Tensor:
+        return self.model.data_preprocessor(pseudo_collate(batch), False)['inputs']
+
     def _forward(self, batch: list[dict]) -> Tensor:
-        data = self.model.data_preprocessor(pseudo_collate(batch), False)
-        inputs = data['inputs']
+        inputs = self._inputs(batch)
         kind = inputs.device.type
         dtype = torch.bfloat16 if kind == 'cpu' else torch.float16
         # as the training set is embedded: no TF32 behind the caller's back
@@ -344,6 +347,41 @@ class ReIDInferencer:
                 'image, (n, C). Use a model such as UnsupervisedReID.'
             )
         return F.normalize(features.float()).cpu()
+
+    def reestimate_norms(self, inputs: Any) -> int:
+        """Give the model the batch norm statistics of unlabelled images, in place.
+
+        The cheap first step of adapting it to a new site (docs/adapt.md); see
+        :func:`~mmreid_gcl.models.reestimate_norms`. The gallery is then one of
+        another model.
+
+        Args:
+            inputs (Any): Images as for :meth:`__call__`, those of all cameras mixed:
+                shuffle a list of files that is sorted by camera.
+
+        Returns:
+            int: How many images were used.
+
+        Raises:
+            ImageError: If an image cannot be used.
+            ValueError: If there are fewer than two images, or the model has no batch
+                norm. The model is then as it was.
+        """
+        items, total = list_inputs(inputs)
+        with tqdm(
+            total=total,
+            desc='statistics',
+            unit='img',
+            mininterval=1,
+            disable=not self.progress or (total or 0) <= self.batch_size,
+        ) as bar:
+            good = self._good(self._loaded(items, self.batch_size), {}, 'raise', bar)
+            batches = in_batches(good, self.batch_size)
+            with exact_float32():
+                return reestimate_norms(
+                    self.model,
+                    (self._inputs([data for *_, data in batch]) for batch in batches),
+                )
 
     def build_gallery(
         self, folder: str | Path, out: str | Path | None = None, **kwargs

@@ -6,10 +6,13 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
+from torch import Tensor, nn
 
 from mmreid_gcl.checkpoint import read_checkpoint
 from mmreid_gcl.config.embedded import config_of_checkpoint, usable_config
@@ -65,21 +68,43 @@ def publish_checkpoint(
         for name in ('epoch', 'iter', 'mmengine_version')
         if isinstance(meta, dict) and name in meta
     }
+    data = _checkpoint(state, published, kept)
+    digest = hashlib.sha256(data).hexdigest()
+    final = out.with_name(f'{out.stem}-{digest[:8]}.pth')
+    write_atomically(final, data)
+    return final
+
+
+def save_model(model: nn.Module, config: Config, out: str | Path, **meta) -> None:
+    """Write a checkpoint of a model as it is, with its config.
+
+    The file is as :func:`publish_checkpoint` writes it, also where ``config`` cannot
+    be in it; ``load_from``, :class:`~mmreid_gcl.apis.ReIDInferencer` and the tools
+    take it.
+
+    Args:
+        model (nn.Module): Its weights are written.
+        config (Config): With ``model`` and the test transforms.
+        out (str | Path): Where to.
+        **meta: What else to note, such as ``epoch=60``.
+    """
+    data = _checkpoint(model.state_dict(), _published(config), meta)
+    write_atomically(as_path(out), data)
+
+
+def _checkpoint(
+    state: Mapping[str, Tensor], config: Config | None, meta: Mapping[str, Any]
+) -> memoryview:
+    """The bytes of a checkpoint of weights and config."""
+    text = config.pretty_text if config else ''
     content = dict(
-        meta=dict(
-            **kept,
-            cfg=published.pretty_text if published else '',
-            mmreid_gcl_version=__version__,
-        ),
+        meta=dict(**meta, cfg=text, mmreid_gcl_version=__version__),
         # copies, so that no view drags its whole storage along
-        state_dict={name: v.clone() for name, v in state.items()},
+        state_dict={name: v.cpu().clone() for name, v in state.items()},
     )
     data = io.BytesIO()
     torch.save(content, data)
-    digest = hashlib.sha256(data.getbuffer()).hexdigest()
-    final = out.with_name(f'{out.stem}-{digest[:8]}.pth')
-    write_atomically(final, data.getbuffer())
-    return final
+    return data.getbuffer()
 
 
 def _published(config: Config) -> Config | None:

@@ -27,6 +27,7 @@ from .label_quality import (
     graph_silhouette,
     normalized_mutual_info,
     pairwise_precision_recall,
+    track_summary,
 )
 from .labeller import Labeller, PseudoLabels, labeller_of
 
@@ -60,4 +61,5 @@ __all__ = [
     'normalize_by_camera',
     'normalized_mutual_info',
     'pairwise_precision_recall',
+    'track_summary',
 ]

@@ -6,12 +6,17 @@ An outlier (-1) of a clustering counts as a cluster of its own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from ..labels import outliers_as_classes
 from .k_reciprocal import JaccardGraph
+from .tracks import seen_together
+
+_PLACES = ('track', 'camid', 'sequence', 'frame')
 
 
 def adjusted_rand_index(labels: np.ndarray, truth: np.ndarray) -> float:
@@ -178,6 +183,49 @@ def _closeness_of_copies(
             values.append((1.0 - distance) * (count - (own[same] == cluster)))
     where = np.concatenate(rows), np.concatenate(columns)
     return coo_array((np.concatenate(values), where), shape=shape)
+
+
+def track_summary(
+    labels: np.ndarray, records: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Two errors of a clustering that tracks show, without identities.
+
+    A clusterer that obeys tracks makes neither, whatever the features are.
+
+    Args:
+        labels (np.ndarray): (N,) clusters, -1 is an outlier.
+        records (Mapping[str, np.ndarray]): (N,) ``track`` (-1: in none), ``camid``,
+            ``sequence`` and ``frame``.
+
+    Returns:
+        dict[str, float]: ``whole_tracks``, the share of the tracks of two or more
+        images whose images are all in one cluster; ``conflicting_tracks``, the share
+        of the pairs of tracks that one camera shows at one moment, which are two
+        people, of which a cluster holds images of both. Each only if there are such
+        tracks, or such pairs.
+    """
+    rows = np.flatnonzero(np.asarray(records['track']) >= 0)
+    labels = np.asarray(labels)[rows]
+    own = {name: np.asarray(records[name])[rows] for name in _PLACES}
+    units = np.unique(own.pop('track'), return_inverse=True)[1].reshape(-1)
+    sizes = np.bincount(units)
+    # (track, cluster) once each; a track in one cluster has one, and no outlier
+    found = np.unique(np.stack([units, labels]), axis=1)
+    split = np.bincount(found[0], minlength=len(sizes)) > 1
+    split[found[0][found[1] < 0]] = True
+    out = {}
+    if (sizes > 1).any():
+        out['whole_tracks'] = float(1 - split[sizes > 1].mean())
+    pairs = seen_together(units, own)
+    if len(pairs):
+        units, clusters = found[:, found[1] >= 0]
+        member = coo_array(
+            (np.ones(len(units), np.int64), (units, clusters)),
+            shape=(len(sizes), int(clusters.max(initial=-1)) + 1),
+        ).tocsr()
+        both = member[pairs[:, 0]].multiply(member[pairs[:, 1]]).sum(axis=1) > 0
+        out['conflicting_tracks'] = float(both.mean())
+    return out
 
 
 def cluster_summary(labels: np.ndarray) -> dict[str, float]:

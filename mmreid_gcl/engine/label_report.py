@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from mmreid_gcl.clustering import (
     cluster_summary,
     normalized_mutual_info,
     pairwise_precision_recall,
+    track_summary,
 )
 
 
@@ -82,29 +84,36 @@ def report(
     outcome: PseudoLabels,
     stability: float | None = None,
     truth: np.ndarray | None = None,
-    camids: np.ndarray | None = None,
+    records: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, float]:
     """Scalars that describe the pseudo-labels of an epoch.
 
     ``stability`` is that of :class:`LabelFreeSignals`; ``truth`` (N,) are identities,
-    for the report alone; ``camids`` (N,) cameras.
+    for the report alone; ``records`` are (N,) ``camid``, ``track``, ``sequence`` and
+    ``frame``.
 
     The scalars are ``clusters``, ``outliers``, sizes; of several cameras
-    ``cross_camera_clusters`` and ``cross_camera_images``; ``stability`` (ARI with the
-    last epoch); ``silhouette``; with ``truth`` ``ari``, ``nmi``, ``precision`` and
-    ``recall`` of pairs, and the same with ``unrefined_`` before; of several cameras
-    also those of :func:`~mmreid_gcl.clustering.camera_pairs`; ``seconds_*``.
+    ``cross_camera_clusters`` and ``cross_camera_images``; of tracks ``whole_tracks``
+    and ``conflicting_tracks`` (:func:`~mmreid_gcl.clustering.track_summary`);
+    ``stability`` (ARI with the last epoch); ``silhouette``; with ``truth`` ``ari``,
+    ``nmi``, ``precision`` and ``recall`` of pairs, and the same with ``unrefined_``
+    before; of several cameras also those of
+    :func:`~mmreid_gcl.clustering.camera_pairs`; ``seconds_*``.
     """
     scalars: dict[str, float] = dict(cluster_summary(outcome.labels))
-    if camids is not None and len(np.unique(camids)) > 1:
+    camids = None if records is None else records['camid']
+    several = camids is not None and len(np.unique(camids)) > 1
+    if several:
         scalars.update(camera_summary(outcome.labels, camids))
+    if records is not None:
+        scalars.update(track_summary(outcome.labels, records))
     if stability is not None:
         scalars['stability'] = stability
     if outcome.silhouette is not None:
         scalars['silhouette'] = outcome.silhouette
     if truth is not None:
         scalars.update(_against(outcome.labels, truth))
-        if camids is not None and len(np.unique(camids)) > 1:
+        if several:
             scalars.update(camera_pairs(outcome.labels, truth, camids))
         if outcome.unrefined_labels is not None:
             unrefined = _against(outcome.unrefined_labels, truth)
@@ -128,6 +137,13 @@ def describe(epoch: int, scalars: dict[str, float], count: int) -> str:
         text += (
             f'; {scalars["cross_camera_clusters"]:.0f} clusters, with '
             f'{scalars["cross_camera_images"]:.0%} of the images, span cameras'
+        )
+    if 'whole_tracks' in scalars:
+        text += f'; {scalars["whole_tracks"]:.0%} of the tracks are in one cluster'
+    if 'conflicting_tracks' in scalars:
+        text += (
+            f'; {scalars["conflicting_tracks"]:.1%} of the pairs of tracks seen '
+            'together share one'
         )
     if 'stability' in scalars:
         text += f'; ARI with the last epoch {scalars["stability"]:.3f}'

@@ -13,6 +13,7 @@ from .heads.selective_memory_head import SelectiveMemoryHead
 from .heads.supervised_heads import IdentityHead, TripletHead
 from .necks.embedding_neck import EmbeddingNeck
 from .necks.gcl_neck import GCLNeck
+from .norm_statistics import reestimate_norms
 from .reidentifiers.unsupervised_reid import UnsupervisedReID
 from .sub_batch_norm import SubBatchNorm2d
 
@@ -32,6 +33,7 @@ __all__ = [
     'TripletHead',
     'UnsupervisedReID',
     'gather_batch',
+    'reestimate_norms',
     'selective_contrastive_loss',
     'update_memory',
 ]

@@ -11,9 +11,9 @@ from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from mmreid_gcl.checkpoint import WeightsError
+from mmreid_gcl.checkpoint import TOO_FEW, WeightsError, some_keys
 
-_ENOUGH, _TOO_FEW = 0.9, 0.1  # shares of a backbone's numbers
+_ENOUGH = 0.9  # share of a backbone's numbers
 
 
 def initialize(backbone: nn.Module, init_weights: Callable[[], None]) -> None:
@@ -44,18 +44,14 @@ def initialize(backbone: nn.Module, init_weights: Callable[[], None]) -> None:
         return
     file = cfg['checkpoint']
     text = f'{file}: {share:.0%} of the backbone ({type(backbone).__name__}) was filled'
-    if share >= _TOO_FEW:
+    if share >= TOO_FEW:
         print_log(f'{text}.', logger='current', level=logging.WARNING)
         return
     content = CheckpointLoader.load_checkpoint(file, map_location='cpu')
     found = list(content.get('state_dict', content))
     raise WeightsError(
         f'{text}: these are weights of another network. Expected keys such as '
-        f'{_some(after)}, found {_some(found)}. Give the backbone the file belongs to, '
-        'or another file (model.backbone.init_cfg.checkpoint), with prefix= if its '
-        'names begin with one.'
+        f'{some_keys(after)}, found {some_keys(found)}. Give the backbone the file '
+        'belongs to, or another file (model.backbone.init_cfg.checkpoint), with '
+        'prefix= if its names begin with one.'
     )
-
-
-def _some(names) -> str:
-    return ', '.join(list(names)[:3]) or 'none'

@@ -16,6 +16,7 @@ from mmreid_gcl.clustering.label_quality import (
     graph_silhouette,
     normalized_mutual_info,
     pairwise_precision_recall,
+    track_summary,
 )
 
 
@@ -118,3 +119,40 @@ def test_clusters_that_span_cameras(pairs):
         cross_camera_clusters=len(across),
         cross_camera_images=inside / len(pairs) if pairs else 0.0,
     )
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(-1, 2),  # label
+            st.integers(-1, 6),  # track
+            st.integers(-1, 9),  # frame
+        ),
+        max_size=25,
+    )
+)
+def test_what_tracks_say_of_clusters(rows):
+    labels, track, frame = (np.array([r[i] for r in rows], int) for i in range(3))
+    # a track is in one camera and sequence; an image in none counts nowhere
+    records = dict(track=track, camid=track % 2, sequence=track // 4, frame=frame)
+    images = {t: [r for r in rows if r[1] == t] for t in range(7)}
+    images = {t: found for t, found in images.items() if found}
+    long = [{r[0] for r in found} for found in images.values() if len(found) > 1]
+    whole = [len(found) == 1 and found != {-1} for found in long]
+    conflicts = []
+    for a, b in combinations(sorted(images), 2):
+        if (a % 2, a // 4) != (b % 2, b // 4):
+            continue
+        spans = [[r[2] for r in images[t] if r[2] >= 0] for t in (a, b)]
+        if not all(spans):
+            continue
+        if max(map(min, spans)) <= min(map(max, spans)):
+            one, other = ({r[0] for r in images[t]} - {-1} for t in (a, b))
+            conflicts.append(bool(one & other))
+    expected = {}
+    if whole:
+        expected['whole_tracks'] = pytest.approx(np.mean(whole))
+    if conflicts:
+        expected['conflicting_tracks'] = pytest.approx(np.mean(conflicts))
+    assert track_summary(labels, records) == expected

@@ -618,7 +618,10 @@ def test_resume_refuses_what_is_not_of_this_run(images, tmp_path):
     other = dict(content, state_dict=OrderedDict(a=torch.ones(1)))
     torch.save(other, foreign)
     assert f'folder is {good}' in refused('belongs to another model: ')
-    refused('none of its weights', resume=False)
+    refused('fill 0% of the backbone.*Expected keys such as backbone', resume=False)
+    neck = {k: v for k, v in content['state_dict'].items() if 'backbone' not in k}
+    torch.save(dict(state_dict=neck), foreign)  # nothing of it says which backbone
+    refused('fill 0% of the backbone', resume=False)
     reshaped = OrderedDict(content['state_dict'])
     reshaped['relation_neck.theta.0.weight'] = torch.ones(3, 3)
     name = next(k for k in reshaped if k.startswith('relation_neck') and '.' in k)

@@ -4,8 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmreid_gcl.clustering import DBSCANClusterer, Labeller, graph_silhouette
-from mmreid_gcl.engine.label_report import report
+from mmreid_gcl.clustering import (
+    DBSCANClusterer,
+    Labeller,
+    PseudoLabels,
+    graph_silhouette,
+)
+from mmreid_gcl.engine.label_report import describe, report
 
 
 def people(spread, seed=0, count=6, shots=8, width=16):
@@ -53,6 +58,29 @@ def test_of_the_labels_that_are_used():
 def test_a_clusterer_without_a_graph():
     outcome = Labeller(lambda x: np.zeros(len(x), np.int64))(people(0.1), {})
     assert outcome.silhouette is None and 'silhouette' not in report(outcome)
+
+
+def test_tracks_are_reported():
+    """Two tracks of one moment in one cluster; a third is torn apart."""
+    labels = np.array([0, 0, 0, 0, 1, -1, 1])
+    outcome = PseudoLabels(labels, {})
+    records = dict(
+        track=np.array([0, 0, 1, 1, 2, 2, -1]),
+        camid=np.zeros(7, int),
+        sequence=np.zeros(7, int),
+        frame=np.array([1, 2, 2, 3, 3, 4, 3]),
+    )
+    scalars = report(outcome, records=records)
+    assert scalars['whole_tracks'] == pytest.approx(2 / 3)
+    assert scalars['conflicting_tracks'] == 0.5  # 0 and 1, not 1 and 2
+    assert 'cross_camera_clusters' not in scalars  # there is one camera
+    text = describe(0, scalars, 7)
+    assert '67% of the tracks are in one cluster' in text
+    assert '50.0% of the pairs of tracks seen together share one' in text
+    records['track'][:] = -1
+    assert not {'whole_tracks', 'conflicting_tracks'} & {
+        *report(outcome, None, None, records)
+    }
 
 
 def test_a_clusterer_that_miscounts():

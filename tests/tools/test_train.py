@@ -33,8 +33,8 @@ def train(load_tool, monkeypatch, tmp_path):
     monkeypatch.setenv('HOME', str(tmp_path))
     monkeypatch.chdir(tmp_path)  # of the config's own work dir
 
-    def call(*words):
-        monkeypatch.setattr('sys.argv', ['train.py', CONFIG, *words])
+    def call(*words, config=CONFIG):
+        monkeypatch.setattr('sys.argv', ['train.py', config, *words])
         tool.main()
         return seen[-1]
 
@@ -110,10 +110,36 @@ def test_resume_and_weights_to_begin_with(train, tmp_path, begun, weights, expec
         (work_dir / 'last_checkpoint').write_text('epoch_1.pth')
     options = ['--cfg-options', f'data_root={tmp_path / "crops"}']
     options += [f'load_from={weights}'] if weights else []
+    (tmp_path / 'w.pth').touch()
     cfg = train('--work-dir', str(work_dir), '--resume', *options)
     assert (cfg.resume, cfg.load_from) == expected
     cfg = train('--work-dir', str(work_dir), '--resume', 'epoch_7.pth', *options)
     assert (cfg.resume, cfg.load_from) == (True, 'epoch_7.pth')
+
+
+@pytest.mark.parametrize(
+    ('config', 'options', 'message'),
+    [
+        ('adapt/adapt_folder', [], 'give: --cfg-options load_from=model.pth'),
+        (
+            'gcl_folder',
+            ['load_from=none.pth'],
+            'none.pth (load_from): there is no such',
+        ),
+    ],
+)
+def test_a_model_to_begin_with(train, tmp_path, capsys, config, options, message):
+    (tmp_path / 'crops').mkdir()
+    options = ['--cfg-options', f'data_root={tmp_path / "crops"}', *options]
+    config = str(TOOLS.parent / f'configs/{config}.py')
+    with pytest.raises(SystemExit) as caught:
+        train(*options, config=config)
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith('train: ') and message in line
+    (tmp_path / 'none.pth').touch()
+    cfg = train(*options, 'load_from=none.pth', config=config)
+    assert cfg.load_from == 'none.pth'
 
 
 def test_local_rank_of_mpi(train, tmp_path, monkeypatch):

@@ -249,9 +249,10 @@ class PseudoLabelHook(Hook):
     def _label(self, runner: Runner, features, dataset) -> PseudoLabels:
         truth = dataset.column('pid')
         truth = truth if (truth >= 0).any() else None
+        records = image_records(dataset)
         outcome = self.labeller(
             features,
-            image_records(dataset),
+            records,
             getattr(self._model(runner), 'relation_neck', None),
             runner.epoch,
             compare=truth is not None,
@@ -271,7 +272,7 @@ class PseudoLabelHook(Hook):
                 outcome.labels, previous, outcome.silhouette, dataset.column('camid')
             )
             stability = self.signals.stability
-        scalars = report(outcome, stability, truth, dataset.column('camid'))
+        scalars = report(outcome, stability, truth, records)
         runner.logger.info(describe(runner.epoch, scalars, len(dataset)))
         self.scalars = {}
         self.add_scalars(runner, scalars)
