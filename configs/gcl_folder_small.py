@@ -6,11 +6,13 @@ model = dict(
         depth=18,
         init_cfg=dict(
             type='Pretrained', checkpoint='torchvision://resnet18')),
-    # width of the features, and twice that after GCL
+    # width of the features
     neck=dict(in_channels=512),
-    head=dict(in_channels=512),
-    relation_neck=dict(in_channels=512),
-    relation_head=dict(in_channels=1024))
+    head=[
+        dict(type='CameraProxyHead', in_channels=512),
+        dict(type='SelectiveMemoryHead', in_channels=512, topk=4),
+        dict(type='InstanceContrastHead'),
+    ])
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(64, 128), interpolation='bicubic'),
@@ -36,7 +38,8 @@ train_dataloader = dict(
     dataset=dict(pipeline=train_pipeline))
 test_dataloader = dict(num_workers=2, dataset=dict(pipeline=test_pipeline))
 default_hooks = dict(
-    pseudo_labels=dict(extract=dict(batch_size=128, num_workers=2)))
+    pseudo_labels=dict(extract=dict(batch_size=128, num_workers=2)),
+    ema=dict(momentum=0.02))
 train_cfg = dict(max_epochs=20)
 param_scheduler = [dict(type='StepLR', by_epoch=True, step_size=14, gamma=0.1)]
 auto_scale_lr = dict(base_batch_size=64)

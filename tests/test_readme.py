@@ -22,10 +22,15 @@ SMALL = [
     'model.backbone.base_channels=8',
     'model.backbone.init_cfg=None',
     'model.neck.in_channels=64',
-    'model.head.in_channels=64',
-    'model.relation_neck.in_channels=64',
-    'model.relation_head.in_channels=128',
 ]
+SMALL_HEADS = {  # of the recipe, of GCL
+    True: ['model.head.0.in_channels=64'],
+    False: [
+        'model.head.in_channels=64',
+        'model.relation_neck.in_channels=64',
+        'model.relation_head.in_channels=128',
+    ],
+}
 SMALL_TRAINING = [
     'train_dataloader.sampler.num_identities=4',
     'train_dataloader.sampler.num_instances=4',
@@ -60,7 +65,7 @@ def shrunk(command: str) -> str:
     """The command, with options behind it that make a training small."""
     if 'train' not in command and 'test.py' not in command:
         return command
-    options = list(SMALL)
+    options = SMALL + SMALL_HEADS['folder' in command]
     if 'train' in command:
         options += SMALL_TRAINING
     if 'folder' not in command:
@@ -137,7 +142,7 @@ def narrow_config(checkout) -> None:
     """Give the Python block, which takes no options, the small model's config."""
     from mmreid_gcl.apis import load_config
 
-    options = dict(option.split('=') for option in SMALL)
+    options = dict(option.split('=') for option in SMALL + SMALL_HEADS[True])
     options = {
         key: None if value == 'None' else int(value) for key, value in options.items()
     }

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = 'configs/gcl_synthetic.py'
+CONFIG = 'configs/best/best_synthetic.py'
 DATA = Path('data/synthetic')
 WEIGHTS = Path('data/weights/mobilenet_v2_imagenet.pth')
 #: Points of mAP that training must add to what the weights give alone.

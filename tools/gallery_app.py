@@ -20,10 +20,12 @@ from mmreid_gcl.apis.folder import read_clusters
 from mmreid_gcl.apis.gallery_index import is_gallery
 from mmreid_gcl.cli.command_line import (
     add_folder_arguments,
+    add_host_arguments,
     add_model_arguments,
     build_inferencer,
     folder_options,
     run_tool,
+    warn_if_open,
 )
 from mmreid_gcl.files import lock
 
@@ -45,16 +47,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'is from somebody else; default: the one it names',
     )
     parser.add_argument('--clusters', help='clusters.csv of tools/cluster.py')
-    parser.add_argument('--host', default='127.0.0.1', help='address to listen on')
+    add_host_arguments(parser)
     parser.add_argument('--port', type=int, help='default: a free one from 7860 on')
-    parser.add_argument(
-        '--allow-host',
-        action='append',
-        default=[],
-        metavar='NAME',
-        help='a name under which browsers reach the page, besides localhost and the '
-        'address it listens on; may be given several times',
-    )
     add_folder_arguments(parser)
     return parser.parse_args(argv)
 
@@ -104,12 +98,7 @@ def serve(argv: Sequence[str] | None) -> int:
         if args.clusters:
             clusters = read_clusters(args.clusters, gallery.paths)
         print(f'The page shows images below {gallery.root}.', file=sys.stderr)
-        if args.host not in ('127.0.0.1', 'localhost', '::1'):
-            print(
-                f'The page listens on {args.host}: whoever reaches this machine sees '
-                'the crops. There is no password.',
-                file=sys.stderr,
-            )
+        warn_if_open(args.host, 'sees the crops')
         page = GalleryPage(inferencer, gallery, clusters).build()
         launch(page, args.host, args.port, allow_hosts=args.allow_host)
     return 0

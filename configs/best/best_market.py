@@ -5,6 +5,8 @@ model = dict(
     neck=dict(pooling='gem'),
     head=[
         dict(type='CameraProxyHead', in_channels=_base_.model.neck.in_channels),
+        dict(
+            type='SelectiveMemoryHead', in_channels=_base_.model.neck.in_channels, topk=4),
         dict(type='InstanceContrastHead'),
     ],
     relation_neck=None,

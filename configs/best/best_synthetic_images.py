@@ -1,11 +1,13 @@
 # The recipe without labels on the synthetic set, for images without tracks: GeM pooling,
 # camera statistics taken out, a mean teacher with mirror images for the clustering, CAP's
-# proxies with ICE's instance contrast. docs/results.md has what each part is worth.
+# proxies, centroids and ICE's instance contrast. docs/results.md has what each part is worth.
 _base_ = '../gcl_synthetic.py'
 model = dict(
     neck=dict(pooling='gem'),
     head=[
         dict(type='CameraProxyHead', in_channels=_base_.model.neck.in_channels),
+        dict(
+            type='SelectiveMemoryHead', in_channels=_base_.model.neck.in_channels, topk=4),
         dict(type='InstanceContrastHead'),
     ],
     relation_neck=None,

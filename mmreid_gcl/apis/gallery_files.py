@@ -36,11 +36,16 @@ def is_gallery(path: str | Path) -> bool:
 def require_inside(index: Path, paths: Sequence[str]) -> None:
     """Raise if an index would open files outside of its root."""
     for path in paths:
-        if PurePath(path).anchor or '..' in PurePath(path).parts:
+        if leaves_root(path):
             raise ValueError(
                 f'{index}: the gallery lists {path!r}, which leaves the folder of its '
                 "images. Expected paths below its root, without '..'. Build it again."
             )
+
+
+def leaves_root(path: str) -> bool:
+    """Whether a path may lead out of the folder to which it is relative."""
+    return bool(PurePath(path).anchor) or '..' in PurePath(path).parts
 
 
 @contextmanager

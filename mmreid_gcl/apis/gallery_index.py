@@ -515,7 +515,7 @@ class GalleryIndex:
         with sole_writer(as_path(path)):
             gallery = cls.load(path, model_hash, root)
             yield gallery
-            gallery._write(as_path(path))
+            gallery.write(as_path(path))
 
     def save(self, out: str | Path) -> Path:
         """Write the index; returns the folder.
@@ -537,10 +537,11 @@ class GalleryIndex:
         require_inside(out, self.paths)
         out.mkdir(parents=True, exist_ok=True)
         with sole_writer(out):
-            self._write(out)
+            self.write(out)
         return out
 
-    def _write(self, out: Path) -> None:
+    def write(self, out: Path) -> None:
+        """As :meth:`save`, by who holds :func:`sole_writer` of this folder."""
         require_inside(out, self.paths)
         meta = dict(
             model_hash=self.model_hash,

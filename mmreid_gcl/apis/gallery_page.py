@@ -345,7 +345,7 @@ def launch(
     folder = os.environ.get('GRADIO_TEMP_DIR', '')
     if not folder or folder != page.GRADIO_CACHE:
         raise ValueError('Set GRADIO_TEMP_DIR to an empty folder, then build the page.')
-    hosts = {host, *allow_hosts} - {'0.0.0.0', '::'}
+    guard = Middleware(PageGuard, folder, {host, *allow_hosts})
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
@@ -353,7 +353,7 @@ def launch(
         quiet=True,
         prevent_thread_lock=True,
         allowed_paths=[],
-        app_kwargs=dict(middleware=[Middleware(PageGuard, folder, hosts)]),
+        app_kwargs=dict(middleware=[guard]),
         enable_monitoring=False,
         run_history=False,
         ssr_mode=False,

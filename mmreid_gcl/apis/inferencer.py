@@ -242,7 +242,7 @@ class ReIDInferencer:
             good = self._good(self._loaded(items, batch_size), failed, on_error, bar)
             for batch in in_batches(good, batch_size):
                 positions, names, data = zip(*batch)
-                features.append(self._embed(list(data), names))
+                features.append(self.embed_prepared(data, names))
                 paths.extend(names)
                 rows.extend(positions)
         _report(failed, len(paths))
@@ -263,7 +263,7 @@ class ReIDInferencer:
         def load(item: tuple) -> tuple:
             position, name, source = item
             try:
-                return position, name, self._prepare(name, source)
+                return position, name, self.prepare(name, source)
             except ImageError as error:
                 return position, name, error
 
@@ -275,7 +275,12 @@ class ReIDInferencer:
         ahead = 2 * batch_size + self.num_workers
         return load_ahead(owned, load, self.num_workers, ahead)
 
-    def _prepare(self, name: str, source: Any) -> dict:
+    def prepare(self, name: str, source: Any) -> dict:
+        """What :meth:`embed_prepared` takes of one image; many threads may do so.
+
+        ``source`` is an image as for :meth:`__call__`, ``name`` how messages call it.
+        An ``ImageError`` if it cannot be used.
+        """
         if isinstance(source, ImageError):
             raise source
         image = read_image(
@@ -308,9 +313,13 @@ class ReIDInferencer:
             log(f'Skipped: {data}', logging.WARNING)
 
     @torch.inference_mode()
-    def _embed(self, batch: list[dict], names: Sequence[str]) -> Tensor:
+    def embed_prepared(self, batch: Sequence[dict], names: Sequence[str]) -> Tensor:
+        """(n, C) float32, unit length, of one batch, by one thread at a time.
+
+        A ``ValueError`` that names an image whose embedding is not finite.
+        """
         with evaluating(self.model):
-            features = self._forward(batch)
+            features = self._forward(list(batch))
         bad = ~torch.isfinite(features).all(dim=1)
         if bad.any():
             raise ValueError(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a web page on one's own machine lets in: own addresses, small bodies."""
+"""What a server on one's own machine lets in: own addresses, small bodies."""
 
 from __future__ import annotations
 
@@ -25,24 +25,21 @@ _USED = re.compile(
 )
 
 
-class PageGuard:
-    """ASGI middleware that refuses what is not meant for the page.
+class Guard:
+    """ASGI middleware that refuses what is not meant for this server.
 
     A page of another site must not reach it through the visitor's browser: ``Host``
-    and ``Origin`` must be this page's. The server fetches nothing from elsewhere, and
-    bounds what is uploaded.
+    and ``Origin`` must be this server's. What is uploaded is bounded.
 
     Args:
         app: The application.
-        folder (str | Path): Where it keeps uploads and thumbnails, and nothing else.
-        hosts (Collection[str]): Names of the page besides localhost and the address
+        hosts (Collection[str]): Names of the server besides localhost and the address
             that the request came to.
     """
 
-    def __init__(self, app, folder: str | Path, hosts: Collection[str] = ()) -> None:
+    def __init__(self, app, hosts: Collection[str] = ()) -> None:
         self.app = app
-        self.folder = Path(folder)
-        self.hosts = {host.lower() for host in hosts}
+        self.hosts = {host.lower() for host in hosts} - {'0.0.0.0', '::'}
         self.receiving = 0
 
     async def __call__(self, scope, receive, send) -> None:
@@ -50,9 +47,8 @@ class PageGuard:
         if scope['type'] == 'lifespan':
             return await self.app(scope, receive, send)
         if scope['type'] != 'http' or not self._is_ours(scope):
-            return await _refuse(scope, send, 403, 'Not an address of this page.')
-        path = scope['path']
-        if path.startswith('/gradio_api/') and not _USED.fullmatch(path):
+            return await _refuse(scope, send, 403, 'Not an address of this server.')
+        if not self.uses(scope['path']):
             return await _refuse(scope, send, 404, 'Not used by this page.')
         if scope['method'] in ('GET', 'HEAD', 'OPTIONS'):
             return await self.app(scope, receive, send)
@@ -66,23 +62,38 @@ class PageGuard:
                 part = message.get('body', b'')
                 body += part
                 self.receiving += len(part)
-                if len(body) > MAX_BODY or self.receiving > MAX_RECEIVING:
-                    return await _refuse(scope, send, 413, 'Too large.')
+                if len(body) > MAX_BODY:
+                    reason = f'Too large: at most {MAX_BODY >> 20} MiB a request.'
+                    return await _refuse(scope, send, 413, reason)
+                if self.receiving > MAX_RECEIVING:
+                    reason = 'Too many requests at a time. Try again.'
+                    return await _refuse(scope, send, 503, reason)
                 more = message.get('more_body', False)
-            if _names_an_address(body):
+            if not self.takes(body):
                 return await _refuse(scope, send, 403, 'Only files are taken.')
             first = iter([dict(type='http.request', body=bytes(body))])
 
             async def received():
                 return next(first, None) or await receive()
 
-            await asyncio.to_thread(remove_oldest, self.folder)
+            await self.make_room()
             await self.app(scope, received, send)
         finally:
             self.receiving -= len(body)
 
+    def uses(self, path: str) -> bool:
+        """Whether this address is used."""
+        return True
+
+    def takes(self, body: bytearray) -> bool:
+        """Whether a body may be passed on."""
+        return True
+
+    async def make_room(self) -> None:
+        """Called before a body is passed on."""
+
     def _is_ours(self, scope) -> bool:
-        """Whether Host, and Origin if there is one, are this page's."""
+        """Whether Host, and Origin if there is one, are this server's."""
         headers = [(key, value.decode('latin-1')) for key, value in scope['headers']]
         given = [value.lower() for key, value in headers if key == b'host']
         origins = [value.lower() for key, value in headers if key == b'origin']
@@ -92,6 +103,32 @@ class PageGuard:
             and _name(given[0]) in bound
             and all(origin.partition('://')[2] == given[0] for origin in origins)
         )
+
+
+class PageGuard(Guard):
+    """Guard of the page: the server fetches nothing, and uploads do not pile up.
+
+    Args:
+        app: The application.
+        folder (str | Path): Where it keeps uploads and thumbnails, and nothing else.
+        hosts (Collection[str]): As for :class:`Guard`.
+    """
+
+    def __init__(self, app, folder: str | Path, hosts: Collection[str] = ()) -> None:
+        super().__init__(app, hosts)
+        self.folder = Path(folder)
+
+    def uses(self, path: str) -> bool:
+        """Whether the page asks for this address."""
+        return not path.startswith('/gradio_api/') or bool(_USED.fullmatch(path))
+
+    def takes(self, body: bytearray) -> bool:
+        """Whether it names no address."""
+        return not _names_an_address(body)
+
+    async def make_room(self) -> None:
+        """Delete the oldest files."""
+        await asyncio.to_thread(remove_oldest, self.folder)
 
 
 def remove_oldest(
@@ -136,7 +173,8 @@ def _names_an_address(body: bytearray) -> bool:
 async def _refuse(scope, send, status: int, reason: str) -> None:
     if scope['type'] == 'websocket':
         return await send(dict(type='websocket.close'))
-    headers = [(b'content-type', b'text/plain'), (b'connection', b'close')]
+    headers = [(b'content-type', b'application/json'), (b'connection', b'close')]
+    body = json.dumps(dict(detail=reason)).encode()
     await send(dict(type='http.response.start', status=status, headers=headers))
-    await send(dict(type='http.response.body', body=reason.encode()))
+    await send(dict(type='http.response.body', body=body))
     return None

@@ -199,7 +199,7 @@ def _batches(
     flip = slice(None, None, -1 if channel_order(inferencer.model) == 'RGB' else 1)
     for start in range(0, len(files), _BATCH):
         part = files[start : start + _BATCH]
-        pixels = [inferencer._prepare(file, file)['inputs'] for file in part]
+        pixels = [inferencer.prepare(file, file)['inputs'] for file in part]
         batch = np.stack([image.numpy()[flip] for image in pixels])
         yield dict(images=as_input(inferencer.model, batch, input_type))
 

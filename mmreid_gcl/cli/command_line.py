@@ -182,6 +182,29 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_options(parser)
 
 
+def add_host_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add on which address a server listens, and its other names."""
+    parser.add_argument('--host', default='127.0.0.1', help='address to listen on')
+    parser.add_argument(
+        '--allow-host',
+        action='append',
+        default=[],
+        metavar='NAME',
+        help='a name under which it is reached, besides localhost and the address it '
+        'listens on; may be given several times',
+    )
+
+
+def warn_if_open(host: str, danger: str) -> None:
+    """Say what whoever reaches this machine can do, unless that is itself alone."""
+    if host not in ('127.0.0.1', 'localhost', '::1'):
+        print(
+            f'It listens on {host}: whoever reaches this machine {danger}. There is no '
+            'password.',
+            file=sys.stderr,
+        )
+
+
 def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
     """Add how a folder of crops is read."""
     parser.add_argument(

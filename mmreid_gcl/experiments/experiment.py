@@ -20,8 +20,9 @@ _SETTINGS = (
     'param_scheduler', 'train_cfg', 'auto_scale_lr', 'custom_hooks', 'load_from',
 )  # fmt: skip
 _INCIDENTAL = (
-    'channels_last', 'compare_unrefined', 'compile', 'data_root', 'num_workers',
-    'persistent_workers', 'pin_memory', 'prefetch_factor', 'val_interval',
+    'channels_last', 'compare_unrefined', 'compile', 'data_root', 'meta_keys',
+    'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor',
+    'val_interval',
 )  # fmt: skip
 
 
@@ -138,7 +139,11 @@ def _expand(key: str, cfg: Mapping, path: Path) -> str:
 def _plain(value):
     """JSON values; 5.0 is 5, a tuple is a list."""
     if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items() if k not in _INCIDENTAL}
+        return {
+            k: _plain(v)
+            for k, v in value.items()
+            if k not in _INCIDENTAL and (k, v) != ('last_stride', None)
+        }
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, float) and value.is_integer():

@@ -295,33 +295,39 @@ def _methods(dataset: str) -> Table:
 
 
 def _best(dataset: str) -> Table:
-    """From model 4 to the recipe, and the recipe without each of its parts."""
-    plain, cap = _model(dataset, 4), f'configs/baselines/{dataset}_cap.py'
-    recipe = f'configs/best/best_{dataset}.py'
-    four = {'model.head.topk': 4, 'model.relation_head.topk': 4}
-    leak = 'file name (leaks identities)'
-    gem = {'model.neck.pooling': 'gem'}
-    norm = {**gem, _NORM: 'standardize'}
+    """Parts alone on model 4, the recipe, and the recipe without each part."""
+    plain, recipe = _model(dataset, 4), f'configs/best/best_{dataset}.py'
+    near, leak = f'configs/gcl_{dataset}_neighbours.py', 'file name (leaks identities)'
+    head = {'model.head.topk': 4}
+    four = {**head, 'model.relation_head.topk': 4}
+    norm = {_NORM: 'standardize'}
     variants: list[tuple[str, str, dict]] = [
         (leak, _model(dataset, 6), {**four, _ORDER: 'filename'}),
         ('supervised', f'configs/baselines/{dataset}_supervised.py', {}),
         ('no refinement (model 4)', plain, four),
-        ('+ GeM pooling', plain, {**four, **gem}),
-        ('+ camera statistics', plain, {**four, **norm}),
-        ("+ CAP's proxies in place of centroids and GCL", cap, norm),
+        ('model 4 without GCL (model 3)', _model(dataset, 3), head),
+        ('model 4, GeM pooling', plain, {**four, 'model.neck.pooling': 'gem'}),
+        ('model 4, camera statistics', plain, {**four, **norm}),
+        (
+            'model 4, camera statistics, neighbours by camera',
+            plain,
+            {**four, **norm, 'hook.clusterer.knn.intra': 8},
+        ),
+        ('GCL, mutual neighbours, camera statistics', near, four),
+        ('CAP', f'configs/baselines/{dataset}_cap.py', {}),
     ]
-    variants += [
-        (f'recipe{" without tracks" if name else ""}', f'{recipe[:-3]}{name}.py', {})
-        for name in (['_images', ''] if dataset == 'synthetic' else [''])
-    ]
+    if dataset == 'synthetic':  # the others come without tracks
+        variants.append(('recipe without tracks', f'{recipe[:-3]}_images.py', {}))
+    variants.append(('recipe', recipe, {}))
     variants += [
         (f'recipe without {label}', recipe, options)
         for label, options in (
             ('GeM pooling', {'model.neck.pooling': 'avg'}),
             ('camera statistics', {_NORM: None}),
             ('a mean teacher', {'hook.extract.ema': False, 'default_hooks.ema': None}),
-            ('mirror images', {'hook.extract.flip': False}),
-            ('instance contrast', {'model.head.1.loss_weight': 0.0}),
+            ("CAP's proxies", {'model.head.0.loss_weight': 0.0}),
+            ('centroids', {'model.head.1.loss_weight': 0.0}),
+            ('instance contrast', {'model.head.2.loss_weight': 0.0}),
         )
     ]
     return Table(

@@ -100,7 +100,7 @@ def test_bodies(tmp_path, monkeypatch):
     assert ask(tmp_path, parts=[b'12345', b'67890'], end=False) == (413, None)
     assert ask(tmp_path, parts=[b'123'], end=False) == (None, None)  # hung up
     monkeypatch.setattr(page_guard, 'MAX_RECEIVING', 3)
-    assert ask(tmp_path, parts=[b'1234']) == (413, None)
+    assert ask(tmp_path, parts=[b'1234']) == (503, None)
 
 
 @pytest.mark.parametrize(

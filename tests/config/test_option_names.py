@@ -16,7 +16,7 @@ def test_typing_errors_in_options():
         *(
             'data_root',
             'train_dataloader.batch_size',
-            'default_hooks.pseudo_labels.graphs.size',
+            'default_hooks.pseudo_labels.clusterer.eps',
         ),
         *('work_dir', 'randomness.seed', 'val_evaluator', 'cfg_of_nobody'),
     ]

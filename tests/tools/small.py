@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""configs/gcl_folder.py, small enough for a test."""
+"""configs/gcl_folder.py with GCL in place of the recipe, small enough for a test."""
 
 from tests.apis.tiny import TEST_PIPELINE, tiny_cfg
 
@@ -24,10 +24,10 @@ def write_small_config(path):
         'test_dataloader = dict(num_workers=0, persistent_workers=False,\n'
         '    dataset=dict(pipeline=test_pipeline))\n'
         'train_cfg = dict(max_epochs=2)\n'
-        'default_hooks = dict(pseudo_labels=dict(refine_begin=0,\n'
+        'default_hooks = dict(pseudo_labels=dict(refine=True, camera_norm=None,\n'
         '    clusterer=dict(eps=0.7, min_samples=2, k1=8, k2=3),\n'
-        '    graphs=dict(_delete_=True, type="OrderedGraphs", order="camera_time",\n'
-        '    size=8), extract=dict(batch_size=16, num_workers=0)),\n'
-        '    label_free_best=None)\n'
+        '    graphs=dict(type="OrderedGraphs", order="camera_time", size=8),\n'
+        '    extract=dict(_delete_=True, batch_size=16, num_workers=0)),\n'
+        '    ema=None, label_free_best=None)\n'
     )
     return path

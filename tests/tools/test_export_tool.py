@@ -54,16 +54,19 @@ def test_unknown_ending(load_tool, trained, tmp_path, capsys):
     assert '.onnx' in capsys.readouterr().err
 
 
-def test_int8(load_tool, trained, tmp_path, capsys, monkeypatch):
+def test_forced_int8(load_tool, trained, tmp_path, capsys, monkeypatch):
     pytest.importorskip('onnxscript')
     pytest.importorskip('onnxruntime')
     crops, out = write_crops(tmp_path / 'crops', people=5), tmp_path / 'model.onnx'
     arguments = [trained[1], str(out), '--device=cpu', '--int8', '--calibrate']
     monkeypatch.setattr('mmreid_gcl.apis.quantize.LEAST_COSINE', 1.1)
-    assert load_tool('export').main([*arguments, str(crops)]) == 2
-    assert 'not written' in capsys.readouterr().err and not out.exists()
+    lines = []
+    monkeypatch.setattr(
+        'mmreid_gcl.apis.quantize.log', lambda *line: lines.append(line)
+    )
     assert load_tool('export').main([*arguments, str(crops), '--force']) == 0
     printed = capsys.readouterr().out
+    assert len(lines) == 1 and 'Do not use this file' in lines[0][0]
     assert 'cosine mean' in printed and 'the same rank 1' in printed and out.is_file()
 
 
