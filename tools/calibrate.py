@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mmreid_gcl.apis import ReIDInferencer
-from mmreid_gcl.apis.folder import list_folder
-from mmreid_gcl.apis.gallery_index import GalleryIndex, is_gallery, read_clusters
+from mmreid_gcl.apis.folder import list_folder, read_clusters
+from mmreid_gcl.apis.gallery_index import GalleryIndex, is_gallery
 from mmreid_gcl.cli.command_line import (
     add_folder_arguments,
     add_json_option,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 
@@ -21,10 +22,13 @@ from mmreid_gcl.apis.export import (
     input_size,
     least_cosine,
 )
+from mmreid_gcl.apis.quantize import export_int8
 from mmreid_gcl.cli.command_line import (
+    add_folder_arguments,
     add_json_option,
     add_model_arguments,
     build_inferencer,
+    folder_options,
     run_tool,
     show_result,
 )
@@ -53,7 +57,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--input',
         choices=INPUT_TYPES,
         default='uint8',
-        help='uint8: pixels, normalised inside; float: normalised by the caller',
+        help='uint8: pixels, normalised inside; unit: the same, divided by 255; float: '
+        'normalised by the caller',
     )
     parser.add_argument(
         '--preprocess',
@@ -64,21 +69,55 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--size', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'), help='of the images'
     )
     parser.add_argument(
+        '--int8',
+        action='store_true',
+        help='quantise the ONNX file with crops of --calibrate (read as --split and so '
+        'on say), and compare it with the model on the others',
+    )
+    parser.add_argument(
+        '--calibrate', metavar='FOLDER', help='crops of the cameras where it will run'
+    )
+    parser.add_argument(
+        '--force',
+        action='store_true',
+        help='write an INT8 file whose embeddings are far from those of the model',
+    )
+    parser.add_argument(
         '--no-check', action='store_true', help='do not compare with the model'
     )
+    add_folder_arguments(parser)
     add_json_option(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.int8 != bool(args.calibrate):
+        parser.error('--int8 and --calibrate FOLDER go together')
+    if args.int8 and (args.size or args.no_check or args.format not in (None, 'onnx')):
+        parser.error('--int8 is for ONNX, without --size and --no-check')
+    return args
 
 
 def export(argv: Sequence[str] | None) -> int:
     """Export and compare."""
     args = parse_args(argv)
     inferencer = build_inferencer(args)
+    if args.int8:
+        metadata, parity = export_int8(
+            inferencer,
+            args.out,
+            args.calibrate,
+            args.input,
+            args.preprocess,
+            args.force,
+            **folder_options(args),
+        )
+        print_metadata(args.out, metadata)
+        print(f'  {parity}')
+        show_result(args, dict(file=args.out, metadata=metadata, parity=asdict(parity)))
+        return 0
     size = tuple(args.size) if args.size else input_size(inferencer.pipeline)
     metadata = export_model(
         inferencer, args.out, args.format, args.input, size, args.preprocess
     )
-    print(f'{args.out}\n  in   {metadata["input"]}\n  out  {metadata["output"]}')
+    print_metadata(args.out, metadata)
     result = dict(file=args.out, metadata=metadata)
     if args.no_check:
         show_result(args, result)
@@ -96,6 +135,11 @@ def export(argv: Sequence[str] | None) -> int:
         )
     show_result(args, dict(result, largest_difference=difference))
     return 0
+
+
+def print_metadata(path: str, metadata: dict[str, str]) -> None:
+    """What goes into a file and what comes out of it."""
+    print(f'{path}\n  in   {metadata["input"]}\n  out  {metadata["output"]}')
 
 
 def check_preprocessing(

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mmreid_gcl.apis.gallery_index import is_gallery, read_clusters
+from mmreid_gcl.apis.folder import read_clusters
+from mmreid_gcl.apis.gallery_index import is_gallery
 from mmreid_gcl.cli.command_line import (
     add_folder_arguments,
     add_host_arguments,

@@ -75,7 +75,7 @@ def serve(argv: Sequence[str] | None) -> int:
             f'The service needs {error.name}, which is not installed: '
             'pip install fastapi uvicorn prometheus-client'
         ) from error
-    from mmreid_gcl.apis.gallery_index import sole_writer
+    from mmreid_gcl.apis.gallery_files import sole_writer
 
     folder = Path(args.gallery)
     folder.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from mmreid_gcl.version import __version__
 
 from .inferencer import ReIDInferencer
 
-INPUT_TYPES = ('uint8', 'float')
+INPUT_TYPES = ('uint8', 'unit', 'float')
 #: Interpolations of OpenCV that a file can do itself.
 RESIZES = dict(bicubic='INTER_CUBIC, coefficient -0.75', bilinear='INTER_LINEAR')
 #: Format to the ending of its files.
@@ -30,11 +30,11 @@ class EmbeddingModule(nn.Module):
     """Images to embeddings, with nothing of the training around it.
 
     A copy of ``model``, which has ``extract_feat`` and a ``data_preprocessor``. With
-    ``input_type`` 'uint8' the module normalises, with 'float' its input is normalised;
-    another one is a ``ValueError``. With ``size`` (H, W) its input is uint8 RGB images
-    (n, h, w, 3) of any size, which it resizes by ``interpolation`` as OpenCV does:
-    bicubic with a = -0.75 or bilinear, centres of pixels at halves, no antialiasing,
-    rounded.
+    ``input_type`` 'uint8' the module normalises, with 'unit', too, pixels divided by
+    255, with 'float' its input is normalised; another one is a ``ValueError``. With
+    ``size`` (H, W) its input is uint8 RGB images (n, h, w, 3) of any size, which it
+    resizes by ``interpolation`` as OpenCV does: bicubic with a = -0.75 or bilinear,
+    centres of pixels at halves, no antialiasing, rounded.
     """
 
     def __init__(
@@ -53,9 +53,10 @@ class EmbeddingModule(nn.Module):
         self.size = size
         self.interpolation = interpolation
         self.rgb = channel_order(model) == 'RGB'
-        mean, std = normalisation(model)
-        self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1))
-        self.register_buffer('std', torch.tensor(std).view(-1, 1, 1))
+        scale = 255 if input_type == 'unit' else 1
+        mean, std = (np.array(x) / scale for x in normalisation(model))
+        self.register_buffer('mean', torch.tensor(mean).float().view(-1, 1, 1))
+        self.register_buffer('std', torch.tensor(std).float().view(-1, 1, 1))
         model = copy.deepcopy(model).cpu().float().eval()
         # What makes training fast is not part of what is computed.
         if hasattr(model, 'channels_last'):
@@ -66,7 +67,7 @@ class EmbeddingModule(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """(n, 3, H, W) uint8 or normalised float32 to (n, C) float32 of unit length.
+        """(n, 3, H, W) uint8 or float32 to (n, C) float32 of unit length.
 
         With ``size`` (n, h, w, 3) uint8.
         """
@@ -75,7 +76,7 @@ class EmbeddingModule(nn.Module):
             images = F.interpolate(images, self.size, mode=self.interpolation)
             images = images.round().clamp(0, 255)
             images = images if self.rgb else images.flip(1)
-        if self.input_type == 'uint8':
+        if self.input_type != 'float':
             images = (images.float() - self.mean) / self.std
         return self.model.extract_feat(images)
 
@@ -142,8 +143,8 @@ def describe(
 ) -> dict[str, str]:
     """What another program must know to use the file: JSON texts and plain words.
 
-    ``input_type`` is 'uint8' or 'float', ``size`` (H, W); with ``preprocess`` the file
-    resizes.
+    ``input_type`` is one of ``INPUT_TYPES``, ``size`` (H, W); with ``preprocess`` the
+    file resizes.
     """
     model = inferencer.model
     mean, std = normalisation(model)
@@ -163,6 +164,8 @@ def describe(
             )
     if input_type == 'uint8':
         expects = 'uint8, 0 to 255; the model normalises'
+    elif input_type == 'unit':
+        expects = 'float32, 0 to 1; the model normalises'
     else:
         expects = 'float32, (pixel of 0 to 255 - mean) / std'
     images = (
@@ -206,9 +209,9 @@ def export_model(
         path (str | Path): File to write.
         file_format (str, optional): 'onnx', 'torch_export' or 'torchscript'.
             Defaults to what the ending says: .onnx, .pt2, .pt.
-        input_type (str): 'uint8': pixels go in, the file normalises. 'float':
-            normalised pixels go in; mean and std stand in the metadata. Defaults
-            to 'uint8'.
+        input_type (str): 'uint8': pixels go in, the file normalises. 'unit': the same
+            with pixels divided by 255. 'float': normalised pixels go in; mean and std
+            stand in the metadata. Defaults to 'uint8'.
         size (tuple[int, int], optional): (H, W). Defaults to that of the test
             transforms.
         preprocess (bool): The file resizes, too: uint8 RGB images (n, h, w, 3) of any
@@ -265,13 +268,26 @@ def _free_sizes(module: nn.Module) -> tuple[dict]:
     return ({i: torch.export.Dim(name) for i, name in enumerate(names)},)
 
 
-def _onnx(module: nn.Module, example: Tensor, path: Path, metadata: dict) -> None:
-    missing = [name for name in ('onnx', 'onnxscript') if find_spec(name) is None]
+def require_packages(*names: str) -> None:
+    """Raise an ``ImportError`` that says how to install what is missing."""
+    missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise ImportError(
-            f'Exporting to ONNX needs {" and ".join(missing)}: pip install '
+            f'ONNX needs {" and ".join(missing)}: pip install '
             '"mmreid_gcl[optional]" or pip install onnx onnxscript onnxruntime.'
         )
+
+
+def onnx_session(path: str | Path):
+    """An ``InferenceSession`` on the CPU; without onnxruntime an ``ImportError``."""
+    require_packages('onnxruntime')
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+
+
+def _onnx(module: nn.Module, example: Tensor, path: Path, metadata: dict) -> None:
+    require_packages('onnx', 'onnxscript')
     import onnx
 
     torch.onnx.export(
@@ -320,16 +336,7 @@ def run_exported(path: str | Path, images: np.ndarray) -> np.ndarray:
     """
     path = as_path(path)
     if path.suffix == '.onnx':
-        if find_spec('onnxruntime') is None:
-            raise ImportError(
-                'Running an ONNX model needs onnxruntime: pip install onnxruntime.'
-            )
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(
-            str(path), providers=['CPUExecutionProvider']
-        )
-        return session.run(None, {'images': images})[0]
+        return onnx_session(path).run(None, {'images': images})[0]
     if path.suffix == '.pt2':
         module = torch.export.load(str(path)).module()
     else:
@@ -349,11 +356,18 @@ def compare_exported(
     module = EmbeddingModule(inferencer.model, 'uint8').eval()
     with torch.no_grad():
         expected = module(torch.from_numpy(images)).numpy()
-    if input_type == 'float':
-        mean, std = normalisation(inferencer.model)
-        mean, std = (np.array(x, np.float32)[:, None, None] for x in (mean, std))
-        images = (images.astype(np.float32) - mean) / std
-    return float(np.abs(run_exported(path, images) - expected).max())
+    found = run_exported(path, as_input(inferencer.model, images, input_type))
+    return float(np.abs(found - expected).max())
+
+
+def as_input(model: nn.Module, images: np.ndarray, input_type: str) -> np.ndarray:
+    """Pixels (n, 3, H, W) uint8, in the model's channel order, as a file expects."""
+    if input_type == 'uint8':
+        return images
+    if input_type == 'unit':
+        return images.astype(np.float32) / 255
+    mean, std = (np.array(x, np.float32)[:, None, None] for x in normalisation(model))
+    return (images.astype(np.float32) - mean) / std
 
 
 def least_cosine(

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The images of a folder with their identity, camera and time."""
+"""The images of a folder with their identity, camera and time, and clusters of them."""
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ class FolderImages:
     cameras: list[str]  #: N names of cameras
     identities: list[str]  #: N names of people; '' is not known
     #: (N,) arrays ``img_path``, ``pid`` (-1 is not known), ``camid``, ``sequence``,
-    #: ``frame``, ``track``, ``is_query``; see :class:`~mmreid_gcl.datasets.ReIDDataset`
+    #: ``frame``, ``track``, ``is_query`` of :class:`~mmreid_gcl.datasets.ReIDDataset`,
+    #: and ``time``: seconds since 1970 where a timestamp says it, else NaN
     columns: dict[str, np.ndarray]
     #: (N,) int64 places in the order of that data set, which training clusters in
     place: np.ndarray
@@ -89,6 +91,8 @@ def list_folder(folder: str | Path, split: str = 'auto', **kwargs) -> FolderImag
     kwargs.setdefault('keep_missing', True)
     dataset = PersonFolder(str(root), split=split, **kwargs)
     columns = {name: dataset.column(name) for name in FIELDS}
+    known = dataset.timestamps & (columns['frame'] >= 0)
+    columns['time'] = np.where(known, columns['frame'] / 1000, np.nan)
     files = [Path(path) for path in columns['img_path'].tolist()]
     if not all(file.is_relative_to(root) and '..' not in file.parts for file in files):
         files = [file.parent.resolve() / file.name for file in files]
@@ -99,3 +103,36 @@ def list_folder(folder: str | Path, split: str = 'auto', **kwargs) -> FolderImag
     people = [dataset.identity_name(pid) for pid in columns['pid'].tolist()]
     place = np.arange(len(relative))
     return FolderImages(root, relative, cameras, people, columns, place).select(order)
+
+
+def read_clusters(path: str | Path, paths: Sequence[str]) -> dict[int, np.ndarray]:
+    """Clusters of ``tools/cluster.py`` as rows of ``paths``, by label.
+
+    The CSV file has the columns path and label; label -1 is in none. A ``ValueError``
+    if it is none, or has none of these paths.
+    """
+    row_of = {name: row for row, name in enumerate(paths)}
+    found: dict[int, list[int]] = {}
+    with open(path, newline='', encoding='utf-8', errors='surrogateescape') as file:
+        reader = csv.DictReader(file)
+        if not {'path', 'label'} <= set(reader.fieldnames or ()):
+            raise ValueError(
+                f'{path}: expected the columns path and label, as tools/cluster.py '
+                'writes them.'
+            )
+        for line in reader:
+            try:
+                label = int(line['label'])
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f'{path}, line {reader.line_num}: the label {line["label"]!r} is '
+                    'no integer.'
+                ) from None
+            if line['path'] in row_of:
+                found.setdefault(label, []).append(row_of[line['path']])
+    if not found:
+        raise ValueError(
+            f'{path}: none of its paths is in the gallery. Cluster the folder that the '
+            'gallery was built from.'
+        )
+    return {label: np.array(rows, np.int64) for label, rows in found.items()}

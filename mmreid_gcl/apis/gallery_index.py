@@ -3,39 +3,32 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import json
-import logging
 import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
-import faiss
 import numpy as np
 
-from mmreid_gcl.clustering.shortlist import Shortlist
-from mmreid_gcl.datasets.image_folder import as_path, log
+from mmreid_gcl.datasets.image_folder import as_path
 from mmreid_gcl.evaluation.calibration import Calibration
-from mmreid_gcl.files import hold, remove_partial, write_atomically
+from mmreid_gcl.evaluation.tracks import track_means
 
-_FORMAT = 'mmreid_gcl gallery'
-_VERSION = 1
-_META = 'gallery.json'
-_INDEX = 'index.faiss'
-_LOCK = '.gallery.lock'
-#: Folders that this process writes; locks of files are between processes.
-_written: set[Path] = set()
-_written_guard = threading.Lock()
-NO_TRACK = -1
-#: Of each part of a :class:`Shortlist`: two parts held 99.5 % of the first ten
-#: of a million embeddings of 512 values.
-_CANDIDATES = 2000
+from . import gallery_files
+from .folder import read_clusters
+from .gallery_files import NO_TRACK, is_gallery, require_inside, sole_writer
+from .gallery_search import Vectors, queries_of
+
+__all__ = [
+    'GalleryIndex',
+    'Match',
+    'is_gallery',
+    'read_clusters',
+    'require_cameras',
+]
 
 
 @dataclass(frozen=True)
@@ -107,16 +100,18 @@ class GalleryIndex:
         times: Sequence[float] | np.ndarray | None = None,
         ids: Sequence[int] | np.ndarray | None = None,
     ) -> None:
-        features = _finite_rows(features)
-        self._index = faiss.IndexFlatIP(features.shape[1])
-        self._index.add(features)
+        self._vectors = Vectors(features)
+        count = len(self._vectors)
         self.paths = list(paths)
         self.cameras = list(cameras)
-        _require_lengths(features, self.paths, self.cameras)
+        if not len(self.paths) == len(self.cameras) == count:
+            raise ValueError(
+                f'GalleryIndex: {count} features, {len(self.paths)} paths and '
+                f'{len(self.cameras)} cameras; expected as many of each.'
+            )
         self.root = as_path(root)
         self.model_hash = model_hash
         self.failed = dict(failed or {})
-        count = len(features)
         self.tracks = _column('tracks', tracks, count, np.int64, NO_TRACK)
         self.times = _column('times', times, count, np.float64, time.time())
         self.ids = _column('ids', ids, count, np.int64, np.arange(count))
@@ -124,7 +119,6 @@ class GalleryIndex:
             raise ValueError('GalleryIndex: ids must be different, and 0 or more.')
         self._next_id = int(self.ids.max(initial=-1)) + 1
         self._camera_of_row = np.array(self.cameras, dtype=str)
-        self._shortlist: Shortlist | None = None
         self._calibration: Calibration | None = None
 
     def __len__(self) -> int:
@@ -133,12 +127,12 @@ class GalleryIndex:
     @property
     def dim(self) -> int:
         """C, the width of the features."""
-        return self._index.d
+        return self._vectors.dim
 
     @property
     def features(self) -> np.ndarray:
         """(N, C) float32, a copy."""
-        return self._index.reconstruct_n(0, len(self))
+        return self._vectors.features
 
     @property
     def calibration(self) -> Calibration | None:
@@ -205,41 +199,13 @@ class GalleryIndex:
                 queries, topk, cameras, exclude_cameras, query_cameras, options
             )
         rows = self._rows(cameras, exclude_cameras)
-        count = len(self) if rows is None else len(rows)
-        if not count:
+        if not len(self):
             return [[] for _ in queries]
-        nearest = self._nearest if exact else self._likely_nearest
         groups = self._track_of_row() if by_track else None
         if best_per_camera:  # a track is in one camera
             groups = self._camera_codes()
-        take = min(topk, count)
-        while True:
-            nearby = nearest(queries, take, rows)
-            ranked = [_ranked(scores, near, groups, topk) for scores, near in nearby]
-            if take == count or all(len(best) == topk for _, best in ranked):
-                break
-            take = min(4 * take, count)  # several images of one group were found
+        ranked = self._vectors.best(queries, topk, rows, groups, exact)
         return [self._matches(*pair) for pair in ranked]
-
-    def _nearest(
-        self, queries: np.ndarray, take: int, rows: np.ndarray | None
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        params = None
-        if rows is not None:
-            params = faiss.SearchParameters(sel=faiss.IDSelectorBatch(rows))
-        return list(zip(*self._index.search(queries, take, params=params)))
-
-    def _likely_nearest(
-        self, queries: np.ndarray, take: int, rows: np.ndarray | None
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        if self._shortlist is None:
-            self._shortlist = Shortlist(self.features)
-        found = []
-        for query in queries:
-            near = self._shortlist(query, max(_CANDIDATES, 4 * take), rows)
-            scores = self._index.reconstruct_batch(near) @ query
-            found.append((scores, near))
-        return found
 
     def _in_other_cameras(
         self, queries, topk, cameras, exclude_cameras, own, options: dict
@@ -362,9 +328,7 @@ class GalleryIndex:
                 f'The gallery would have {twice[0]!r} twice ({len(twice):,} such '
                 'paths). Remove it first, or leave it out.'
             )
-        self._index.add(other.features)
-        if self._shortlist is not None:
-            self._shortlist.add(other.features)
+        self._vectors.add(other.features)
         self.paths += other.paths
         self.cameras += other.cameras
         for name in ('tracks', 'times', 'ids'):
@@ -474,9 +438,7 @@ class GalleryIndex:
         gone = np.flatnonzero(~keep)
         if not len(gone):
             return
-        self._index.remove_ids(faiss.IDSelectorBatch(gone))
-        if self._shortlist is not None:
-            self._shortlist.remove(gone)
+        self._vectors.remove(gone)
         rows = np.flatnonzero(keep).tolist()
         files = {self.path_of(row) for row in gone.tolist()}
         self.failed = {k: v for k, v in self.failed.items() if k not in files}
@@ -511,30 +473,19 @@ class GalleryIndex:
         weights = _column('quality', quality, count, np.float64, 1.0)
         if not (weights > 0).all():
             raise ValueError('per_track: quality must be positive for every image.')
-        codes = self._track_of_row()
-        first, codes = np.unique(codes, return_index=True, return_inverse=True)[1:]
-        place = np.argsort(np.argsort(first))
-        codes = place[codes]  # in the order of the first images
-        features = self.features
-        means = np.zeros((len(first), self.dim))
+        try:
+            means, codes = track_means(self.features, self._track_of_row(), weights)
+        except ValueError as error:
+            raise ValueError(
+                f'per_track: images of a track cancel each other out. {error}'
+            ) from error
         # heaviest first within a track; of equal ones the earlier row
         order = np.lexsort((-weights, codes))
-        begins = np.searchsorted(codes[order], np.arange(len(first)))
-        for begin, end, mean in zip(begins, [*begins[1:], count], means):
-            rows = order[begin:end]
-            np.dot(weights[rows], features[rows], out=mean)
-        lengths = np.linalg.norm(means, axis=1, keepdims=True)
-        best = order[begins]
-        if (lengths < 1e-6 * weights[best, None]).any():
-            row = int(best[np.argmin(lengths)])
-            raise ValueError(
-                f'per_track: the embeddings of the track of {self.paths[row]!r} cancel '
-                'each other out. Is it one person?'
-            )
-        times = np.full(len(first), np.inf)
+        best = order[np.searchsorted(codes[order], np.arange(len(means)))]
+        times = np.full(len(means), np.inf)
         np.minimum.at(times, codes, self.times)
         return GalleryIndex(
-            means / lengths,
+            means,
             [self.paths[row] for row in best],
             [self.cameras[row] for row in best],
             self.root,
@@ -592,14 +543,10 @@ class GalleryIndex:
     def write(self, out: Path) -> None:
         """As :meth:`save`, by who holds :func:`sole_writer` of this folder."""
         require_inside(out, self.paths)
-        data = memoryview(faiss.serialize_index(self._index))
         meta = dict(
-            format=_FORMAT,
-            version=_VERSION,
             model_hash=self.model_hash,
             images=len(self),
             dim=self.dim,
-            index_sha256=hashlib.sha256(data).hexdigest(),
             root=str(self.root),
             paths=self.paths,
             cameras=self.cameras,
@@ -610,26 +557,7 @@ class GalleryIndex:
             next_id=self._next_id,
             calibration=self.calibration and self.calibration.to_dict(),
         )
-        # Names that are no UTF-8 are escaped by JSON and come back the same.
-        text = json.dumps(meta, indent=0).encode()
-        remove_partial(out)
-        # Under its own name until the description that belongs to it is there: at no
-        # time is there a description without its index.
-        own = out / _name_of(str(meta['index_sha256']))
-        try:
-            write_atomically(own, data)
-            write_atomically(out / _META, text)
-        except OSError as error:
-            own.unlink(missing_ok=True)
-            raise OSError(
-                error.errno,
-                f'{out}: the gallery cannot be written ({error.strerror}). What was '
-                f'there is unchanged. It needs {(len(data) + len(text)) >> 20:,} MiB '
-                'beside that',
-            ) from error
-        own.replace(out / _INDEX)
-        for stale in out.glob(_name_of('*')):  # of writers that were killed
-            stale.unlink(missing_ok=True)
+        gallery_files.write(out, meta, self._vectors.serialised())
 
     @classmethod
     def load(
@@ -657,9 +585,9 @@ class GalleryIndex:
                 path in it leaves its folder: it is absolute or has '..'.
         """
         path = as_path(path)
-        meta, data = _read_both(path)
+        meta, features = gallery_files.read(path)
         gallery = cls(
-            _flat_features(path / _INDEX, data, meta['images'], meta['dim']),
+            features,
             meta['paths'],
             meta['cameras'],
             meta['root'] if root is None else root,
@@ -671,7 +599,7 @@ class GalleryIndex:
         )
         gallery._next_id = max(gallery._next_id, meta['next_id'])
         if meta.get('calibration') is not None:
-            name = f'{path / _META}: calibration'
+            name = f'{path / gallery_files.META}: calibration'
             gallery.calibration = Calibration.from_dict(meta['calibration'], name)
         if model_hash is not None:
             gallery.require_model(model_hash, f'{path}: this')
@@ -686,74 +614,6 @@ class GalleryIndex:
                 f'queries come from {model_hash[:8]}. Their embeddings cannot be '
                 'compared. Give the model that built it, or build it again.'
             )
-
-
-def _flat_features(path: Path, data: bytes, images: int, dim: int) -> np.ndarray:
-    """The (N, C) features in an index of faiss, taken out without its reader.
-
-    That reader also takes kinds of index that name other files, and crashes on
-    crafted ones.
-    """
-    width = min(max(dim, 1), 2**31 - 1)
-    empty = faiss.serialize_index(faiss.IndexFlatIP(width)).tobytes()
-    size = 4 * images * dim
-    # the first 8 bytes are kind and width
-    if len(data) != len(empty) + size or data[:8] != empty[:8]:
-        raise ValueError(
-            f'{path}: expected a flat index of {images} embeddings of width {dim}, '
-            'this is another one. Build the gallery again.'
-        )
-    return np.frombuffer(data, '<f4', offset=len(empty)).reshape(images, dim)
-
-
-def queries_of(features: np.ndarray, dim: int, topk: int) -> np.ndarray:
-    """(Q, C) queries of the width ``dim``; a ``ValueError`` if they cannot be used."""
-    queries = np.atleast_2d(np.ascontiguousarray(features, dtype=np.float32))
-    if queries.shape[1] != dim:
-        raise ValueError(
-            f'The query has {queries.shape[1]} values, the gallery {dim}: '
-            'they come from different models.'
-        )
-    bad = ~np.isfinite(queries).all(axis=1)
-    if bad.any():
-        raise ValueError(
-            f'Query {int(bad.argmax())} holds NaN or Inf: the model that made it '
-            'is damaged or overflowed.'
-        )
-    if topk < 1:
-        raise ValueError(f'topk must be at least 1, got {topk}.')
-    return queries
-
-
-def _ranked(
-    scores: np.ndarray, rows: np.ndarray, groups: np.ndarray | None, topk: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and rows, best first; with ``groups`` the best of each alone."""
-    order = np.lexsort((rows, -scores))
-    if groups is not None:
-        first = np.unique(groups[rows[order]], return_index=True)[1]
-        order = order[np.sort(first)]
-    order = order[:topk]
-    return scores[order], rows[order]
-
-
-def _finite_rows(features: np.ndarray) -> np.ndarray:
-    features = np.ascontiguousarray(features, dtype=np.float32)
-    if features.ndim != 2 or not features.shape[1]:
-        raise ValueError(
-            f'GalleryIndex: expected features (N, C), got the shape {features.shape}.'
-        )
-    if not np.isfinite(features).all():
-        raise ValueError('GalleryIndex: features must be finite numbers.')
-    return features
-
-
-def _require_lengths(features: np.ndarray, paths: list, cameras: list) -> None:
-    if not len(paths) == len(cameras) == len(features):
-        raise ValueError(
-            f'GalleryIndex: {len(features)} features, {len(paths)} paths and '
-            f'{len(cameras)} cameras; expected as many of each.'
-        )
 
 
 def _column(name: str, values, count: int, dtype: type, default) -> np.ndarray:
@@ -795,172 +655,3 @@ def _chosen(what: str, present: np.ndarray, asked: list) -> np.ndarray:
 def _below(root: Path, start: str, path: str) -> str:
     """A path relative to ``start`` as one relative to ``root``."""
     return (Path(start) / path).relative_to(root).as_posix()
-
-
-@contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Let nobody else write a gallery; a ``BlockingIOError`` if somebody does."""
-    folder = folder.resolve()
-    with _written_guard:
-        own = folder in _written
-        _written.add(folder)
-    if own:
-        raise _being_written(folder, ' (this program)')
-    try:
-        if not folder.is_dir():
-            raise _not_there(folder, 'there is no such folder')
-        try:
-            file, locked = hold(folder / _LOCK)
-        except BlockingIOError as error:
-            raise _being_written(folder, str(error)) from error
-        if not locked:
-            log(
-                f'{folder}: this file system has no locks. See to it that nobody else '
-                'writes this gallery.',
-                logging.WARNING,
-            )
-        with file:
-            yield
-    finally:
-        _written.discard(folder)
-
-
-def _being_written(folder: Path, who: str) -> BlockingIOError:
-    return BlockingIOError(
-        f'{folder}: somebody else writes this gallery{who}. Try again later; reading '
-        'is possible meanwhile.'
-    )
-
-
-def require_inside(index: Path, paths: Sequence[str]) -> None:
-    """Raise if an index would open files outside of its root."""
-    for path in paths:
-        if leaves_root(path):
-            raise ValueError(
-                f'{index}: the gallery lists {path!r}, which leaves the folder of its '
-                "images. Expected paths below its root, without '..'. Build it again."
-            )
-
-
-def leaves_root(path: str) -> bool:
-    """Whether a path may lead out of the folder to which it is relative."""
-    return bool(PurePath(path).anchor) or '..' in PurePath(path).parts
-
-
-def is_gallery(path: str | Path) -> bool:
-    """Whether a folder holds a saved index."""
-    return (as_path(path) / _META).is_file()
-
-
-def _name_of(checksum: str) -> str:
-    """File of an index whose description is not in place, or was just now."""
-    return f'.index-{checksum[:16]}.faiss'
-
-
-def _read_both(folder: Path) -> tuple[dict, bytes]:
-    """Description and index, which a writer may be about to replace."""
-    meta = _read_meta(folder)
-    while True:
-        data = b''
-        for name in (_name_of(meta['index_sha256']), _INDEX):
-            try:
-                data = (folder / name).read_bytes()
-            except FileNotFoundError:
-                continue
-            if hashlib.sha256(data).hexdigest() == meta['index_sha256']:
-                return meta, data
-        before, meta = meta, _read_meta(folder)
-        if before['index_sha256'] == meta['index_sha256']:
-            _read_file(folder, _INDEX)
-            raise ValueError(
-                f'{folder / _INDEX}: this file is cut off, changed, or not of the '
-                f'{_META} beside it ({len(data):,} bytes). Build the gallery again.'
-            )
-
-
-def _read_file(folder: Path, name: str) -> bytes:
-    try:
-        return (folder / name).read_bytes()
-    except OSError as error:
-        problem = f'{name} cannot be read ({error.strerror})'
-        raise _not_there(folder, problem) from error
-
-
-def _not_there(folder: Path, problem: str) -> FileNotFoundError:
-    return FileNotFoundError(
-        f'{folder}: expected a gallery index, a folder with {_META} and {_INDEX}; '
-        f'{problem}. Build one with build_gallery().'
-    )
-
-
-def _read_meta(folder: Path) -> dict:
-    data = _read_file(folder, _META)
-    path = folder / _META
-    try:
-        meta = json.loads(data)
-    except ValueError as error:
-        raise ValueError(
-            f'{path}: this file is cut off or no JSON ({error}). Build the gallery '
-            'again.'
-        ) from error
-    if not isinstance(meta, dict) or meta.get('format') != _FORMAT:
-        raise ValueError(f'{path}: this is not the description of a gallery index.')
-    if meta.get('version') != _VERSION:
-        raise ValueError(
-            f'{path}: a gallery index of version {meta.get("version")}; this program '
-            f'reads version {_VERSION}. Build the gallery again.'
-        )
-    expected: dict[str, type] = dict.fromkeys(
-        ('model_hash', 'index_sha256', 'root'), str
-    )
-    expected.update(images=int, dim=int, paths=list, cameras=list, failed=dict)
-    # what earlier galleries lack
-    count = len(meta['paths']) if isinstance(meta.get('paths'), list) else 0
-    meta.setdefault('tracks', [NO_TRACK] * count)
-    meta.setdefault('times', [path.stat().st_mtime] * count)
-    meta.setdefault('ids', list(range(count)))
-    meta.setdefault('next_id', count)
-    expected.update(tracks=list, times=list, ids=list, next_id=int)
-    for key, kind in expected.items():
-        if not isinstance(meta.get(key), kind):
-            raise ValueError(
-                f'{path}: {key!r} is missing or no {kind.__name__}. Build the gallery '
-                'again.'
-            )
-    if not all(isinstance(name, str) for name in meta['paths'] + meta['cameras']):
-        raise ValueError(f'{path}: expected texts as paths and cameras.')
-    require_inside(path, meta['paths'])
-    return meta
-
-
-def read_clusters(path: str | Path, paths: Sequence[str]) -> dict[int, np.ndarray]:
-    """Clusters of ``tools/cluster.py`` as rows of ``paths``, by label.
-
-    The CSV file has the columns path and label; label -1 is in none. A ``ValueError``
-    if it is none, or has none of these paths.
-    """
-    row_of = {name: row for row, name in enumerate(paths)}
-    found: dict[int, list[int]] = {}
-    with open(path, newline='', encoding='utf-8', errors='surrogateescape') as file:
-        reader = csv.DictReader(file)
-        if not {'path', 'label'} <= set(reader.fieldnames or ()):
-            raise ValueError(
-                f'{path}: expected the columns path and label, as tools/cluster.py '
-                'writes them.'
-            )
-        for line in reader:
-            try:
-                label = int(line['label'])
-            except (TypeError, ValueError):
-                raise ValueError(
-                    f'{path}, line {reader.line_num}: the label {line["label"]!r} is '
-                    'no integer.'
-                ) from None
-            if line['path'] in row_of:
-                found.setdefault(label, []).append(row_of[line['path']])
-    if not found:
-        raise ValueError(
-            f'{path}: none of its paths is in the gallery. Cluster the folder that the '
-            'gallery was built from.'
-        )
-    return {label: np.array(rows, np.int64) for label, rows in found.items()}

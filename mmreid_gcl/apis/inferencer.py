@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-import os
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -390,8 +390,8 @@ class ReIDInferencer:
 
         Args:
             folder (str | Path): The crops; the first sub-folder is the camera.
-                Crops that cannot be read are skipped and listed. Their time is when
-                the file was last changed.
+                Crops that cannot be read are skipped and listed. Their times are
+                the folder's timestamps, else now.
             out (str | Path, optional): Folder in which to save the index.
             **kwargs: ``split``, ``camera``, ``pattern`` and ``annotation`` of
                 :func:`~mmreid_gcl.apis.folder.list_folder`.
@@ -407,6 +407,7 @@ class ReIDInferencer:
         model_hash = self.model_hash
         found = self.extract(images.files())
         kept = images.select(found.rows)
+        times = kept.columns['time']
         self.gallery = GalleryIndex(
             found.features,
             kept.paths,
@@ -415,7 +416,7 @@ class ReIDInferencer:
             model_hash,
             found.failed,
             kept.columns.get('track'),
-            [os.stat(file).st_mtime for file in kept.files()],
+            np.where(np.isnan(times), time.time(), times),
         )
         if out is not None:
             self.gallery.save(out)

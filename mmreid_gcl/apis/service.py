@@ -40,7 +40,8 @@ from pydantic import (
 from mmreid_gcl.datasets.image_folder import as_path, log
 from mmreid_gcl.version import __version__
 
-from .gallery_index import NO_TRACK, GalleryIndex, is_gallery, leaves_root
+from .gallery_files import NO_TRACK, is_gallery, leaves_root
+from .gallery_index import GalleryIndex
 from .images import ImageError
 from .inferencer import ReIDInferencer
 from .page_guard import Guard

@@ -17,7 +17,9 @@ from mmreid_gcl.datasets.image_folder import as_path
 from mmreid_gcl.evaluation.calibration import Calibration
 from mmreid_gcl.files import write_atomically
 
-from .gallery_index import GalleryIndex, Match, as_list, queries_of, require_inside
+from .gallery_files import require_inside
+from .gallery_index import GalleryIndex, Match, as_list
+from .gallery_search import queries_of
 
 _BATCH = 1000
 _META = b'mmreid_gcl'

@@ -27,7 +27,7 @@ from .image_folder import (
     walk_images,
 )
 from .reid_dataset import UNKNOWN, ReIDDataset
-from .times import is_integer, parse_times
+from .times import are_timestamps, is_integer, parse_times
 
 #: ``pid`` of an image whose identity nobody gave. The metric leaves such
 #: gallery images out, as it does junk; reports on pseudo-labels as well.
@@ -198,6 +198,8 @@ class PersonFolder(ReIDDataset):
             not name.isdecimal() or int(name) != pid for name, pid in identities.items()
         )
         self._metainfo['identities'] = list(identities) if named else []
+        moments = [i.fields.get('time', '') for i in images if i.part in wanted]
+        self.timestamps = are_timestamps(moments)
         samples: list[dict] = []
         for part in wanted:
             found = [image for image in images if image.part == part]

@@ -68,6 +68,8 @@ class ReIDDataset(BaseDataset):
     data_root: str
     #: Whether times are the order of names, which nobody has said is right.
     times_from_names = False
+    #: Whether ``frame`` is milliseconds since 1970, from timestamps.
+    timestamps = False
 
     def __init__(
         self,

@@ -57,6 +57,13 @@ def parse_times(values: Sequence[str], places: Sequence[str]) -> list[int]:
     return parsed
 
 
+def are_timestamps(values: Sequence[str]) -> bool:
+    """Whether :func:`parse_times` makes milliseconds since 1970 of all but ''."""
+    given = [value for value in values if value]
+    numbers = any(is_integer(value) or _DECIMAL.fullmatch(value) for value in given)
+    return bool(given) and not numbers
+
+
 def is_integer(value: str) -> bool:
     """Whether a text is an integer that int64 holds, not negative."""
     return bool(_INTEGER.fullmatch(value)) and int(value) <= _LARGEST

@@ -16,7 +16,7 @@ from mmreid_gcl.apis.export import (
 )
 from mmreid_gcl.registry import MODELS
 
-from .tiny import SIZE, TEST_PIPELINE, draw, make_model, tiny_cfg
+from .tiny import SIZE, TEST_PIPELINE, draw, make_model, tiny_cfg, two_stages
 
 # people under two cameras, at odd sizes
 QUERIES = [draw(person, 0, 37 + person, 21) for person in range(5)]
@@ -25,13 +25,7 @@ GALLERY = [draw(person, 10, 52, 19 + person) for person in range(7)]
 
 @pytest.fixture(scope='module')
 def inferencer():
-    """Two stages: what is exported is as varied, the graph is smaller."""
-    cfg = tiny_cfg(flip_test=True, channels_last=True)
-    cfg.model.backbone.update(
-        num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,)
-    )
-    cfg.model.neck.update(in_channels=16, pooling='gem')
-    cfg.model.head.in_channels = 16
+    cfg = two_stages(flip_test=True, channels_last=True)
     return ReIDInferencer(make_model(cfg=cfg), pipeline=TEST_PIPELINE, progress=False)
 
 
@@ -45,6 +39,8 @@ def pixels(images, metadata):
     batch = np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
     if metadata['input_type'] == 'uint8':
         return batch
+    if metadata['input_type'] == 'unit':
+        return batch.astype(np.float32) / 255
     mean, std = (
         np.array(json.loads(metadata[name]), np.float32)[:, None, None]
         for name in ('mean', 'std')
@@ -72,7 +68,7 @@ def same_as_the_model(inferencer, run, metadata):
 
 
 INPUTS = pytest.mark.parametrize(
-    'input_type', ['uint8', pytest.param('float', marks=pytest.mark.slow)]
+    'input_type', ['uint8', 'unit', pytest.param('float', marks=pytest.mark.slow)]
 )
 
 
@@ -118,7 +114,7 @@ def test_torch_export(inferencer, tmp_path, input_type):
     same_as_the_model(inferencer, run, metadata)
 
 
-@pytest.mark.parametrize('input_type', ['uint8', 'float'])
+@pytest.mark.parametrize('input_type', ['uint8', 'unit', 'float'])
 def test_torchscript(inferencer, tmp_path, input_type):
     path = tmp_path / 'model.pt'
     metadata = export_model(inferencer, path, input_type=input_type)
@@ -253,3 +249,43 @@ def test_without_onnx(inferencer, tmp_path, monkeypatch):
     monkeypatch.setattr('mmreid_gcl.apis.export.find_spec', lambda name: None)
     with pytest.raises(ImportError, match='onnx and onnxscript'):
         export_model(inferencer, tmp_path / 'model.onnx')
+
+
+def test_boxmot(tmp_path, monkeypatch):
+    """BoxMOT resizes bilinearly and normalises by the statistics of ImageNet."""
+    runtime = pytest.importorskip('boxmot.reid.core.runtime')
+    backend = 'boxmot.reid.backends.onnx_backend.ONNXBackend'
+    # which would install the version that it was made with
+    monkeypatch.setattr(f'{backend}._ensure_onnxruntime_installed', lambda self: None)
+    inferencer, frame, boxes = for_trackers()
+    export_model(inferencer, tmp_path / 'model.onnx', input_type='float')
+    found = runtime.ReID(tmp_path / 'model.onnx', device='cpu')(frame, boxes=boxes)
+    expected = inferencer([frame[y:v, x:u] for x, y, u, v in boxes])
+    assert np.abs(found - expected).max() < 1e-4
+
+
+def test_ultralytics(tmp_path):
+    """Ultralytics adds a margin, resizes bilinearly unrounded, and divides by 255."""
+    reid = pytest.importorskip('ultralytics.trackers.utils.reid')
+    inferencer, frame, boxes = for_trackers()
+    export_model(inferencer, tmp_path / 'model.onnx', input_type='unit')
+    x, y, u, v = boxes.T
+    centred = np.stack([(x + u) / 2, (y + v) / 2, u - x, v - y], 1).astype(np.float32)
+    encoder = reid.ReID(str(tmp_path / 'model.onnx'), device='cpu')
+    found = np.stack(encoder(frame, centred))
+    reach = (centred[:, 2:] * 1.02 + 10) / 2
+    begin = (centred[:, :2] - reach).astype(int).clip(0)
+    end = (centred[:, :2] + reach).astype(int)  # numpy cuts at the frame
+    crops = [frame[y:v, x:u] for (x, y), (u, v) in zip(begin, end)]
+    assert (found * inferencer(crops)).sum(1).min() > 0.9995
+
+
+def for_trackers():
+    """A model that resizes as trackers do, a frame and boxes (x, y, right, bottom)."""
+    pytest.importorskip('onnxscript')
+    pytest.importorskip('onnxruntime')
+    pipeline = [dict(TEST_PIPELINE[1], interpolation='bilinear'), TEST_PIPELINE[2]]
+    inferencer = ReIDInferencer(make_model(), pipeline=pipeline, progress=False)
+    frame = np.concatenate([draw(person, 0, 100, 40) for person in range(4)], axis=1)
+    boxes = np.array([(40 * n, 10, 40 * n + 40, 90) for n in range(4)])
+    return inferencer, frame, boxes

@@ -602,7 +602,7 @@ def test_bad_quality():
 
 def test_search_by_a_shortlist(monkeypatch):
     """What it names has exact scores, also after rows came and went."""
-    monkeypatch.setattr('mmreid_gcl.apis.gallery_index._CANDIDATES', 60)
+    monkeypatch.setattr('mmreid_gcl.apis.gallery_search._CANDIDATES', 60)
     monkeypatch.setattr('mmreid_gcl.clustering.shortlist._SMALL', 100)
     rng = np.random.default_rng(0)
 
@@ -632,7 +632,7 @@ def test_search_by_a_shortlist(monkeypatch):
     compare()
     index.remove(ids=index.ids[rng.choice(630, 200, replace=False)])
     compare()
-    assert len(index._shortlist) == 430
+    assert len(index._vectors._shortlist) == 430
 
 
 def test_an_empty_gallery(tmp_path):
@@ -754,7 +754,7 @@ def test_killed_while_writing(tmp_path, monkeypatch, stage):
         if stage == 'rename':
             patch.setattr('pathlib.Path.replace', replace)
         else:
-            patch.setattr('mmreid_gcl.apis.gallery_index.write_atomically', write)
+            patch.setattr('mmreid_gcl.apis.gallery_files.write_atomically', write)
         with pytest.raises(Killed):
             new.save(tmp_path)
     expected = new if stage == 'rename' else old
@@ -788,11 +788,24 @@ def test_a_full_disk(tmp_path, monkeypatch, write):
     assert files == ['.gallery.lock', 'gallery.json', 'index.faiss']
 
 
-def test_times_of_crops_are_those_of_their_files(inferencer, tmp_path):
-    for n, name in enumerate(('a/1.png', 'a/2.png')):
-        path = write(tmp_path / name, draw(n))
-        os.utime(path, (500 + n, 500 + n))
-    assert inferencer.build_gallery(tmp_path).times.tolist() == [500.0, 501.0]
+def test_times_of_crops_are_those_of_the_records_or_now(inferencer, tmp_path):
+    """Timestamps; frame numbers and the dates of files are no times."""
+    for n in range(3):
+        os.utime(write(tmp_path / f'a/{n}.png', draw(n)), (500, 500))
+    table = tmp_path / 'images.csv'
+    stamps = ('1970-01-01T00:01:40.500', '1970-01-02', '')
+    for times, expected in (
+        (stamps, [100.5, 86400.0, None]),
+        (('7', '8', ''), [None] * 3),
+        (('7.5', '8', ''), [None] * 3),
+        (None, [None] * 3),
+    ):
+        rows = [f'a/{n}.png,{stamp}' for n, stamp in enumerate(times or ())]
+        table.write_text('\n'.join(['path,time', *rows]))
+        begin = time.time()
+        index = inferencer.build_gallery(tmp_path, annotation=times and str(table))
+        for found, known in zip(index.times, expected, strict=True):
+            assert found == known if known else begin <= found <= time.time()
 
 
 def make_calibration(**changes):

@@ -169,7 +169,7 @@ def test_a_full_disk(made, client, folder, monkeypatch):
         raise OSError(28, 'No space left on device')
 
     with monkeypatch.context() as patch:
-        patch.setattr('mmreid_gcl.apis.gallery_index.write_atomically', full)
+        patch.setattr('mmreid_gcl.apis.gallery_files.write_atomically', full)
         assert 'No space left' in detail(client.post('/save'), 503)
     assert len(GalleryIndex.load(folder)) == 0
     assert client.get('/health').json()['unsaved'] == 1

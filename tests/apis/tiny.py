@@ -48,6 +48,17 @@ def tiny_cfg(relation=False, **model):
     return Config(dict(model=model, test_pipeline=TEST_PIPELINE))
 
 
+def two_stages(**model):
+    """What is exported is as varied, the graph is smaller."""
+    cfg = tiny_cfg(**model)
+    cfg.model.backbone.update(
+        num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,)
+    )
+    cfg.model.neck.update(in_channels=16, pooling='gem')
+    cfg.model.head.in_channels = 16
+    return cfg
+
+
 def make_model(seed=0, cfg=None):
     """With batch norms that do something, as if it were trained."""
     torch.manual_seed(seed)

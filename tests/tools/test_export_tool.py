@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
+from tests.apis.tiny import write_crops
+
 
 def test_export(load_tool, trained, tmp_path, capsys):
     out = tmp_path / 'deep' / 'model.pt'
@@ -50,3 +52,28 @@ def test_preprocessing_inside(load_tool, trained, tmp_path, capsys):
 def test_unknown_ending(load_tool, trained, tmp_path, capsys):
     assert load_tool('export').main([trained[1], str(tmp_path / 'a.bin')]) == 2
     assert '.onnx' in capsys.readouterr().err
+
+
+def test_forced_int8(load_tool, trained, tmp_path, capsys, monkeypatch):
+    pytest.importorskip('onnxscript')
+    pytest.importorskip('onnxruntime')
+    crops, out = write_crops(tmp_path / 'crops', people=5), tmp_path / 'model.onnx'
+    arguments = [trained[1], str(out), '--device=cpu', '--int8', '--calibrate']
+    monkeypatch.setattr('mmreid_gcl.apis.quantize.LEAST_COSINE', 1.1)
+    lines = []
+    monkeypatch.setattr(
+        'mmreid_gcl.apis.quantize.log', lambda *line: lines.append(line)
+    )
+    assert load_tool('export').main([*arguments, str(crops), '--force']) == 0
+    printed = capsys.readouterr().out
+    assert len(lines) == 1 and 'Do not use this file' in lines[0][0]
+    assert 'cosine mean' in printed and 'the same rank 1' in printed and out.is_file()
+
+
+@pytest.mark.parametrize(
+    'options',
+    [['--int8'], ['--calibrate=a'], ['--int8', '--calibrate=a', '--size', '8', '8']],
+)
+def test_int8_needs_crops(load_tool, tmp_path, options):
+    with pytest.raises(SystemExit, match='2'):
+        load_tool('export').main(['a.pth', str(tmp_path / 'a.onnx'), *options])

@@ -41,7 +41,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def view(world):
-    from mmreid_gcl.apis.gallery_index import read_clusters
+    from mmreid_gcl.apis.folder import read_clusters
     from mmreid_gcl.apis.gallery_page import GalleryPage
 
     inferencer = ReIDInferencer(
@@ -162,7 +162,7 @@ def test_pages_have_all_crops_once(view):
 
 
 def test_clusters(view, world, tmp_path):
-    from mmreid_gcl.apis.gallery_index import read_clusters
+    from mmreid_gcl.apis.folder import read_clusters
 
     choices = view.cluster_choices()
     assert len(choices) == 10 and choices[0] == ('in no cluster: 6 crops', -1)
