@@ -65,7 +65,7 @@ def test_config_builds(path, widths):
     width = model.neck.in_channels
     assert widths[key] == width
     MODELS.build(model.neck)
-    for head in model.head if with_labels else [model.head]:
+    for head in model.head if isinstance(model.head, list) else [model.head]:
         assert MODELS.build(head) and head.get('in_channels', width) == width
     if with_labels:
         assert model.relation_neck is None and model.relation_head is None

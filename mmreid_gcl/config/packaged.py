@@ -123,6 +123,8 @@ def _find(short: str, known: dict[str, Path], message: str) -> Path:
     short = short.rpartition('/')[2]
     last = {name: name.rpartition('/')[2] for name in known}
     near = get_close_matches(short, last.values(), n=4)
-    near = [name for name in known if last[name] in near]
+    near = [
+        name for close in dict.fromkeys(near) for name in known if last[name] == close
+    ]
     hint = f'; near it are {", ".join(near)}' if near else ''
     raise UnknownNameError(f"{message}{hint}. 'mmreid list' shows what there is.")
