@@ -1,6 +1,6 @@
 # The recipe without labels on the synthetic set, for images without tracks: GeM pooling,
 # camera statistics taken out, a mean teacher with mirror images for the clustering, CAP's
-# proxies, centroids and ICE's instance contrast. docs/results.md has what each part is worth.
+# proxies, centroids and ICE's instance contrast. docs/results.md has what was measured.
 _base_ = '../gcl_synthetic.py'
 model = dict(
     neck=dict(pooling='gem'),
