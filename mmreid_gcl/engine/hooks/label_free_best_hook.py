@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmreid_gcl.checkpoint import read_checkpoint
 from mmreid_gcl.datasets.person_folder import NoImagesError
 from mmreid_gcl.datasets.reid_dataset import ReIDDataset
 from mmreid_gcl.evaluation import evaluate_ranking
@@ -174,6 +175,12 @@ class LabelFreeBestHook(Hook):
             return None
         path = Path(runner.work_dir) / _NAME.format(best['epoch'])
         if path.is_file():
+            return best
+        later = sorted(Path(runner.work_dir).glob(_NAME.format('*')))
+        if later:  # written after the checkpoint that was resumed
+            hub = read_checkpoint(later[-1]).get('message_hub', {})
+            best = hub.get('runtime_info', {}).get(_INFO)
+            runner.message_hub.update_info(_INFO, best)
             return best
         runner.logger.warning(
             f'{path}: the best weights so far, by their label-free score, are not here '
