@@ -158,22 +158,26 @@ def describe(result: Calibration, pairs: Pairs, source: str) -> list[str]:
                     f'{middle:6.3f} (5 % {low:6.3f}, 95 % {high:6.3f})'
                 )
     searched = result.over == 'search'
+    where = dict(across='across cameras', within='within a camera')
     percent = f'{100 * result.confidence:g} %'
     low, high = (100 * value for value in result.hits_interval)
     lines.append(
         f'threshold {result.threshold:.4f} ({percent}: {result.interval[0]:.4f} to '
         f'{result.interval[1]:.4f}): {100 * result.rate:g} % of '
         + (
-            f'searches for somebody who is not among {result.images:,} images'
+            f'searches among {result.images:,} images name somebody who is not there'
             if searched
-            else 'pairs of different people'
+            else 'pairs of different people reach it'
         )
-        + f' reach it ({result.cameras}).'
+        + f', {where.get(result.cameras, result.cameras)}.'
     )
     lines.append(
         f'{100 * result.hits:.1f} % ({percent}: {low:.1f} to {high:.1f}) of '
-        + ('searches for somebody who is' if searched else 'pairs of one person')
-        + ' do.'
+        + (
+            'searches find the person who is there.'
+            if searched
+            else 'pairs of one person reach it.'
+        )
     )
     if result.people < 20:
         lines.append(
@@ -240,6 +244,7 @@ def run(argv: Sequence[str] | None) -> int:
     if args.index:
         with GalleryIndex.edit(args.index, inferencer.model_hash) as gallery:
             gallery.calibration = result
+        print(f'Kept in {args.index}, whose searches use it.')
     show_result(args, dict(calibration=result.to_dict(), failed=crops.failed))
     return exit_code(crops.failed)
 

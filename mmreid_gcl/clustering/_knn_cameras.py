@@ -5,6 +5,7 @@ import numpy as np
 import torch
 
 from mmreid_gcl.parallel import Progress
+from mmreid_gcl.precision import float32_products
 
 from .features import prepare_features
 
@@ -62,12 +63,12 @@ def camera_knn(
         own = torch.from_numpy(np.flatnonzero(camids == camera)).to(device)
         others = torch.from_numpy(np.flatnonzero(camids != camera)).to(device)
         inside = max(min(intra, size - 1), k - 1 - len(others))
-        parts = [(own, inside), (others, k - 1 - inside)]
+        parts = [(x[own], own, inside), (x[others], others, k - 1 - inside)]
         # alternate: the j-th of m stands at (j + 1/2) / m
-        places = [(np.arange(count) + 0.5) / max(count, 1) for _, count in parts]
+        places = [(np.arange(count) + 0.5) / max(count, 1) for *_, count in parts]
         order = np.argsort(np.concatenate(places), kind='stable')
         for rows in own.split(max(1, chunk_bytes // (4 * n))):
-            found = [_nearest(x, rows, among, count) for among, count in parts]
+            found = [_nearest(x, rows, *part) for part in parts]
             d2, near = (torch.cat(both, dim=1) for both in zip(*found))
             at = rows.cpu().numpy()
             distances[at, 1:] = d2.clamp_min(0).sqrt().cpu().numpy()[:, order]
@@ -76,9 +77,10 @@ def camera_knn(
     return distances, indices
 
 
-def _nearest(x, rows, among, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _nearest(x, rows, theirs, among, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(n, count) squared distances and indices of the nearest of some rows."""
-    d2 = 2 - 2 * (x[rows] @ x[among].T)
+    with float32_products(x.device.type):
+        d2 = 2 - 2 * (x[rows] @ theirs.T)
     d2.masked_fill_(rows[:, None] == among, torch.inf)  # never the row itself
     near = d2.topk(count, dim=1, largest=False).indices.sort(dim=1).values
     exact, order = d2.gather(1, near).sort(dim=1, stable=True)

@@ -14,6 +14,8 @@ import scipy.sparse as sp
 
 from mmreid_gcl.labels import by_first_member
 
+from .features import prepare_features
+
 
 def track_units(tracks: np.ndarray) -> np.ndarray:
     """Numbers of tracks without gaps.
@@ -42,9 +44,11 @@ def unit_means(features: np.ndarray, units: np.ndarray) -> np.ndarray:
 
     Returns:
         np.ndarray: (T, C) float32; a mean of length 0 stays 0.
+
+    Raises:
+        ValueError: If a feature is a zero vector or not finite; names the first.
     """
-    features = np.asarray(features, np.float32)
-    features = features / np.linalg.norm(features, axis=1, keepdims=True)
+    features = prepare_features(features, unit=True).rows()
     count = int(units.max()) + 1
     member = sp.csr_array(
         (np.ones(len(units), np.float32), (units, np.arange(len(units)))),
@@ -102,6 +106,8 @@ def without_pairs(distances: sp.csr_array, pairs: np.ndarray) -> sp.csr_array:
     Returns:
         scipy.sparse.csr_array: Without these entries.
     """
+    if not len(pairs):
+        return distances
     n = distances.shape[0]
     graph = distances.tocoo()
     forbidden = np.concatenate([pairs, pairs[:, ::-1]])
@@ -161,25 +167,3 @@ def split_conflicts(
                 labels[sorted(group[members])] = fresh
                 fresh += 1
     return by_first_member(labels)
-
-
-def unit_graph(distances: sp.csr_array, units: np.ndarray) -> sp.csr_array:
-    """Smallest distance between the images of two units.
-
-    Args:
-        distances (scipy.sparse.csr_array): (N, N) between images.
-        units (np.ndarray): (N,) in [0, T).
-
-    Returns:
-        scipy.sparse.csr_array: (T, T); what is not stored is far.
-    """
-    graph = distances.tocoo()
-    row, column = units[graph.row], units[graph.col]
-    order = np.lexsort((graph.data, column, row))
-    row, column, data = row[order], column[order], graph.data[order]
-    first = np.ones(len(row), bool)
-    first[1:] = (row[1:] != row[:-1]) | (column[1:] != column[:-1])
-    count = int(units.max()) + 1
-    return sp.csr_array(
-        (data[first], (row[first], column[first])), shape=(count, count)
-    )

@@ -75,9 +75,7 @@ PARTS: dict[str, tuple[Registry, dict[str, _Texts]]] = {
             'IdentityHead': _FEATURE,
             'InstanceContrastHead': _FEATURE,
             'NeighbourLabelHead': dict(
-                **_FEATURE,
-                policy=('selective', 'average', 'random', 'sequential'),
-                loss_queries=('auto', 'selected', 'all'),
+                **_FEATURE, policy=('selective', 'average', 'random', 'sequential')
             ),
             'TripletHead': _FEATURE,
         },
@@ -116,7 +114,7 @@ PARTS: dict[str, tuple[Registry, dict[str, _Texts]]] = {
             'InfomapClusterer': _NO_TEXTS,
             'KMeansClusterer': _NO_TEXTS,
             'SelfPacedClusterer': _NO_TEXTS,
-            'TrackClusterer': dict(by=('mean', 'links')),
+            'TrackClusterer': _NO_TEXTS,
             'ShuffledLabels': _NO_TEXTS,
             'FrozenLabels': _NO_TEXTS,
         },

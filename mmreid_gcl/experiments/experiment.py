@@ -12,7 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmreid_gcl.config_parts import find_pseudo_label_hook
+from mmreid_gcl.config_parts import find_pseudo_label_hook, type_name
 
 #: What of a config decides the result; the rest is where and how fast it runs.
 _SETTINGS = (
@@ -104,8 +104,11 @@ def settings_of(cfg: Mapping) -> dict:
     """
     settings = {key: _plain(cfg[key]) for key in _SETTINGS if cfg.get(key) is not None}
     settings['pseudo_labels'] = _plain(find_pseudo_label_hook(cfg))
-    hooks = (cfg.get('default_hooks') or {}).values()
-    averages = [h for h in hooks if h and h.get('type') == 'EMAHook']
+    hooks = [
+        *(cfg.get('default_hooks') or {}).values(),
+        *(cfg.get('custom_hooks') or []),
+    ]
+    averages = [hook for hook in hooks if type_name(hook) == 'EMAHook']
     if averages:
         settings['average'] = _plain(averages)
     if not settings.get('auto_scale_lr', {}).get('enable'):  # it does nothing

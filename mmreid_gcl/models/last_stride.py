@@ -29,8 +29,9 @@ def set_last_stride(backbone: nn.Module, stride: int) -> nn.Module:
         nn.Module: The backbone.
 
     Raises:
-        ValueError: If ``stride`` is below 1, or the map is reduced in fewer than
-            three places, as by the patch embedding of a transformer.
+        ValueError: If ``stride`` is below 1, the map is reduced in fewer than three
+            places, as by the patch embedding of a transformer, or the last stage has
+            stride 1 already.
     """
     if stride < 1:
         raise ValueError(f'last_stride must be at least 1, got {stride}.')
@@ -56,6 +57,12 @@ def set_last_stride(backbone: nn.Module, stride: int) -> nn.Module:
             'Leave last_stride out.'
         )
     last = min(heights.values())
+    if last > 16 and stride == 1:  # of 256 rows
+        raise ValueError(
+            f'last_stride=1: the {type(backbone).__name__} ends with a map of '
+            f'{-(-last // 2)} rows for an image of 256, so its last stage has stride 1 '
+            'already. Leave last_stride out.'
+        )
     for layer, height in heights.items():
         if height == last:
             layer.stride = (stride, stride)

@@ -48,6 +48,9 @@ def test_clusterers_take_it_by_an_option():
     labels = clusterer(x, dict(camid=camids))
     graph = k_reciprocal_jaccard(x, 8, 3, 0.5, camera_knn(x, camids, 8, 2))
     np.testing.assert_array_equal(labels, dbscan_on_graph(graph, 0.5, 3))
+    few = DBSCANClusterer(0.5, 3, knn=dict(intra=20))(x, dict(camid=camids))
+    graph = k_reciprocal_jaccard(x, 7, 2, 0.5, camera_knn(x, camids, 7, 6))
+    np.testing.assert_array_equal(few, dbscan_on_graph(graph, 0.5, 3))
     with pytest.raises(ValueError, match='needs the cameras'):
         clusterer(x)
     with pytest.raises(ValueError, match=r'intra must be in \[0, 8\)'):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tracks as units, as links and as what cannot be one person, by plain loops."""
+"""Tracks as units and as what cannot be one person, by plain loops."""
 
 import numpy as np
 import pytest
@@ -16,11 +16,11 @@ from mmreid_gcl.clustering import (
     graph_silhouette,
     k_reciprocal_jaccard,
 )
+from mmreid_gcl.clustering.clusterers.base import collapse
 from mmreid_gcl.clustering.tracks import (
     seen_together,
     split_conflicts,
     track_units,
-    unit_graph,
     unit_means,
     without_pairs,
 )
@@ -129,16 +129,6 @@ def test_a_cluster_is_split_by_distance():
     assert labels.tolist() == [0, 0, 1, 1]
 
 
-def test_the_distance_of_units_is_the_smallest():
-    graph = dense_graph(9, 3)
-    units = np.array([0, 1, 0, 2, 2, 1, 3, 0, 3])
-    found, dense = unit_graph(graph, units).toarray(), graph.toarray()
-    for a in range(4):
-        for b in range(4):
-            block = dense[units == a][:, units == b]
-            assert found[a, b] == (block[block > 0].min() if (block > 0).any() else 0)
-
-
 def people(seed=0, cameras=3):
     """Eight people, a track of four images in each camera; two share a moment."""
     rng = np.random.default_rng(seed)
@@ -155,13 +145,12 @@ def people(seed=0, cameras=3):
     return x.reshape(-1, 16).astype(np.float32), records, pid.ravel()
 
 
-@pytest.mark.parametrize('by', ['mean', 'links'])
-def test_images_of_a_track_have_one_label_and_neighbours_in_time_two(by):
+def test_images_of_a_track_have_one_label_and_neighbours_in_time_two():
     x, records, _ = people()
     order = np.random.default_rng(1).permutation(len(x))
     x, records = x[order], {name: column[order] for name, column in records.items()}
     inner = DBSCANClusterer(eps=0.6, min_samples=2, k1=6, k2=2)
-    labels = TrackClusterer(inner, by)(x, records)
+    labels = TrackClusterer(inner)(x, records)
     assert labels.max() > 1
     for track in set(records['track'].tolist()):
         assert len(set(labels[records['track'] == track].tolist())) == 1
@@ -172,7 +161,7 @@ def test_images_of_a_track_have_one_label_and_neighbours_in_time_two(by):
             if same_moment and records['track'][a] != records['track'][b]:
                 assert labels[a] != labels[b] or labels[a] < 0
     again = TrackClusterer(
-        dict(type='DBSCANClusterer', eps=0.6, min_samples=2, k1=6, k2=2), by
+        dict(type='DBSCANClusterer', eps=0.6, min_samples=2, k1=6, k2=2)
     )
     np.testing.assert_array_equal(again(x, records), labels)
 
@@ -212,5 +201,15 @@ def test_what_does_not_fit_is_refused():
             clusterer(x, none)
     with pytest.raises(TypeError, match='such as DBSCANClusterer, got KMeans'):
         TrackClusterer(KMeansClusterer(3))
-    with pytest.raises(ValueError, match=r"by must be one of .* got 'median'"):
-        TrackClusterer(DBSCANClusterer(), by='median')
+    x[3] = 0
+    with pytest.raises(ValueError, match='3'):
+        clusterer(x, records)
+
+
+def test_advice_counts_tracks():
+    x, records, _ = people()
+    clusterer = TrackClusterer(DBSCANClusterer(eps=0.01, min_samples=2))
+    labels = clusterer(x, records)
+    assert labels.max() < 0
+    text = collapse(labels, clusterer)
+    assert 'Raise eps' in text and 'k1=4' in text  # of 24 tracks

@@ -128,6 +128,18 @@ def test_best_file_that_is_gone_is_said(images, tmp_path):
     assert kept(tmp_path) == ['best_label_free_epoch_2.pth']
 
 
+def test_a_best_file_of_after_the_checkpoint_counts(images, tmp_path):
+    """The weights after the last epoch are scored after it was written."""
+    scores = (0.2, 0.1, 0.9, 0.3, 0.4)
+    found = iter([LabelFreeSignals(score, 1.0, 1.0) for score in scores])
+    with mock.patch.object(module, 'label_free_signals', lambda *_: next(found)):
+        train(config_of(images, tmp_path))
+        assert kept(tmp_path) == ['best_label_free_epoch_3.pth']
+        more = {'train_cfg.max_epochs': 4, 'log_level': 'ERROR'}
+        train(config_of(images, tmp_path, resume=True, **more))
+    assert kept(tmp_path) == ['best_label_free_epoch_3.pth']
+
+
 class Recorder(Hook):
     """Labels, signals and the graph of every epoch."""
 
@@ -367,7 +379,7 @@ def test_the_end_says_what_changed(images, noise, tmp_path, capfd, killed):
     told = closing(capfd)
     if not killed:
         before, after = measure.found
-        assert f'mAP on the test set {before:.1f} -> {after:.1f};' in told
+        assert f'mAP on the test set {before:.1f} -> {after:.1f} after' in told
         assert before != after
     assert told.startswith('mAP on the test set ')
     scalars = read_scalars(tmp_path).series

@@ -44,5 +44,8 @@ def test_what_has_no_last_stage_is_refused():
     vit = dict(type='VisionTransformer', arch='deit-tiny', img_size=(256, 128))
     with pytest.raises(ValueError, match='VisionTransformer reduces its map in 1 pl'):
         set_last_stride(MODELS.build(vit), 1)
+    one = MODELS.build(dict(type='ResNet', depth=18, strides=(1, 2, 2, 1)))
+    with pytest.raises(ValueError, match=r'map of 16 rows .* stride 1 already'):
+        set_last_stride(one, 1)
     with pytest.raises(ValueError, match='at least 1, got 0'):
         set_last_stride(MODELS.build(dict(type='ResNet', depth=18)), 0)

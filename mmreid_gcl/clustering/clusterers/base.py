@@ -132,7 +132,9 @@ class JaccardClusterer(BaseClusterer):
         if 'intra' in knn:
             if records is None:
                 raise ValueError('knn=dict(intra=...) needs the cameras of the images.')
-            knn = camera_knn(features, records['camid'], max(k1, k2), **self.knn)
+            k = max(k1, k2)
+            intra = min(int(self.knn['intra']), k - 1)  # k1 is smaller of few images
+            knn = camera_knn(features, records['camid'], k, intra)
         return k_reciprocal_jaccard(
             features, k1, k2, self.max_distance, knn, self.max_copies
         )
@@ -175,9 +177,12 @@ def collapse(
     found = 'one cluster ' if count else 'no cluster '
     found += when or f'in {len(labels)} images'
     advice = 'Change its settings'
-    if isinstance(clusterer, JaccardClusterer):
-        k1, k2 = clusterer.neighbours(len(labels))
-        less = min(max(2, k1 // 2), scaled_neighbours(len(labels))[0])
+    units = getattr(clusterer, 'units_', None)
+    rows = len(labels if units is None else units)
+    inner = getattr(clusterer, 'clusterer', clusterer)  # of tracks
+    if isinstance(inner, JaccardClusterer):
+        k1, k2 = inner.neighbours(rows)
+        less = min(max(2, k1 // 2), scaled_neighbours(rows)[0])
         advice = (
             f'Lower k1={k1} and k2={k2}, such as k1={less} k2={-(-less // 5)}; if that '
             'does not help, lower eps (max_distance)'

@@ -21,8 +21,8 @@ class DBSCANClusterer(JaccardClusterer):
     """Pseudo-labels by DBSCAN on k-reciprocal Jaccard distances.
 
     Args:
-        eps (float | str): Radius, in (0, 1). 'auto' takes the most stable one of 0.3 to
-            0.7 every time (:func:`stable_radius`). Defaults to 0.6.
+        eps (float | str): Radius, in (0, 1). 'auto' takes the most stable one of 0.35
+            to 0.65 every time (:func:`stable_radius`). Defaults to 0.6.
         min_samples (int): Rows within the radius, itself counted, that make a
             core point. Defaults to 4.
         k1 (int): Neighbours to encode. Defaults to 30, fewer of less than 900 images.

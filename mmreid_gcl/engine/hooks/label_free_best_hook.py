@@ -9,10 +9,11 @@ from pathlib import Path
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmreid_gcl.checkpoint import read_checkpoint
 from mmreid_gcl.datasets.person_folder import NoImagesError
 from mmreid_gcl.datasets.reid_dataset import ReIDDataset
 from mmreid_gcl.evaluation import evaluate_ranking
-from mmreid_gcl.processes import on_rank_zero, unwrapped
+from mmreid_gcl.processes import highest, on_rank_zero
 from mmreid_gcl.registry import DATASETS, HOOKS
 
 from ..checkpoint_files import ATOMIC
@@ -70,6 +71,8 @@ class LabelFreeBestHook(Hook):
         self._labels_hook = hooks[0]
         if runner.val_loop is None:
             self._test_set = _labelled_test_set(runner)
+        if highest(int(self._test_set is None)):  # another rank cannot read it
+            self._test_set = None
         if self._test_set is not None and runner.iter == 0:
             runner.message_hub.update_info(_BEFORE, self._mean_ap(runner))
 
@@ -129,7 +132,7 @@ class LabelFreeBestHook(Hook):
         kept = ('batch_size', 'num_workers', 'amp_dtype')
         options = {k: v for k, v in self._labels_hook.extract.items() if k in kept}
         features = extract_features(
-            unwrapped(runner.model), dataset, title='test set: embed', **options
+            self._labels_hook.model(runner), dataset, title='test set: embed', **options
         )
         if features is None:
             return None
@@ -146,7 +149,9 @@ class LabelFreeBestHook(Hook):
         changes = _changes(info.get(_FIRST, {}), self._labels_hook.scalars)
         if mean_ap is not None and info.get(_BEFORE) is not None:
             changes.insert(
-                0, f'mAP on the test set {info[_BEFORE]:.1f} -> {mean_ap:.1f}'
+                0,
+                f'mAP on the test set {info[_BEFORE]:.1f} -> {mean_ap:.1f} after the '
+                'last epoch',
             )
         best = self._best(runner)
         if best is None:
@@ -170,6 +175,12 @@ class LabelFreeBestHook(Hook):
             return None
         path = Path(runner.work_dir) / _NAME.format(best['epoch'])
         if path.is_file():
+            return best
+        later = sorted(Path(runner.work_dir).glob(_NAME.format('*')))
+        if later:  # written after the checkpoint that was resumed
+            hub = read_checkpoint(later[-1]).get('message_hub', {})
+            best = hub.get('runtime_info', {}).get(_INFO)
+            runner.message_hub.update_info(_INFO, best)
             return best
         runner.logger.warning(
             f'{path}: the best weights so far, by their label-free score, are not here '

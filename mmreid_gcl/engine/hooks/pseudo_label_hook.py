@@ -129,9 +129,9 @@ class PseudoLabelHook(Hook):
                 'out (default_hooks.pseudo_labels=None), or those labels.'
             )
         require_reid_dataset(loader.dataset, 'train_dataloader.dataset')
-        if getattr(self._model(runner), 'relation_neck', None) is not None:
+        if self._has_relation_neck(runner):
             self.labeller.require_graphs()
-            self._check_times(runner, loader.dataset)
+        self._check_times(runner, loader.dataset)
         if self.pipeline is None:
             self.pipeline = find_test_pipeline(runner.cfg)
         _check_same_images(loader.dataset)
@@ -139,7 +139,17 @@ class PseudoLabelHook(Hook):
     def _check_times(self, runner: Runner, dataset) -> None:
         """Warn where graphs follow an order that may be none of time."""
         dataset.full_init()
-        if self.labeller.uses_time and dataset.times_from_names:
+        if not dataset.times_from_names:
+            return
+        if getattr(self.labeller.clusterer, 'cannot_link', False):
+            self.labeller.clusterer.cannot_link = False
+            runner.logger.warning(
+                'Nothing gives the time of the training images, so two tracks of one '
+                'moment cannot be told and cannot_link is off. Give a pattern or a '
+                'table with times; if the order of names is that of time, '
+                'order_by_name=True says so.'
+            )
+        if self.labeller.uses_time and self._has_relation_neck(runner):
             runner.logger.warning(
                 'Nothing gives the time of the training images, so the natural order '
                 'of their names is taken for it, and the graphs follow that. If names '
@@ -182,7 +192,7 @@ class PseudoLabelHook(Hook):
         dataset = runner.train_loop.dataloader.dataset
         view = dataset.with_pipeline(self.pipeline)
         title = f'epoch {runner.epoch + 1}: embed'
-        model = self._model(runner)
+        model = self.model(runner)
         with exact_float32(not self.tf32), _flipping(model, self.flip):
             features = extract_features(model, view, title=title, **self.extract)
         self.outcome = on_rank_zero(partial(self._label, runner, features, dataset))
@@ -209,7 +219,7 @@ class PseudoLabelHook(Hook):
         """Make the ranks' buffers one, for checkpoint, test and clustering."""
         _average_buffers(unwrapped(runner.model))
         if self.ema:
-            _average_buffers(self._model(runner))
+            _average_buffers(self.model(runner))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the labels: for an epoch without clusters, and the rest of this one."""
@@ -232,7 +242,10 @@ class PseudoLabelHook(Hook):
             elif hasattr(clusterer, 'resume'):  # of before there was a base class
                 clusterer.resume(self.labels)
 
-    def _model(self, runner: Runner) -> nn.Module:
+    def _has_relation_neck(self, runner: Runner) -> bool:
+        return getattr(unwrapped(runner.model), 'relation_neck', None) is not None
+
+    def model(self, runner: Runner) -> nn.Module:
         """The model that embeds: with ``ema`` the one of averaged weights."""
         if not self.ema:
             return unwrapped(runner.model)
@@ -253,7 +266,7 @@ class PseudoLabelHook(Hook):
         outcome = self.labeller(
             features,
             records,
-            getattr(self._model(runner), 'relation_neck', None),
+            getattr(self.model(runner), 'relation_neck', None),
             runner.epoch,
             compare=truth is not None,
         )
@@ -292,6 +305,11 @@ class PseudoLabelHook(Hook):
 @contextmanager
 def _flipping(model: nn.Module, flip: bool) -> Iterator[None]:
     """Average the embeddings of images and mirror images inside."""
+    if flip and not hasattr(model, 'flip_test'):
+        raise TypeError(
+            f'extract=dict(flip=True) needs a model like UnsupervisedReID, got a '
+            f'{type(model).__name__}.'
+        )
     before = getattr(model, 'flip_test', False)
     model.flip_test = flip or before
     try:

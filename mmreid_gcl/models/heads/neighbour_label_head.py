@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmreid_gcl.precision import float32_products
 from mmreid_gcl.registry import MODELS
 
 from ..functional.contrastive import soft_label_loss
@@ -29,8 +30,9 @@ class NeighbourLabelHead(SelectiveMemoryHead):
         neighbours (int): n, nearest images asked; fewer if there are fewer.
             Defaults to 8.
         share (float): Weight of their labels, in [0, 1]. Defaults to 0.5.
-        **kwargs: ``topk`` and ``policy`` of the update, ``momentum``, ``temperature``,
-            ``loss_weight`` and ``feature`` of :class:`SelectiveMemoryHead`.
+        **kwargs: ``topk`` and ``policy`` of the update (the loss is over all queries),
+            ``momentum``, ``temperature``, ``loss_weight`` and ``feature`` of
+            :class:`SelectiveMemoryHead`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -60,8 +62,10 @@ class NeighbourLabelHead(SelectiveMemoryHead):
         x = F.normalize(features.float()).to(self.device)
         count = min(self.neighbours, len(x) - 1)
         near = torch.empty(len(x), count, dtype=torch.int64, device=self.device)
-        for rows in torch.arange(len(x), device=self.device).split(4096):
-            similarity = x[rows] @ x.T
+        chunk = max(1, 2**26 // len(x))  # 256 MiB of similarities
+        for rows in torch.arange(len(x), device=self.device).split(chunk):
+            with float32_products(x.device.type):
+                similarity = x[rows] @ x.T
             similarity.scatter_(1, rows[:, None], -torch.inf)
             near[rows] = similarity.topk(count, dim=1).indices
         return dict(**memory, neighbour_labels=labels.to(near.device)[near])
