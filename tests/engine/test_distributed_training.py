@@ -158,7 +158,9 @@ def _take_steps(backbone, policy, accumulate=1, samples_per_bn=None):
         losses.append({name: value.item() for name, value in values.items()})
         memories.append([head.memory.clone() for head in model.memory_heads])
     # running statistics of the ranks become one at the end of an epoch
-    PseudoLabelHook.after_train_epoch(None, SimpleNamespace(model=wrapped))
+    PseudoLabelHook(dict(type='DBSCANClusterer')).after_train_epoch(
+        SimpleNamespace(model=wrapped)
+    )
     return dict(
         losses=losses,
         gradients=gradients,
@@ -431,7 +433,9 @@ def _averaged(rank):
     model.running_var.fill_(rank)
     model.num_batches_tracked.fill_(7)
     before = model.running_mean.clone()
-    PseudoLabelHook.after_train_epoch(None, SimpleNamespace(model=model))
+    PseudoLabelHook(dict(type='DBSCANClusterer')).after_train_epoch(
+        SimpleNamespace(model=model)
+    )
     return before, dict(model.named_buffers())
 
 

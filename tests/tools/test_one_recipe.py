@@ -42,6 +42,8 @@ def recipes():
 
 
 RECIPES = recipes()
+#: For clusterers of tracks: a number is a track in each camera.
+PATTERN = r'(?P<track>\d+)_(?P<frame>\d+)'
 
 
 @pytest.fixture(scope='module')
@@ -69,7 +71,7 @@ def test_labels_are_equal(
     load_tool, crops, tmp_path, monkeypatch, settings, relation, epoch
 ):
     cfg = tiny_cfg(relation=relation)
-    dataset = dict(type='PersonFolder', data_root=str(crops))
+    dataset = dict(type='PersonFolder', data_root=str(crops), pattern=PATTERN)
     cfg = Config(
         dict(
             **cfg.to_dict(),
@@ -86,7 +88,9 @@ def test_labels_are_equal(
     meta = dict(cfg=cfg.pretty_text, epoch=epoch)
     torch.save(dict(meta=meta, state_dict=model.state_dict()), checkpoint)
 
-    source = ModelSource(cfg, checkpoint, 'cpu', num_workers=0)
+    # one image at a time: the last bit of an embedding depends on its batch, and
+    # labels of images in the middle on that bit
+    source = ModelSource(cfg, checkpoint, 'cpu', batch_size=1, num_workers=0)
     paths = source.train_set.column('img_path').tolist()
     monkeypatch.setattr(
         clusters, 'cluster_sheet', lambda images, labels, *_, **__: labels
@@ -96,13 +100,14 @@ def test_labels_are_equal(
 
     hook = PseudoLabelHook(
         **{k: v for k, v in settings.items() if k != 'type'},
-        extract=dict(pipeline=cfg.test_pipeline, num_workers=0),
+        extract=dict(pipeline=cfg.test_pipeline, batch_size=1, num_workers=0),
     )
     hook.make_labels(stub_of_a_runner(model, source.train_set, epoch))
     by_hook = dict(zip(paths, hook.labels.tolist()))
 
     out = tmp_path / 'out'
     options = [str(crops), f'--out={out}', '--device=cpu', '--sheets=0']
+    options += [f'--pattern={PATTERN}', '--batch-size=1']
     assert load_tool('cluster').main([str(checkpoint), *options]) == 0
     with open(out / 'clusters.csv', newline='') as file:
         rows = list(csv.DictReader(file))

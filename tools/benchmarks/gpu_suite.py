@@ -123,6 +123,8 @@ HEADS = {
     'HybridMemoryHead': {},
     'IdentityHead': dict(num_classes=(50,)),
     'TripletHead': {},
+    'InstanceContrastHead': {},
+    'NeighbourLabelHead': {},
 }
 
 
@@ -158,7 +160,7 @@ def equality_of_head(name: str, options: dict, width: int, device: str) -> dict:
     features = torch.randn(50, width)[labels] + torch.randn(400, width)
     batch = torch.randperm(400)[:128]
     case = dict(labels=labels, camids=torch.randint(1, 7, (400,)), batch=batch)
-    arguments = () if name == 'TripletHead' else (width,)
+    arguments = () if name in ('TripletHead', 'InstanceContrastHead') else (width,)
     head = getattr(models, name)(*arguments, **options)
     out = {}
     for dtype in (torch.float64, torch.float32):
