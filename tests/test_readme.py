@@ -24,7 +24,7 @@ SMALL = [
     'model.neck.in_channels=64',
 ]
 SMALL_HEADS = {  # of the recipe, of GCL
-    True: ['model.head.0.in_channels=64'],
+    True: ['model.head.0.in_channels=64', 'model.head.1.in_channels=64'],
     False: [
         'model.head.in_channels=64',
         'model.relation_neck.in_channels=64',
