@@ -88,6 +88,7 @@ def serve(argv: Sequence[str] | None) -> int:
         config = uvicorn.Config(
             service.app,
             lifespan='on',
+            log_config=None,  # its own would close the handlers of all loggers
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=10,

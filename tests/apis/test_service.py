@@ -45,7 +45,10 @@ def new(person, camera='hall', **more):
 def served(app):
     """A client of the application on a port of its own."""
     server = uvicorn.Server(
-        uvicorn.Config(app, port=0, lifespan='on', log_level=logging.ERROR)
+        # its own log_config would close the handlers of all loggers
+        uvicorn.Config(
+            app, port=0, lifespan='on', log_config=None, log_level=logging.ERROR
+        )
     )
     thread = threading.Thread(target=server.run)
     thread.start()
