@@ -51,6 +51,10 @@ def test_clusterers_take_it_by_an_option():
     few = DBSCANClusterer(0.5, 3, knn=dict(intra=20))(x, dict(camid=camids))
     graph = k_reciprocal_jaccard(x, 7, 2, 0.5, camera_knn(x, camids, 7, 6))
     np.testing.assert_array_equal(few, dbscan_on_graph(graph, 0.5, 3))
+    auto = DBSCANClusterer(0.5, 3, 8, 3, knn=dict(backend='auto', intra=2))
+    np.testing.assert_array_equal(auto(x, dict(camid=camids)), labels)
+    with pytest.raises(ValueError, match=r"intra takes no other.*\['precision'\]"):
+        DBSCANClusterer(knn=dict(intra=2, precision='tf32'))
     with pytest.raises(ValueError, match='needs the cameras'):
         clusterer(x)
     with pytest.raises(ValueError, match=r'intra must be in \[0, 8\)'):

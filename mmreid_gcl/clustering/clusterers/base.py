@@ -111,6 +111,12 @@ class JaccardClusterer(BaseClusterer):
         self.k1 = k1
         self.k2 = k2
         self.knn = dict(backend='auto') if knn is None else dict(knn)
+        others = {k: v for k, v in self.knn.items() if k != 'intra'}
+        if 'intra' in self.knn and others not in ({}, {'backend': 'auto'}):
+            raise ValueError(
+                f'knn: intra takes no other option, got {sorted(others)}: its search '
+                'is exact, by torch.'
+            )
         self.distances_ = None
 
     def __call__(self, features, records: Records | None = None) -> np.ndarray:
