@@ -13,6 +13,7 @@ from mmreid_gcl.checkpoint import read_checkpoint
 from mmreid_gcl.datasets.person_folder import NoImagesError
 from mmreid_gcl.datasets.reid_dataset import ReIDDataset
 from mmreid_gcl.evaluation import evaluate_ranking
+from mmreid_gcl.evaluation.ground_truth import IdentityIndex, num_matches
 from mmreid_gcl.processes import highest, on_rank_zero
 from mmreid_gcl.registry import DATASETS, HOOKS
 
@@ -205,11 +206,9 @@ def _labelled_test_set(runner: Runner) -> ReIDDataset | None:
         runner.logger.warning(f'No mAP before and after the training: {error}')
         return None
     known = query & (pids >= 0)
-    has_match = any(
-        (~query & (pids == pid) & (camids != camid)).any()
-        for pid, camid in zip(pids[known], camids[known])
-    )
-    return dataset if has_match else None
+    gallery = IdentityIndex(pids[~query], camids[~query])
+    matches = num_matches(gallery.bounds(pids[known], camids[known]))
+    return dataset if matches.any() else None
 
 
 def _changes(first: dict[str, float], last: dict[str, float]) -> list[str]:
