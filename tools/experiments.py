@@ -14,10 +14,13 @@ Examples::
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mmreid_gcl.cli.command_line import (
@@ -64,6 +67,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--dataset',
         choices=list(DATASETS),
         help='default: synthetic; for table1 the three of the paper',
+    )
+    common.add_argument(
+        '--rows',
+        nargs='+',
+        metavar='PATTERN',
+        help="rows of these names alone, such as 'recipe*'",
     )
     common.add_argument(
         '--cfg-options',
@@ -134,6 +143,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def tables_of(args: argparse.Namespace) -> list[Table]:
     """The tables that the command line names; configs make one of their own."""
     tables = [named_table(n, args.dataset) for n in args.what if n in TABLES]
+    if args.rows:
+        tables = [replace(t, rows=chosen_rows(t, args.rows)) for t in tables]
     configs = [name for name in args.what if name not in TABLES]
     rows = []
     for name in configs:
@@ -147,6 +158,19 @@ def tables_of(args: argparse.Namespace) -> list[Table]:
     if configs:
         tables.append(Table('configs', 'Configs', rows))
     return tables
+
+
+def chosen_rows(table: Table, patterns: Sequence[str]) -> list[Experiment]:
+    """The rows with a name that a pattern fits; a ValueError if one fits none."""
+    labels = [row.label for row in table.rows]
+    for pattern in patterns:
+        if not fnmatch.filter(labels, pattern):
+            raise ValueError(
+                f'--rows: table {table.name} has no row {pattern!r}. Its rows: '
+                f'{"; ".join(labels)}.'
+            )
+    chosen = {name for pattern in patterns for name in fnmatch.filter(labels, pattern)}
+    return [row for row in table.rows if row.label in chosen]
 
 
 def resolve_rows(table: Table, args: argparse.Namespace) -> list:
@@ -292,6 +316,8 @@ def run_command(table: Table, args: argparse.Namespace) -> str:
     command = [f'{tool} run', *words]
     if args.dataset:
         command.append(f'--dataset {args.dataset}')
+    if args.rows:
+        command.append(f'--rows {shlex.join(args.rows)}')
     if args.cfg_options:
         command.append('--cfg-options')
         command += [f'{key}={value}' for key, value in args.cfg_options.items()]
