@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from mmreid_gcl.apis.folder import list_folder
 from mmreid_gcl.apis.gallery_index import (
+    NOBODY,
     GalleryIndex,
     Match,
     is_gallery,
@@ -39,7 +40,6 @@ from mmreid_gcl.datasets.image_folder import printable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NOBODY = 'not in the gallery'
 COLUMNS = ('query', 'rank', 'score', 'camera', 'path')
 
 
@@ -169,6 +169,7 @@ def draw(queries: Sequence[str], found: Sequence[Sequence[Match]]) -> Figure:
         scores=[[match.score for match in matches] for matches in found],
         gallery_cameras=[[match.camera for match in matches] for matches in found],
         query_titles=[printable(Path(query).name) for query in queries],
+        nobody=NOBODY,
     )
 
 
@@ -193,23 +194,6 @@ def check_cameras(args: argparse.Namespace) -> None:
     if asked:
         images = list_folder(args.gallery, **folder_options(args))
         require_cameras(asked, images.cameras)
-
-
-def threshold_of(args: argparse.Namespace, gallery: GalleryIndex) -> float:
-    """The similarity from which on somebody is named."""
-    known = gallery.calibration
-    if args.threshold is not None:
-        return args.threshold
-    if known is None:
-        return float('-inf')
-    if known.over == 'search' and len(gallery) > 2 * known.images:
-        print(
-            f'The threshold was made for searches among {known.images:,} images; of '
-            f'{len(gallery):,}, more than {100 * known.rate:g} % of the people who are '
-            'not there will be found. Calibrate again.',
-            file=sys.stderr,
-        )
-    return known.threshold
 
 
 def search(argv: Sequence[str] | None) -> int:
@@ -241,8 +225,10 @@ def search(argv: Sequence[str] | None) -> int:
         args.best_per_camera,
         by_track=args.by_track,
     )
-    threshold = threshold_of(args, gallery)
-    found = [[m for m in matches if m.score >= threshold] for matches in nearest]
+    if args.threshold is None and gallery.outgrown:
+        print(gallery.outgrown, file=sys.stderr)
+    threshold = gallery.threshold(args.threshold)
+    found = gallery.named(nearest, threshold)
     if args.sheet:  # before anything is written: images may be gone
         try:
             sheet = draw(queries.paths, found)

@@ -3,32 +3,38 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mmreid_gcl.datasets.image_folder import as_path
-from mmreid_gcl.evaluation.calibration import Calibration
+from mmreid_gcl.evaluation.calibration import SEARCH, Calibration
 from mmreid_gcl.evaluation.tracks import track_means
 
 from . import gallery_files
-from .folder import read_clusters
+from .folder import FolderImages, read_clusters
 from .gallery_files import NO_TRACK, is_gallery, require_inside, sole_writer
 from .gallery_search import Vectors, queries_of
 
 __all__ = [
+    'NOBODY',
     'GalleryIndex',
     'Match',
     'is_gallery',
     'read_clusters',
     'require_cameras',
 ]
+
+#: What is said of a query without a match
+NOBODY = 'not in the gallery'
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,41 @@ class GalleryIndex:
                 'model alone. Calibrate again.'
             )
         self._calibration = value
+
+    def threshold(self, given: float | None = None) -> float:
+        """The similarity from which on a match counts.
+
+        ``given``, else that of the calibration, else -inf: all count, as with -1. NaN
+        is a ``ValueError``.
+        """
+        if given is None:
+            known = self.calibration
+            return -math.inf if known is None else known.threshold
+        if math.isnan(given):
+            raise ValueError('The threshold must be a number, got nan.')
+        return given
+
+    def named(
+        self, found: Iterable[Sequence[Match]], threshold: float | None = None
+    ) -> list[list[Match]]:
+        """The matches of :meth:`search` that reach :meth:`threshold`.
+
+        A query that has none is not in the gallery.
+        """
+        least = self.threshold(threshold)
+        return [[m for m in matches if m.score >= least] for matches in found]
+
+    @property
+    def outgrown(self) -> str:
+        """A warning if the gallery is too large for its calibration, else ''."""
+        known = self.calibration
+        if known is None or known.over != SEARCH or len(self) <= 2 * known.images:
+            return ''
+        return (
+            f'The threshold was made for searches among {known.images:,} images; of '
+            f'{len(self):,}, more than {100 * known.rate:g} % of the people who are '
+            'not there will be found. Calibrate again.'
+        )
 
     def path_of(self, row: int) -> str:
         """The file of one image: ``root`` and its path together."""
@@ -314,6 +355,35 @@ class GalleryIndex:
             )
         )
         return ids
+
+    def absent(self, images: FolderImages) -> FolderImages:
+        """Those images of a folder that the gallery does not have.
+
+        Args:
+            images (FolderImages): Of :func:`~mmreid_gcl.apis.folder.list_folder`.
+
+        Returns:
+            FolderImages: Ready to be embedded and merged. Their tracks have the numbers
+            of the gallery where it has an image of the track, else new ones.
+        """
+        rows = {os.path.abspath(self.path_of(row)): row for row in range(len(self))}
+        own = [rows.get(str(images.root / path)) for path in images.paths]
+        given = images.columns['track']
+        keys = list(zip(images.cameras, given.tolist()))
+        numbers = {
+            key: int(self.tracks[row])
+            for key, row in zip(keys, own)
+            if row is not None and self.tracks[row] != NO_TRACK
+        }
+        free = itertools.count(int(self.tracks.max(initial=NO_TRACK)) + 1)
+        tracks = given.copy()
+        for place, key in enumerate(keys):
+            if key[1] != NO_TRACK:
+                if key not in numbers:
+                    numbers[key] = next(free)
+                tracks[place] = numbers[key]
+        new = replace(images, columns={**images.columns, 'track': tracks})
+        return new.select([place for place, row in enumerate(own) if row is None])
 
     def _append(self, other: GalleryIndex) -> None:
         if other.dim != self.dim:

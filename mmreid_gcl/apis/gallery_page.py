@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from mmreid_gcl.datasets.image_folder import natural_key
 from mmreid_gcl.labels import who_was_where
 
-from .gallery_index import GalleryIndex, Match
+from .gallery_index import NOBODY, GalleryIndex, Match
 from .images import ImageError, read_image
 from .inferencer import ReIDInferencer
 from .page_guard import PageGuard
@@ -183,10 +183,17 @@ class GalleryPage:
     def results(self, *query) -> tuple[list[tuple[np.ndarray, str]], str]:
         """Thumbnails of :meth:`search` with rank, score, camera, name; a message."""
         try:
-            found = self.search(*query)
+            near = self.search(*query)
         except ValueError as error:
             # names of files must not become HTML
             return [], f'<p class="refused" role="alert">{html.escape(str(error))}</p>'
+        (found,) = self.gallery.named([near])
+        if near and not found:
+            return [], (
+                f'<p role="alert">{NOBODY.capitalize()}: the best has '
+                f'{near[0].score:.3f}, the threshold is '
+                f'{self.gallery.threshold():.3f}.</p>'
+            )
         pictures = [
             (
                 self.thumbnail(m.index),
@@ -201,6 +208,8 @@ class GalleryPage:
         with gr.Blocks(title='Gallery', analytics_enabled=False) as page:
             row = gr.State(None)
             gr.Markdown(f'## {len(self.gallery):,} crops, {len(self.cameras)} cameras')
+            if self.gallery.outgrown:
+                gr.Markdown(self.gallery.outgrown)
             with gr.Tabs() as tabs:
                 with gr.Tab('Search', id='search-tab'), gr.Row():
                     *settings, button, message, results = self._search_tab()

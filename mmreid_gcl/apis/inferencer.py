@@ -28,7 +28,7 @@ from mmreid_gcl.models import reestimate_norms
 from mmreid_gcl.precision import exact_float32
 from mmreid_gcl.registry import TRANSFORMS
 
-from .folder import list_folder
+from .folder import FolderImages, list_folder
 from .gallery_index import GalleryIndex, Match
 from .images import MAX_PIXELS, ImageError, own, read_image
 from .inputs import in_batches, is_single, list_inputs, load_ahead
@@ -407,24 +407,32 @@ class ReIDInferencer:
             FileNotFoundError: If the folder or images in it are missing.
             ImageError: If no image can be read.
         """
-        images = list_folder(folder, **kwargs)
+        self.gallery = self.embed_folder(list_folder(folder, **kwargs))
+        if out is not None:
+            self.gallery.save(out)
+        return self.gallery
+
+    def embed_folder(self, images: FolderImages) -> GalleryIndex:
+        """A gallery of listed images, as :meth:`build_gallery` makes it.
+
+        To add what is new in a folder to a gallery::
+
+            gallery.merge(inferencer.embed_folder(gallery.absent(list_folder('crops'))))
+        """
         model_hash = self.model_hash
         found = self.extract(images.files())
         kept = images.select(found.rows)
         times = kept.columns['time']
-        self.gallery = GalleryIndex(
+        return GalleryIndex(
             found.features,
             kept.paths,
             kept.cameras,
             images.root,
             model_hash,
             found.failed,
-            kept.columns.get('track'),
+            kept.columns['track'],
             np.where(np.isnan(times), time.time(), times),
         )
-        if out is not None:
-            self.gallery.save(out)
-        return self.gallery
 
     def load_gallery(
         self, path: str | Path, root: str | Path | None = None
@@ -485,10 +493,7 @@ class ReIDInferencer:
                 )
             gallery.require_model(self.model_hash)
         found = gallery.search(self(query), topk, cameras, exclude_cameras, **kwargs)
-        if threshold is None and gallery.calibration is not None:
-            threshold = gallery.calibration.threshold
-        if threshold is not None:
-            found = [[m for m in matches if m.score >= threshold] for matches in found]
+        found = gallery.named(found, threshold)
         return found[0] if is_single(query) else found
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import queue
 import threading
 import time
@@ -279,6 +280,8 @@ class Service:
         self.save_every = save_every
         self.waiting = 0
         self.unsaved = 0
+        self._warned = False
+        self._warn()
         # whoever changes the gallery holds both; a search goes on while it is saved
         self._changing, self._reading = threading.Lock(), threading.Lock()
         self.app = self._build(hosts)
@@ -395,10 +398,8 @@ class Service:
         return _Json(await asyncio.to_thread(self._search, features, options))
 
     def _search(self, features: np.ndarray, options: SearchOptions) -> dict:
-        threshold = options.threshold
         with self._reading:
-            if threshold is None and self.gallery.calibration is not None:
-                threshold = self.gallery.calibration.threshold
+            threshold = self.gallery.threshold(options.threshold)
             found = self.gallery.search(
                 features,
                 options.topk,
@@ -412,11 +413,10 @@ class Service:
                 [
                     dict(asdict(match), path=self.gallery.paths[match.index])
                     for match in matches
-                    if threshold is None or match.score >= threshold
                 ]
-                for matches in found
+                for matches in self.gallery.named(found, threshold)
             ]
-        return dict(results=results, threshold=threshold)
+        return dict(results=results, threshold=_finite(threshold))
 
     async def add(self, new: NewImages) -> _Json:
         """Put images into the gallery, all of them or none; their ids."""
@@ -434,7 +434,14 @@ class Service:
                 [now if image.time is None else image.time for image in images],
             )
             self.unsaved += 1
+            self._warn()
         return dict(ids=ids.tolist())
+
+    def _warn(self) -> None:
+        """Log once that the gallery has outgrown its calibration."""
+        if self.gallery.outgrown and not self._warned:
+            self._warned = True
+            log(self.gallery.outgrown, logging.WARNING)
 
     async def delete(self, removal: Removal) -> _Json:
         """Take images out of the gallery; how many."""
@@ -459,14 +466,14 @@ class Service:
 
     async def health(self) -> _Json:
         """Whether it runs, and with what."""
-        known = self.gallery.calibration
         return _Json(
             dict(
                 status='ok',
                 model_hash=self.model_hash,
                 images=len(self.gallery),
                 dim=self.gallery.dim,
-                threshold=None if known is None else known.threshold,
+                threshold=_finite(self.gallery.threshold()),
+                warning=self.gallery.outgrown or None,
                 unsaved=self.unsaved,
             )
         )
@@ -474,6 +481,10 @@ class Service:
     async def metrics(self) -> Response:
         """Numbers for Prometheus."""
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _finite(threshold: float) -> float | None:
+    return threshold if math.isfinite(threshold) else None
 
 
 async def _all(parts: Iterable) -> list:

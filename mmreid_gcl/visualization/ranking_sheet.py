@@ -25,6 +25,7 @@ def ranking_sheet(
     query_titles: Sequence[str] | None = None,
     title: str | None = None,
     thumb_height: float = 1.3,
+    nobody: str = '',
 ) -> Figure:
     """One row a query: the query image, then the gallery images it found.
 
@@ -45,6 +46,7 @@ def ranking_sheet(
             for example 'AP 71 %'.
         title (str, optional): Heading of the sheet.
         thumb_height (float): Height of a thumbnail in inches. Defaults to 1.3.
+        nobody (str): What stands beside a query that found nobody. Defaults to ''.
 
     Returns:
         Figure: Its axes hold the images row by row, the query first; frames of
@@ -89,5 +91,5 @@ def ranking_sheet(
     ranks = [str(n) for n in range(1, 1 + max(map(len, galleries)))]
     heads = ['query', *ranks]
     return thumbnail_rows(
-        rows, thumb_height, title, heads=heads, legend=legend, apart=0.13
+        rows, thumb_height, title, heads=heads, legend=legend, apart=0.13, alone=nobody
     )

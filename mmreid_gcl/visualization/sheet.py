@@ -151,12 +151,14 @@ def thumbnail_rows(
     words: Sequence[str] = (),
     legend: Sequence[tuple[Look | None, str]] = (),
     apart: float = 0.0,
+    alone: str = '',
 ) -> Figure:
     """Rows of thumbnails, ``height`` inches tall; rows may differ in length.
 
     ``heads`` stand above the columns, ``words`` above each row, ``subtitle`` below the
     title and ``legend`` below all; ``apart`` are inches between the first column and
-    the others. The texts of the axes begin with the title, a line each.
+    the others; ``alone`` stands beside the thumbnail of a row that has no other. The
+    texts of the axes begin with the title, a line each.
     """
     cells = [cell for row in rows for cell in row]
     # captions need some width whatever the images' proportions
@@ -188,6 +190,9 @@ def thumbnail_rows(
         y = top + n * each
         if words:
             sheet.text(MARGIN, y + 0.14, words[n], 9, align='left')
+        if alone and len(row) == 1:
+            x = MARGIN + width + _GAP + apart
+            sheet.text(x, y + above + height / 2, alone, 9, align='left')
         for x, cell in zip(lefts, row):
             shown = sheet.thumbnail(cell.image, x, y + above, width, height)
             if cell.look is not None:

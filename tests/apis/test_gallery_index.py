@@ -864,3 +864,15 @@ def test_nobody_is_named_below_the_threshold(inferencer, tmp_path):
     assert [m.path for m in inferencer.search(draw(0))] == [m.path for m in every[:2]]
     assert len(inferencer.search(draw(0), threshold=-1)) == len(every)
     assert inferencer.search([draw(0)], threshold=1.1) == [[]]
+    with pytest.raises(ValueError, match='nan'):
+        inferencer.search(draw(0), threshold=float('nan'))
+
+
+@pytest.mark.parametrize('over', ['search', 'pair'])
+def test_a_gallery_that_outgrew_its_calibration(over):
+    index = make_index()
+    assert index.outgrown == ''
+    index.calibration = make_calibration(over=over, images=5)
+    assert len(index) == 9 and index.outgrown == ''
+    index.calibration = make_calibration(over=over, images=4)
+    assert bool(index.outgrown) == (over == 'search')

@@ -142,6 +142,18 @@ def test_not_in_the_gallery(made, client):
     assert 0 <= found['results'][0][0]['probability'] <= 1
 
 
+def test_a_gallery_that_outgrew_its_calibration(made, client, log_lines):
+    known = make_calibration(images=1, model_hash=made.model_hash)
+    made.gallery.calibration = known
+    client.post('/add', json=dict(images=[new(1), new(2)]))
+    assert client.get('/health').json()['warning'] is None
+    for person in (3, 4):
+        client.post('/add', json=dict(images=[new(person)]))
+    assert 'among 1 images; of 4' in client.get('/health').json()['warning']
+    warned = [line for line in log_lines if 'Calibrate again' in line[1]]
+    assert len(warned) == 1 and warned[0][0] == 'WARNING'
+
+
 def test_saved_when_asked_and_at_the_end(made, inferencer, folder):
     on_disk = lambda: GalleryIndex.load(folder, inferencer.model_hash)  # noqa: E731
     with served(made.app) as client:

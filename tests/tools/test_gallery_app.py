@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from mmreid_gcl.apis import ReIDInferencer, page_guard
+from tests.apis.test_gallery_index import make_calibration
 from tests.apis.tiny import TEST_PIPELINE, draw, make_model, write, write_crops
 
 pytest.importorskip('gradio')
@@ -97,6 +98,20 @@ def test_what_is_missing_is_said(view):
         view.search(None, 3, 5, [])
     with pytest.raises(ValueError, match='Drop a crop'):
         view.search(None, None, 5, ['hall'])
+
+
+def test_not_in_the_gallery(view, monkeypatch):
+    image = Image.fromarray(draw(3, 1)[..., ::-1])  # as entrance/03_1.png
+    first, second = (m.score for m in view.search(image, None, 2, ['hall']))
+    for threshold, shown in ((first + 1e-3, 0), ((first + second) / 2, 1), (-1, 9)):
+        known = make_calibration(
+            threshold=threshold, model_hash=view.gallery.model_hash
+        )
+        monkeypatch.setattr(view.gallery, '_calibration', known)
+        pictures, message = view.results(image, None, 9, ['hall'])
+        assert len(pictures) == shown
+        words = f'the best has {first:.3f}, the threshold is {threshold:.3f}'
+        assert (words in message) == (not shown)
 
 
 def test_other_cameras_and_the_best_of_each(view):

@@ -75,7 +75,7 @@ def test_the_page(load_tool, folder, monkeypatch, capsys):
             Path('my_folder.py').write_text(code)
         elif language == 'python':
             exec(compile(code, str(DOC), 'exec'), namespace)
-    assert len(done) == 12
+    assert len(done) == 15
     assert len(list(Path('site/hall/track_000012').iterdir())) == 20
     written = ['browse.png', 'clusters/clusters.csv', 'clusters/sheet_001.png']
     written += ['found.csv', 'found.png', 'gallery/index.faiss', 'features.npz']

@@ -124,6 +124,17 @@ def test_sizes_may_differ_grey_is_shown_and_rows_may_be_empty():
         assert (right - left) / (bottom - top) == pytest.approx(w / h)
 
 
+def test_nobody_stands_beside_the_query_that_found_none():
+    shots = [image(height=64, width=32)] * 3
+    figure = ranking_sheet(shots, [shots[:2], [], shots], nobody='nobody here')
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    (text,) = [t for t in axes.texts if t.get_text() == 'nobody here']
+    _, right, bottom, top = axes.images[3].get_extent()  # the second query
+    assert text.get_position()[0] > right
+    assert min(bottom, top) < text.get_position()[1] < max(bottom, top)
+
+
 def test_pyplot_is_not_touched():
     make()
     module = sys.modules.get('matplotlib.pyplot')
