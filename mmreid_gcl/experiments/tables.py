@@ -317,6 +317,15 @@ def _best(dataset: str) -> Table:
             {**four, **norm, 'hook.clusterer.knn.intra': 8},
         ),
         ('GCL, mutual neighbours, camera statistics', near, four),
+        (
+            'the same, θ and φ as identity, softmax over mutual neighbours',
+            near,
+            {
+                **four,
+                'model.relation_neck.identity': True,
+                'model.relation_neck.mutual': 8,
+            },
+        ),
         ('CAP', f'configs/baselines/{dataset}_cap.py', {}),
         (
             'Cluster Contrast',
@@ -332,6 +341,14 @@ def _best(dataset: str) -> Table:
             ('file name, stride 2', _model(dataset, 6), {**two, _ORDER: 'filename'}),
         ]
         variants.append(('recipe without tracks', f'{recipe[:-3]}_images.py', {}))
+        variants += [
+            (f'recipe, {label}', f'{recipe[:-3]}{suffix}.py', options)
+            for label, suffix, options in (
+                ('Infomap', '_infomap', {}),
+                ('HDBSCAN', '_hdbscan', {}),
+                ("eps='auto'", '', {'hook.clusterer.clusterer.eps': 'auto'}),
+            )
+        ]
     variants.append(('recipe', recipe, {}))
     variants += [
         (f'recipe without {label}', recipe, options)
@@ -345,6 +362,8 @@ def _best(dataset: str) -> Table:
             ('instance contrast', {'model.head.2.loss_weight': 0.0}),
         )
     ]
+    near_labels = {'model.head.1.type': 'NeighbourLabelHead'}
+    variants.append(("recipe, neighbours' labels at the centroids", recipe, near_labels))
     return Table(
         '',
         f'The recipe without labels on {DATASETS[dataset]}',
