@@ -362,8 +362,8 @@ def _best(dataset: str) -> Table:
             ('instance contrast', {'model.head.2.loss_weight': 0.0}),
         )
     ]
-    near_labels = {'model.head.1.type': 'NeighbourLabelHead'}
-    variants.append(("recipe, neighbours' labels at the centroids", recipe, near_labels))
+    agreed = {'model.head.1.type': 'NeighbourLabelHead'}
+    variants.append(("recipe, neighbours' labels at the centroids", recipe, agreed))
     return Table(
         '',
         f'The recipe without labels on {DATASETS[dataset]}',
