@@ -45,6 +45,11 @@ def find_pseudo_label_hook(cfg: Mapping | Config | None) -> dict[str, Any]:
     return {}
 
 
+def clusters_mirrored(cfg: Mapping | Config | None) -> bool:
+    """Whether training clusters means of an image and its mirror image."""
+    return bool((find_pseudo_label_hook(cfg).get('extract') or {}).get('flip'))
+
+
 def name_hooks(cfg: Config) -> None:
     """Move this package's hooks from ``custom_hooks`` to ``default_hooks`` by name.
 

@@ -29,7 +29,7 @@ from mmreid_gcl.cli.command_line import (
     run_tool,
     show_result,
 )
-from mmreid_gcl.config_parts import find_pseudo_label_hook
+from mmreid_gcl.config_parts import clusters_mirrored, find_pseudo_label_hook
 from mmreid_gcl.datasets.image_folder import printable
 from mmreid_gcl.labels import who_was_where
 
@@ -161,6 +161,8 @@ def cluster(argv: Sequence[str] | None) -> int:
     out.mkdir(parents=True, exist_ok=True)
     inferencer = build_inferencer(args)
     labeller = build_labeller(args, inferencer.config)
+    if clusters_mirrored(inferencer.config):
+        inferencer.model.flip_test = True
     neck = getattr(inferencer.model, 'relation_neck', None)
     if args.no_refine or labeller.graphs is None or not labeller.refine:
         neck = None

@@ -11,7 +11,11 @@ from typing import Any
 from mmengine.config import Config
 
 from mmreid_gcl.checkpoint import read_checkpoint
-from mmreid_gcl.config_parts import find_pseudo_label_hook, find_test_pipeline
+from mmreid_gcl.config_parts import (
+    clusters_mirrored,
+    find_pseudo_label_hook,
+    find_test_pipeline,
+)
 
 from .allowed_parts import allowed_part
 
@@ -69,9 +73,12 @@ def usable_config(settings: Config) -> Config:
         test_pipeline=[allowed_part(step, 'test_pipeline') for step in steps],
     )
     if hook:
+        mirrored = clusters_mirrored(settings)
         hook = {k: v for k, v in hook.items() if k not in ('extract', 'priority')}
-        hooks = dict(pseudo_labels=allowed_part(hook, 'PseudoLabelHook'))
-        kept['default_hooks'] = hooks
+        hook = allowed_part(hook, 'PseudoLabelHook')
+        if mirrored:
+            hook['extract'] = dict(flip=True)
+        kept['default_hooks'] = dict(pseudo_labels=hook)
     return Config(kept)
 
 

@@ -288,6 +288,39 @@ def test_cluster_refines_as_in_training(load_tool, trained, crops, tmp_path):
         Labeller.__call__ = original
 
 
+@pytest.mark.parametrize('flip', [False, True])
+def test_cluster_embeds_mirror_images_as_training_does(
+    load_tool, crops, tmp_path, monkeypatch, flip
+):
+    from mmreid_gcl.apis.publish import publish_checkpoint
+    from mmreid_gcl.clustering import Labeller
+
+    cfg = tiny_cfg()
+    hook = dict(type='PseudoLabelHook', extract=dict(flip=flip, batch_size=8))
+    cfg.default_hooks = dict(pseudo_labels=hook)
+    save_checkpoint(tmp_path / 'model.pth', cfg=cfg)
+    published = publish_checkpoint(tmp_path / 'model.pth', tmp_path / 'mine.pth')
+    seen = []
+
+    def remember(self, features, *_):
+        seen.append(features.numpy())
+        raise ValueError('enough')
+
+    monkeypatch.setattr(Labeller, '__call__', remember)
+    for path in (tmp_path / 'model.pth', published):
+        options = [str(path), str(crops), f'--out={tmp_path / "x"}', '--device=cpu']
+        assert load_tool('cluster').main(options) == 2
+    inferencer = ReIDInferencer(str(published), device='cpu', progress=False)
+    images = [cv2.imread(str(path)) for path in sorted(crops.rglob('*.png'))]
+    expected = inferencer(images)
+    if flip:
+        both = expected + inferencer([image[:, ::-1] for image in images])
+        expected = both / np.linalg.norm(both, axis=1, keepdims=True)
+    for features in seen:
+        assert np.allclose(features, expected, atol=1e-5)
+    assert len(seen) == 2
+
+
 def test_sheets_show_all_clusters_once(load_tool, tmp_path, monkeypatch):
     """Twelve clusters a sheet, the largest first, none twice, counted as a whole."""
     import mmreid_gcl.visualization as module
