@@ -114,6 +114,21 @@ def test_no_map_without_people_in_two_cameras(pids):
     assert 'mAP unknown' in str(parity)
 
 
+@pytest.mark.parametrize(
+    'cosine, agreement, before, after, good',
+    [
+        (0.96, 0.8, 70.0, 69.5, True),  # the mAP judges, where it is known
+        (0.96, 1.0, 70.0, 68.5, False),
+        (0.94, 1.0, 70.0, 70.0, False),
+        (0.96, 0.9, None, None, True),
+        (0.96, 0.8, None, None, False),
+        (0.94, 0.9, None, None, False),
+    ],
+)
+def test_limits(cosine, agreement, before, after, good):
+    assert quantize.Parity(9, cosine, 0.5, agreement, before, after).good == good
+
+
 def test_a_collapsed_model_is_not_written(inferencer, crops, tmp_path, monkeypatch):
     """As if INT8 had made one vector of everybody; the old file stays."""
     path = write(tmp_path / 'a.png', draw(0)).rename(tmp_path / 'model.onnx')
