@@ -162,8 +162,8 @@ def describe(result: Calibration, pairs: Pairs, source: str) -> list[str]:
     percent = f'{100 * result.confidence:g} %'
     low, high = (100 * value for value in result.hits_interval)
     lines.append(
-        f'threshold {result.threshold:.4f} ({percent}: {result.interval[0]:.4f} to '
-        f'{result.interval[1]:.4f}): {100 * result.rate:g} % of '
+        f'threshold {result.threshold:.3f} ({percent}: {result.interval[0]:.3f} to '
+        f'{result.interval[1]:.3f}): {100 * result.rate:g} % of '
         + (
             f'searches among {result.images:,} images name somebody who is not there'
             if searched

@@ -29,7 +29,7 @@ from mmreid_gcl.cli.command_line import (
     run_tool,
     show_result,
 )
-from mmreid_gcl.config.packaged import find_config
+from mmreid_gcl.config.packaged import find_config, tool_command
 from mmreid_gcl.experiments import (
     DATASETS,
     TABLES,
@@ -311,9 +311,7 @@ def run_command(table: Table, args: argparse.Namespace) -> str:
         words = [table.name]
     else:  # configs of the command line
         words = [name for name in args.what if name not in TABLES]
-    installed = ROOT.name == '.mim'
-    tool = 'mmreid experiments' if installed else 'python tools/experiments.py'
-    command = [f'{tool} run', *words]
+    command = [f'{tool_command("experiments")} run', *words]
     if args.dataset:
         command.append(f'--dataset {args.dataset}')
     if args.rows:

@@ -38,6 +38,7 @@ from pydantic import (
     ValidationError,
 )
 
+from mmreid_gcl.config.packaged import tool_command
 from mmreid_gcl.datasets.image_folder import as_path, log
 from mmreid_gcl.version import __version__
 
@@ -508,7 +509,8 @@ def open_gallery(inferencer: ReIDInferencer, folder: str | Path) -> GalleryIndex
     if any(path.name[0] != '.' for path in folder.iterdir()):
         raise ValueError(
             f'{folder}: expected a saved gallery or an empty folder. Build one from a '
-            'folder of crops with: mmreid search MODEL CROPS QUERY --save-index FOLDER'
+            f'folder of crops with: {tool_command("search")} MODEL CROPS QUERY '
+            '--save-index FOLDER'
         )
     dim = inferencer(np.zeros((64, 32, 3), np.uint8)).shape[1]
     gallery = GalleryIndex(

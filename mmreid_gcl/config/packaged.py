@@ -33,6 +33,12 @@ def root() -> Path:
     )
 
 
+def tool_command(name: str) -> str:
+    """How a tool is called from here: ``python tools/cluster.py`` in the checkout."""
+    here = Path.cwd() == root() and root().name != '.mim'
+    return f'python tools/{name}.py' if here else f'mmreid {name}'
+
+
 def register() -> None:
     """Let mmengine find the configs as ``'mmreid_gcl::ablation/duke_model1.py'``.
 

@@ -491,7 +491,7 @@ def test_calibrate_and_search(load_tool, trained, crops, labels, tmp_path, capsy
     assert code == 0
     printed = capsys.readouterr().out
     result = json.loads(out.read_text())
-    assert f'threshold {result["threshold"]:.4f}' in printed
+    assert f'threshold {result["threshold"]:.3f}' in printed
     assert 'clusters of this model' in printed and 'across' in printed
     gallery = GalleryIndex.load(index)
     assert gallery.calibration.to_dict() == result
