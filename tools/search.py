@@ -35,6 +35,7 @@ from mmreid_gcl.cli.command_line import (
     run_tool,
     show_result,
 )
+from mmreid_gcl.config.packaged import tool_command
 from mmreid_gcl.datasets.image_folder import printable
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add_model_arguments(parser)
     parser.add_argument('gallery', help='folder of crops, or of a saved index')
     parser.add_argument('query', nargs='+', help='images, or folders of images')
-    parser.add_argument('--topk', type=int, default=10)
+    parser.add_argument('--topk', type=int, default=10, help='default: %(default)s')
     parser.add_argument(
         '--by-track', action='store_true', help='name the best image of a track alone'
     )
@@ -63,6 +64,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '(calibrate.py), else everybody is; -1 names everybody',
     )
     parser.add_argument('--save-index', help='folder in which to keep the index')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace the index that is there'
+    )
     parser.add_argument(
         '--root',
         help='folder of the images of a saved index, if they were moved; default: the '
@@ -196,10 +200,33 @@ def check_cameras(args: argparse.Namespace) -> None:
         require_cameras(asked, images.cameras)
 
 
+def prepare_index(path: str, overwrite: bool) -> None:
+    """Make the folder of an index, before anything is embedded.
+
+    A ``FileExistsError`` if it holds an index that may not be replaced, or other files.
+    """
+    folder = Path(path)
+    if is_gallery(folder):
+        if overwrite:
+            return
+        raise FileExistsError(
+            f'--save-index: {path} holds a gallery, which may have grown, been '
+            f'calibrated or shrunk since. {tool_command("gallery")} add adds what is '
+            'new; --overwrite replaces it.'
+        )
+    if folder.is_dir() and any(folder.iterdir()):
+        raise FileExistsError(
+            f'--save-index: {path} holds other files. Name a new or an empty folder.'
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 def search(argv: Sequence[str] | None) -> int:
     """Build or load the gallery, search, print and write."""
     args = parse_args(argv)
     paths = list_queries(args.query)
+    if args.save_index:
+        prepare_index(args.save_index, args.overwrite)
     inferencer = build_inferencer(args)
     if is_gallery(args.gallery):
         gallery = inferencer.load_gallery(args.gallery, args.root)

@@ -95,6 +95,12 @@ def serve(argv: Sequence[str] | None) -> int:
         )
         host, port = sock.getsockname()[:2]
         print(f'Listening on {host}, port {port}.', flush=True)
+        known = gallery.calibration
+        print(
+            f'{folder}: {len(gallery):,} crops, '
+            + (f'threshold {known.threshold:.3f}' if known else 'no threshold'),
+            flush=True,
+        )
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[sock])
     return 1 if service.unsaved else 0  # the log says why

@@ -24,6 +24,7 @@ from mmreid_gcl.cli.command_line import (
     show_result,
 )
 from mmreid_gcl.datasets.image_folder import require_folder
+from mmreid_gcl.datasets.person_folder import NoImagesError
 from mmreid_gcl.work_dir import WorkDirError, claim, last_checkpoint
 
 
@@ -162,7 +163,7 @@ def main() -> None:
             claim(cfg.work_dir)  # else the processes must first be connected
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         runner.train()
-    except (WorkDirError, WeightsError) as error:
+    except (WorkDirError, WeightsError, NoImagesError) as error:
         sys.exit(refuse('train', error) if dist.is_main_process() else REFUSED)
     if dist.is_main_process() and args.json:
         last = last_checkpoint(cfg.work_dir)

@@ -179,8 +179,8 @@ def export_int8(
         )
         if not force:
             raise ValueError(
-                f'{problem}, so it is not written. Give more crops, or stay with the '
-                'float file; --force (force=True) writes it all the same.'
+                f'{problem}, so it is not written. Stay with the float file; --force '
+                '(force=True) writes it all the same.'
             )
         log(f'{problem}. Do not use this file unless you know why.', logging.WARNING)
     metadata = dict(metadata, precision='int8', parity=json.dumps(asdict(parity)))

@@ -20,7 +20,7 @@ from mmreid_gcl.work_dir import POINTER, WorkDirError, last_checkpoint
 
 #: Exit codes: all good; nothing done, a message says why; done, but some
 #: images could not be read and were left out.
-DONE, REFUSED, SKIPPED = 0, 2, 3
+DONE, REFUSED, SKIPPED, INTERRUPTED = 0, 2, 3, 130
 
 #: What a user can mend: a message is enough.
 MENDABLE = (OSError, ValueError, ImportError)
@@ -280,6 +280,9 @@ def run_tool(
             return tool(argv)
         except MENDABLE as error:
             return refuse(name, error)
+        except KeyboardInterrupt:
+            print(f'{name}: interrupted', file=sys.stderr)
+            return INTERRUPTED
 
 
 def refuse(name: str, error: Exception) -> int:

@@ -21,6 +21,8 @@ SYSTEM_FOLDERS = {
     *('system volume information', 'network trash folder', 'temporary items'),
 }
 
+#: Files that converters write beside the images.
+_OF_CONVERTERS = {'SHA256SUMS', 'conversion.json'}
 _reported: set[tuple[str, frozenset[str]]] = set()
 
 
@@ -213,6 +215,7 @@ def _unreported(folder: Path, names: Sequence[str]) -> str:
 
 def _report_others(folder: Path, names: Sequence[str]) -> None:
     """Say once, in one line of the log, what in a folder is no image."""
+    names = [name for name in names if name.rpartition('/')[2] not in _OF_CONVERTERS]
     if shown := _unreported(folder, names):
         log(f'{folder}: left out what is no image ({len(names):,}): {shown}')
 

@@ -86,6 +86,8 @@ def ranking_sheet(
             row.append(Cell(image, captions, look, f'frame-{i}-{j + 1}'))
         rows.append(row)
     shown = {cell.look for row in rows for cell in row}
+    if matches is None:
+        shown = set()  # nobody is known: no need to say so of each
     legend: list = [(LOOKS[f], w) for f, w in _LEGEND.items() if LOOKS[f] in shown]
     legend += [(None, 'number: similarity')] if scores is not None else []
     ranks = [str(n) for n in range(1, 1 + max(map(len, galleries)))]

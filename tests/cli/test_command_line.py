@@ -88,6 +88,12 @@ def test_exit_codes(capsys):
     with pytest.raises(ZeroDivisionError):
         run_tool('tool', lambda argv: 1 // 0, [])
 
+    def stop(argv):
+        raise KeyboardInterrupt
+
+    assert run_tool('tool', stop, []) == 130
+    assert capsys.readouterr().err == 'tool: interrupted\n'
+
 
 def test_thumbnails_are_red_green_blue(tmp_path):
     path = write(tmp_path / 'a.png', draw(1))

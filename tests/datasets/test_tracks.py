@@ -162,6 +162,7 @@ def test_a_bad_line_is_named_and_nothing_written(tmp_path, line, message):
         ('binary.txt', 'img1', 'binary.txt: this is no text file'),
         ('good.txt', 'none.mp4', 'none.mp4: no such video'),
         ('good.txt', 'broken.mp4', 'broken.mp4: OpenCV cannot decode this'),
+        ('good.txt', 'good.txt', 'good.txt: OpenCV cannot decode this'),
         ('good.txt', 'broken', 'broken: OpenCV cannot decode this'),
         ('good.txt', 'img1/000001.png', '000001.png: this is one picture'),
         ('good.txt', 'empty', 'empty: expected images'),
@@ -267,8 +268,10 @@ def test_a_broken_run_goes_on(source, tmp_path, monkeypatch, log_lines):
     assert not list(out.rglob('.*'))
 
     monkeypatch.undo()
+    assert convert_tracks(tracks, source, out, **MOT) == counts  # nothing to do
+    assert any('is converted already' in line for _, line in log_lines)
     with pytest.raises(FileExistsError, match='--overwrite'):
-        convert_tracks(tracks, source, out, **MOT)
+        convert_tracks(tracks, source, out, every=2, **MOT)
     recording = out / 'evening' / 'track_000009'  # not of this conversion
     write_image(recording / '000001.jpg')
     convert_tracks(tracks, source, out, every=2, overwrite=True, **MOT)

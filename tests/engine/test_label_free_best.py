@@ -389,8 +389,10 @@ def test_the_end_says_what_changed(images, noise, tmp_path, capfd, killed):
         values = scalars[f'pseudo_labels/{name}'][1]
         assert f'{name} {values[0]:.3f} -> {values[-1]:.3f}' in told
     (best,) = kept(tmp_path)
-    assert f'{tmp_path / best}\n' in told
-    command = f'mmreid cluster {tmp_path / best} {images} --out clusters'
+    assert f'which prove nothing: {tmp_path / best}\n' in told
+    last = (tmp_path / 'last_checkpoint').read_text().strip()
+    assert f'Weights to use: {last}\n' in told
+    command = f'mmreid cluster {last} {images} --out clusters'
     assert command in told
 
 

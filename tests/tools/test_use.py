@@ -52,6 +52,25 @@ def test_search(load_tool, trained, crops, tmp_path, capsys):
     assert len(GalleryIndex.load(index)) == 30
 
 
+def test_search_replaces_no_index(load_tool, trained, crops, tmp_path, capsys):
+    search = load_tool('search').main
+    index, query = tmp_path / 'index', str(crops / 'hall' / '02_1.png')
+    command = [trained[1], str(crops), query, '--device=cpu', f'--save-index={index}']
+    assert search(command) == 0
+    with GalleryIndex.edit(index) as gallery:
+        gallery.remove(cameras='hall')
+    capsys.readouterr()
+    assert search(command) == 2
+    assert 'holds a gallery' in capsys.readouterr().err
+    assert len(GalleryIndex.load(index)) == 15
+    assert search([*command, '--overwrite']) == 0
+    assert len(GalleryIndex.load(index)) == 30
+    command[-1] = f'--save-index={crops / "hall"}'
+    assert search(command) == 2
+    assert 'holds other files' in capsys.readouterr().err
+    assert not list((crops / 'hall').glob('*.json'))
+
+
 def test_search_with_a_folder_of_queries(load_tool, trained, crops, tmp_path, capsys):
     code = load_tool('search').main(
         [trained[1], str(crops), str(crops / 'hall'), '--topk=1', '--device=cpu']

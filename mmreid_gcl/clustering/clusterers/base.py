@@ -118,11 +118,13 @@ class JaccardClusterer(BaseClusterer):
                 'is exact, by torch.'
             )
         self.distances_ = None
+        self._told = False
 
     def __call__(self, features, records: Records | None = None) -> np.ndarray:
         """Cluster; see :meth:`BaseClusterer.__call__`."""
         k1, k2 = self.neighbours(len(features))
-        if self.k1 is None and k1 < 30:
+        if self.k1 is None and k1 < 30 and not self._told:
+            self._told = True
             print_log(
                 f'{len(features)} images are few for 30 neighbours: k1={k1}, k2={k2}. '
                 'Set k1 and k2 of the clusterer for others.',

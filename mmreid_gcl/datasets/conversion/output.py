@@ -21,6 +21,14 @@ RECORD = 'conversion.json'
 PARTS = ('**/bounding_box_train', '**/query', '**/bounding_box_test')
 
 
+def finished_record(folder: str | Path) -> dict[str, Any] | None:
+    """What a finished conversion wrote of itself; None if there is none."""
+    try:
+        return json.loads((Path(folder).expanduser() / RECORD).read_text('utf-8'))
+    except (OSError, ValueError):
+        return None
+
+
 class Output:
     """A folder that gets images, then ``SHA256SUMS``, then ``conversion.json``.
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ..image_folder import is_image_name, list_images, log, natural_key
 from ..inspection import read_bytes
-from .output import Output
+from .output import Output, finished_record
 
 #: Columns of a MOT file that are needed; conf and what follows are optional.
 COLUMNS = ('frame', 'id', 'x', 'y', 'w', 'h')
@@ -250,6 +250,10 @@ def convert_tracks(
         first_frame=first_frame,
         quality=quality,
     )
+    before = None if overwrite else finished_record(out)
+    if before and all(before.get(name) == value for name, value in settings.items()):
+        log(f'{out}: this is converted already')
+        return before['counts']
     output = Output(out, overwrite, ('track_*',), settings)
     done, missing = _write(frames, chosen, corners, output, quality, progress)
     cut = (corners != boxes.corners[rows].round()).any(axis=1)
@@ -346,7 +350,7 @@ class _Frames:
             raise ValueError(
                 f'{source}: this is one picture; give the folder that holds all.'
             )
-        first = self._first()
+        first = None if self._is_text() else self._first()
         if first is None:
             raise ValueError(
                 f'{source}: OpenCV cannot decode this; expected a video, or a folder '
@@ -369,6 +373,13 @@ class _Frames:
             found[number] = self.source / name
         shift = self.first_frame if 0 in found else 0
         return {number + shift: path for number, path in found.items()}
+
+    def _is_text(self) -> bool:
+        """OpenCV takes a text for a film of its letters."""
+        if self.pictures is not None:
+            return False
+        with open(self.source, 'rb') as file:
+            return not any(byte < 9 for byte in file.read(4096))
 
     def _first(self) -> np.ndarray | None:
         """The first picture that can be decoded."""

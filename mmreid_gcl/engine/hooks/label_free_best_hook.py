@@ -154,18 +154,18 @@ class LabelFreeBestHook(Hook):
                 f'mAP on the test set {info[_BEFORE]:.1f} -> {mean_ap:.1f} after the '
                 'last epoch',
             )
+        file = Path(runner.work_dir) / 'last_checkpoint'
+        file = Path(file.read_text().strip()) if file.is_file() else file
         best = self._best(runner)
-        if best is None:
-            file = Path(runner.work_dir) / 'last_checkpoint'
-            file = Path(file.read_text().strip()) if file.is_file() else file
-        else:
-            file = Path(runner.work_dir) / _NAME.format(best['epoch'])
+        other = ''
+        if best is not None:
+            other = Path(runner.work_dir) / _NAME.format(best['epoch'])
+            other = f'\nThe best by signs without labels, which prove nothing: {other}'
         root = getattr(runner.train_loop.dataloader.dataset, 'data_root', 'CROPS')
         command = f'mmreid cluster {file} {root} --out clusters'
         runner.logger.info(
-            f'What the training changed: {"; ".join(changes)}.\nWeights to use'
-            f'{" (the best by signs without labels)" if best else ""}: {file}\n'
-            f'Next, who is who: {command}'
+            f'What the training changed: {"; ".join(changes)}.\n'
+            f'Weights to use: {file}{other}\nNext, who is who: {command}'
         )
 
     @staticmethod
