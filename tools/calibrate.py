@@ -48,19 +48,25 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--labels', help='CSV with the columns path and label, as cluster.py writes it'
     )
     parser.add_argument(
-        '--rate', type=float, default=0.01, help='wanted false-match rate'
+        '--rate',
+        type=float,
+        default=0.01,
+        help='wanted false-match rate (%(default)s)',
     )
     parser.add_argument(
         '--over',
         default='search',
         choices=['search', 'pair'],
-        help='rate of searches for somebody who is not there, or of pairs of images',
+        help='rate of searches of all cameras for somebody who is not there '
+        '(%(default)s), or of pairs of images',
     )
     parser.add_argument(
         '--among',
         choices=['across', 'within', 'all'],
-        help='pairs across cameras, within one, or all; default: across where people '
-        'are known in several cameras',
+        help='take pairs of one person (for --over pair: all pairs) across cameras, '
+        'within one, or all; default: across where people are known in several '
+        'cameras. within: people are known in one camera alone, as by tracks; of '
+        'several cameras each may have its share of the rate',
     )
     parser.add_argument(
         '--method', default='isotonic', choices=['isotonic', 'logistic']
@@ -72,6 +78,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add_json_option(parser)
     add_folder_arguments(parser)
     args = parser.parse_args(argv)
+    if not Path(args.crops).expanduser().exists():
+        raise FileNotFoundError(f'{args.crops}: there is no such gallery or folder.')
     if args.index is None and is_gallery(args.crops):
         args.index = args.crops
     if not (args.index or args.out):
@@ -158,7 +166,8 @@ def describe(result: Calibration, pairs: Pairs, source: str) -> list[str]:
                     f'{middle:6.3f} (5 % {low:6.3f}, 95 % {high:6.3f})'
                 )
     searched = result.over == 'search'
-    where = dict(across='across cameras', within='within a camera')
+    where = dict(across='across cameras', within='within a camera', all='all cameras')
+    ending = f', {where[result.cameras]}.'
     percent = f'{100 * result.confidence:g} %'
     low, high = (100 * value for value in result.hits_interval)
     lines.append(
@@ -169,15 +178,16 @@ def describe(result: Calibration, pairs: Pairs, source: str) -> list[str]:
             if searched
             else 'pairs of different people reach it'
         )
-        + f', {where.get(result.cameras, result.cameras)}.'
+        + ('.' if searched else ending)
     )
     lines.append(
         f'{100 * result.hits:.1f} % ({percent}: {low:.1f} to {high:.1f}) of '
         + (
-            'searches find the person who is there.'
+            'searches find the person who is there'
             if searched
-            else 'pairs of one person reach it.'
+            else 'pairs of one person reach it'
         )
+        + ending
     )
     if result.people < 20:
         lines.append(
@@ -192,7 +202,8 @@ def describe(result: Calibration, pairs: Pairs, source: str) -> list[str]:
     elif source == 'tracks':
         lines.append(
             'By tracks: a person with two tracks in one camera counts as two, which '
-            'makes the threshold too high; nothing is known across cameras.'
+            'makes the threshold too high; nothing is known across cameras, so each '
+            'was searched alone, with its share of the rate.'
         )
     return lines
 

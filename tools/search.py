@@ -267,11 +267,7 @@ def search(argv: Sequence[str] | None) -> int:
     for query, matches, near in zip(queries.paths, found, nearest):
         say(query)
         for match in matches:
-            sure = '' if match.probability is None else f'{match.probability:6.1%}  '
-            say(
-                f'  {match.rank:3d}  {match.score:6.3f}  {sure}{match.camera}  '
-                f'{match.path}'
-            )
+            say(f'  {match.rank:3d}  {match.score:6.3f}  {match.camera}  {match.path}')
         if not matches:
             best = f'the best has {near[0].score:.3f}' if near else 'it is empty'
             say(f'  {NOBODY}: {best}, the threshold is {threshold:.3f}')

@@ -188,7 +188,7 @@ class GalleryIndex:
         return (
             f'The threshold was made for searches among {known.images:,} images; of '
             f'{len(self):,}, more than {100 * known.rate:g} % of the people who are '
-            'not there will be found. Calibrate again.'
+            'not there will be found. Calibrate again, on as many images.'
         )
 
     def path_of(self, row: int) -> str:

@@ -53,7 +53,7 @@ class Calibration:
     #: of different people ('pair'), that reach the threshold
     rate: float
     over: str  #: 'search' or 'pair'
-    cameras: str  #: 'across', 'within' or 'all'
+    cameras: str  #: As `among` of :func:`calibrate`
     interval: list[float]  #: Lower and upper end for the threshold
     confidence: float  #: Of the intervals, such as 0.95
     #: Share of the searches for somebody who is there that name the right one, or of
@@ -61,7 +61,7 @@ class Calibration:
     hits: float
     hits_interval: list[float]  #: Lower and upper end for that share
     people: int  #: How many they were
-    images: int  #: And of how many images
+    images: int  #: And of how many images, in all cameras
     prior: float  #: Probability that a pair is of one person before looking at it
     method: str  #: 'isotonic' or 'logistic'
     #: Similarities and the log-odds of a logistic map at them; or the probabilities of
@@ -201,7 +201,6 @@ class Searches:
     alarm: np.ndarray  #: (n,) best similarity to somebody else
     hit: np.ndarray  #: (n,) best one to an own image, NaN if there is none
     people: np.ndarray  #: (n,) int64, whose images they are
-    compared: int  #: Images of others that a query was compared with, the median
 
 
 def searches(
@@ -213,7 +212,8 @@ def searches(
         features (np.ndarray): (N, C), unit length.
         people (np.ndarray): (N,) int64; those of -1 are left out.
         cameras (np.ndarray): (N,), numbers or names.
-        among (str): Search 'across' cameras, 'within' the query's, or 'all'.
+        among (str): Own images are looked for 'across' cameras, 'within' the query's,
+            or in 'all'; those of others in all, if 'within' in the query's alone.
 
     Returns:
         Searches: Of the images that there is somebody else to compare with.
@@ -224,7 +224,6 @@ def searches(
     cams = np.unique(cameras[known], return_inverse=True)[1]
     count = len(codes)
     alarm, hit = np.full(count, -np.inf), np.full(count, -np.inf)
-    compared = np.zeros(count, np.int64)
     for start in range(0, count, _BLOCK):
         part = slice(start, min(start + _BLOCK, count))
         similarity = features[part] @ features.T
@@ -232,18 +231,14 @@ def searches(
         if among != ALL:
             counts = (cams[part, None] != cams) == (among == ACROSS)
         same = codes[part, None] == codes
-        others = counts & ~same
+        others = ~same & counts if among == WITHIN else ~same
         own = counts & same
         own[np.arange(len(own)), np.arange(part.start, part.stop)] = False
         alarm[part] = np.where(others, similarity, -np.inf).max(axis=1)
         hit[part] = np.where(own, similarity, -np.inf).max(axis=1)
-        compared[part] = others.sum(axis=1)
-    able = compared > 0
+    able = ~np.isinf(alarm)
     return Searches(
-        alarm[able],
-        np.where(np.isinf(hit), np.nan, hit)[able],
-        codes[able],
-        int(np.median(compared[able])) if able.any() else 0,
+        alarm[able], np.where(np.isinf(hit), np.nan, hit)[able], codes[able]
     )
 
 
@@ -283,7 +278,11 @@ def calibrate(
             there, in a gallery as large as this one. 'pair': of pairs of images, of
             which a search compares many.
         among (str): Count pairs 'across' cameras, the default, 'within' one, or
-            'all'.
+            'all'. For 'search' that is where somebody who is there must be found;
+            somebody who is not is searched for among all images of others, in all
+            cameras. 'within' is for people who are known in one camera alone, as by
+            tracks: both searches are in the query's camera, and of K cameras each may
+            have the K-th part of the rate.
         method (str): Of the map to probabilities, 'isotonic' or 'logistic'. Defaults
             to 'isotonic'.
         prior (float): Probability that a pair is of one person before its similarity
@@ -310,17 +309,19 @@ def calibrate(
         order = np.argsort(-chosen.similarity, kind='stable')
         ranked = chosen.similarity[order], chosen.same[order], chosen.people[order]
         statistic = _pair_statistic(*ranked, rate)
-        tries, compared = int((~chosen.same).sum()), int((people >= 0).sum())
+        tries, parts = int((~chosen.same).sum()), 1
     else:
         found = searches(features, people, cameras, among)
-        statistic = _search_statistic(found, rate)
-        tries, compared = len(found.alarm), found.compared
-    if rate * tries < 1:
+        parts = len(np.unique(cameras[people >= 0])) if among == WITHIN else 1
+        statistic = _search_statistic(found, rate / parts)
+        tries = len(found.alarm)
+    needed = math.ceil(parts / rate - 1e-9)
+    if tries < needed:
         raise ValueError(
             f'A rate of {rate:g} cannot be measured on {tries:,} '
             f'{"pairs of different people" if over == PAIR else "searches"} '
-            f'({among}): at least {math.ceil(1 / rate - 1e-9):,} are needed. Give more '
-            'crops, or a larger rate.'
+            f'({among}): at least {needed:,} are needed. Give more crops, or a larger '
+            'rate.'
         )
     count = int(pairs.people.max()) + 1
     threshold, hits = statistic(np.ones(count))
@@ -339,7 +340,7 @@ def calibrate(
         hits=hits,
         hits_interval=[float(low[1]), float(high[1])],
         people=count,
-        images=compared,
+        images=int((people >= 0).sum()),
         prior=float(prior),
         method=method,
         x=x,

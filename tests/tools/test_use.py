@@ -514,6 +514,7 @@ def test_calibrate_and_search(load_tool, trained, crops, labels, tmp_path, capsy
     assert 'clusters of this model' in printed and 'across' in printed
     gallery = GalleryIndex.load(index)
     assert gallery.calibration.to_dict() == result
+    assert (result['images'], gallery.outgrown) == (len(gallery), '')
     assert result['people'] == len({file.name[:2] for file in crops.rglob('*.png')})
     assert cv2.imread(str(figure)).std() > 10
 
@@ -524,7 +525,9 @@ def test_calibrate_and_search(load_tool, trained, crops, labels, tmp_path, capsy
     above = [m.path for m in every if m.score >= result['threshold']]
     assert 0 < len(above) < 30
     assert [match['path'] for match in found['matches']] == above
-    assert f'{found["matches"][0]["probability"]:6.1%}' in capsys.readouterr().out
+    assert 0 <= found['matches'][0]['probability'] <= 1
+    printed = capsys.readouterr()
+    assert '%' not in printed.out and 'Calibrate again' not in printed.err
     table = tmp_path / 'found.csv'
     nobody = [*search, '--threshold=1.5', f'--out={table}']
     assert load_tool('search').main(nobody) == 0
@@ -565,8 +568,10 @@ def test_calibrate_by_identities_and_tracks(load_tool, trained, tmp_path, capsys
     gallery.save(index)
     assert tool.main([weights, index, *options]) == 0
     assert 'nothing is known across cameras' in capsys.readouterr().out
-    known = GalleryIndex.load(index).calibration
+    gallery = GalleryIndex.load(index)
+    known = gallery.calibration
     assert (known.people, known.cameras) == (12, 'within')
+    assert (known.images, gallery.outgrown) == (24, '')
     assert tool.main([weights, index, *options, '--among=all']) == 2
     assert 'say nothing across cameras' in capsys.readouterr().err
 
@@ -580,6 +585,20 @@ def test_calibrate_needs_a_place_for_the_result(load_tool, crops, capsys):
         with pytest.raises(SystemExit):
             load_tool('calibrate').parse_args(['model.pth', str(crops), *options])
         assert message in capsys.readouterr().err
+
+
+def test_calibrate_shows_its_defaults_and_misses_its_gallery(
+    load_tool, tmp_path, capsys
+):
+    tool = load_tool('calibrate')
+    with pytest.raises(SystemExit):
+        tool.parse_args(['--help'])
+    assert 'wanted false-match rate (0.01)' in capsys.readouterr().out
+    gone = str(tmp_path / 'gone')
+    for options in ([], ['--out=a.json'], [f'--index={tmp_path}']):
+        assert tool.main(['model.pth', gone, *options]) == 2
+        error = capsys.readouterr().err
+        assert f'calibrate: {gone}: there is no such gallery or folder.' in error
 
 
 def test_search_by_track(load_tool, trained, crops, tmp_path, capsys):
