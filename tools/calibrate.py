@@ -141,7 +141,8 @@ def read_crops(args: argparse.Namespace, inferencer: ReIDInferencer) -> Crops:
         return Crops(features, cameras, pids, 'identities', failed)
     if (tracks >= 0).any():
         codes = np.unique(cameras, return_inverse=True)[1]
-        people = np.where(tracks >= 0, codes * (tracks.max() + 1) + tracks, -1)
+        people = np.unique([codes, tracks], axis=1, return_inverse=True)[1].ravel()
+        people[tracks < 0] = -1
         return Crops(features, cameras, people, 'tracks', failed)
     raise ValueError(
         f'{args.crops}: nobody is known there: no tracks, and no identities in '

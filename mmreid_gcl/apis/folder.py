@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import csv
 import os
+import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from mmreid_gcl.datasets.image_folder import as_path, require_folder
+
+#: The number at the end of a track's name; none in '3.0'.
+OWN_NUMBER = re.compile(r'(?<![0-9])(?<![0-9]\.)[0-9]{1,18}\Z')
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +31,9 @@ class FolderImages:
     identities: list[str]  #: N names of people; '' is not known
     #: (N,) arrays ``img_path``, ``pid`` (-1 is not known), ``camid``, ``sequence``,
     #: ``frame``, ``track``, ``is_query`` of :class:`~mmreid_gcl.datasets.ReIDDataset`,
-    #: and ``time``: seconds since 1970 where a timestamp says it, else NaN
+    #: ``time``: seconds since 1970 where a timestamp says it, else NaN, and
+    #: ``own_track``: ``track`` by the number at the end of its name, unique on its
+    #: camera; as in ``track`` where tracks of the camera have none, or the same
     columns: dict[str, np.ndarray]
     #: (N,) int64 places in the order of that data set, which training clusters in
     place: np.ndarray
@@ -93,6 +100,7 @@ def list_folder(folder: str | Path, split: str = 'auto', **kwargs) -> FolderImag
     columns = {name: dataset.column(name) for name in FIELDS}
     known = dataset.timestamps & (columns['frame'] >= 0)
     columns['time'] = np.where(known, columns['frame'] / 1000, np.nan)
+    columns['own_track'] = _own_tracks(dataset)
     files = [Path(path) for path in columns['img_path'].tolist()]
     if not all(file.is_relative_to(root) and '..' not in file.parts for file in files):
         files = [file.parent.resolve() / file.name for file in files]
@@ -103,6 +111,22 @@ def list_folder(folder: str | Path, split: str = 'auto', **kwargs) -> FolderImag
     people = [dataset.identity_name(pid) for pid in columns['pid'].tolist()]
     place = np.arange(len(relative))
     return FolderImages(root, relative, cameras, people, columns, place).select(order)
+
+
+def _own_tracks(dataset) -> np.ndarray:
+    """(N,) ``own_track`` of :class:`FolderImages`."""
+    tracks = dataset.column('track').tolist()
+    of_camera: dict[int, dict[int, int | None]] = defaultdict(dict)
+    for camid, track in {*zip(dataset.column('camid').tolist(), tracks)}:
+        if track >= 0:
+            number = OWN_NUMBER.search(dataset.track_name(track))
+            of_camera[camid][track] = int(number[0]) if number else None
+    own: dict[int, int | None] = {}
+    for numbers in of_camera.values():
+        different = {*numbers.values()} - {None}
+        if len(different) == len(numbers):
+            own.update(numbers)
+    return np.array([own.get(track, track) for track in tracks], np.int64)
 
 
 def read_clusters(path: str | Path, paths: Sequence[str]) -> dict[int, np.ndarray]:

@@ -364,25 +364,28 @@ class GalleryIndex:
 
         Returns:
             FolderImages: Ready to be embedded and merged. Their tracks have the numbers
-            of the gallery where it has an image of the track, else new ones.
+            of the gallery where it has an image of the track, else their own if that
+            is free on the camera, else new ones.
         """
         rows = {os.path.abspath(self.path_of(row)): row for row in range(len(self))}
         own = [rows.get(str(images.root / path)) for path in images.paths]
-        given = images.columns['track']
+        given = images.columns['own_track']
         keys = list(zip(images.cameras, given.tolist()))
         numbers = {
             key: int(self.tracks[row])
             for key, row in zip(keys, own)
             if row is not None and self.tracks[row] != NO_TRACK
         }
-        free = itertools.count(int(self.tracks.max(initial=NO_TRACK)) + 1)
+        taken = set(zip(self.cameras, self.tracks.tolist()))
+        highest = max(self.tracks.max(initial=NO_TRACK), given.max(initial=NO_TRACK))
+        free = itertools.count(int(highest) + 1)
         tracks = given.copy()
         for place, key in enumerate(keys):
             if key[1] != NO_TRACK:
                 if key not in numbers:
-                    numbers[key] = next(free)
+                    numbers[key] = next(free) if key in taken else key[1]
                 tracks[place] = numbers[key]
-        new = replace(images, columns={**images.columns, 'track': tracks})
+        new = replace(images, columns={**images.columns, 'own_track': tracks})
         return new.select([place for place, row in enumerate(own) if row is None])
 
     def _append(self, other: GalleryIndex) -> None:

@@ -395,7 +395,8 @@ class ReIDInferencer:
         Args:
             folder (str | Path): The crops; the first sub-folder is the camera.
                 Crops that cannot be read are skipped and listed. Their times are
-                the folder's timestamps, else now.
+                the folder's timestamps, else now; their tracks ``own_track`` of
+                :class:`~mmreid_gcl.apis.folder.FolderImages`.
             out (str | Path, optional): Folder in which to save the index.
             **kwargs: ``split``, ``camera``, ``pattern`` and ``annotation`` of
                 :func:`~mmreid_gcl.apis.folder.list_folder`.
@@ -430,7 +431,7 @@ class ReIDInferencer:
             images.root,
             model_hash,
             found.failed,
-            kept.columns['track'],
+            kept.columns['own_track'],
             np.where(np.isnan(times), time.time(), times),
         )
 

@@ -114,6 +114,7 @@ class ReIDDataset(BaseDataset):
             sample['track'] = (
                 numbers.setdefault(key, len(numbers)) if known else UNKNOWN
             )
+        self._tracks = [track for _, track in numbers]
         return samples
 
     def column(self, name: str) -> np.ndarray:
@@ -146,6 +147,14 @@ class ReIDDataset(BaseDataset):
         if pid < 0:
             return ''
         return str(names[pid]) if pid < len(names) else str(pid)
+
+    def track_name(self, track: int) -> str:
+        """A track as the folder calls it, without its sequence; '' if not known."""
+        self.full_init()
+        if track < 0:
+            return ''
+        name = self._tracks[track]
+        return str(name[-1] if isinstance(name, tuple) else name)
 
     def get_subset_(self, indices: Sequence[int] | int) -> None:
         """Keep some of the samples only; see mmengine's ``BaseDataset``."""

@@ -362,6 +362,24 @@ def test_bad_crops_of_a_folder_are_skipped_and_listed(inferencer, tmp_path, log_
     assert str(empty) in warnings[-1] and str(text) in warnings[-1]
 
 
+def test_a_track_of_a_gallery_is_removed_by_its_trackers_number(inferencer, tmp_path):
+    names = [
+        f'{camera}/track_{track:06}/{frame:06}.png'
+        for camera in ('entrance', 'hall')
+        for track in (2, 4, 11)
+        for frame in (7, 8)
+    ]
+    for n, name in enumerate(names):
+        write(tmp_path / name, draw(n))
+    (tmp_path / names[4]).write_bytes(b'')  # of track 11
+    gallery = inferencer.build_gallery(tmp_path)
+    assert gallery.tracks.tolist() == [2, 2, 4, 4, 11, 2, 2, 4, 4, 11, 11]
+    assert gallery.remove(cameras='entrance', tracks=4) == 2
+    assert gallery.paths == [*names[:2], *names[5:]]
+    (best,) = gallery.search(inferencer(draw(11)), topk=1)[0]
+    assert (best.camera, best.track) == ('hall', 11)
+
+
 def test_a_failing_transform_names_the_image(model):
     pipeline = [dict(type='CenterCrop', crop_size='no'), dict(type='PackInputs')]
     with pytest.raises((ImageError, TypeError, AssertionError, ValueError)):

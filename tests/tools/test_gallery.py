@@ -80,7 +80,8 @@ def test_add(tool, trained, index, crops, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out)['added'] == 0
 
 
-def test_add_keeps_tracks_apart(tool, trained, tmp_path, capsys):
+@pytest.mark.parametrize('dense', [False, True])
+def test_add_keeps_tracks_apart(tool, trained, tmp_path, dense):
     site, index = tmp_path / 'site', tmp_path / 'index'
 
     def crop(camera, track, frame):
@@ -91,6 +92,10 @@ def test_add_keeps_tracks_apart(tool, trained, tmp_path, capsys):
     crop('yard', 5, 3)
     inferencer = ReIDInferencer(*trained, device='cpu', progress=False)
     before = inferencer.build_gallery(site, index)
+    assert before.tracks.tolist() == [5, 9, 5]
+    if dense:  # as galleries had them that knew no tracker's numbers
+        with GalleryIndex.edit(index) as gallery:
+            gallery.tracks[:] = before.tracks[:] = [0, 1, 2]
     crop('hall', 1, 4)  # sorts first, so that a listing numbers all tracks anew
     crop('hall', 9, 5)
     crop('attic', 5, 6)
@@ -99,17 +104,19 @@ def test_add_keeps_tracks_apart(tool, trained, tmp_path, capsys):
     gallery = GalleryIndex.load(index)
     assert gallery.paths[:3] == before.paths
     assert gallery.tracks[:3].tolist() == before.tracks.tolist()
-    folders = {}
-    for path, camera, track in zip(gallery.paths, gallery.cameras, gallery.tracks):
-        folders.setdefault((camera, int(track)), set()).add(os.path.dirname(path))
     assert len(gallery) == 6
-    assert sorted(folders.values(), key=sorted) == [
-        {'attic/track_000005'},
-        {'hall/track_000001'},
-        {'hall/track_000005'},
-        {'hall/track_000009'},
-        {'yard/track_000005'},
-    ]
+    numbers = {
+        (os.path.dirname(path), int(track))
+        for path, track in zip(gallery.paths, gallery.tracks)
+    }
+    assert numbers == {
+        ('attic/track_000005', 5),
+        # 1 is another track of the old gallery; 10 is free on all cameras
+        ('hall/track_000001', 10 if dense else 1),
+        ('hall/track_000005', 0 if dense else 5),
+        ('hall/track_000009', 1 if dense else 9),
+        ('yard/track_000005', 2 if dense else 5),
+    }
 
 
 @pytest.mark.parametrize(

@@ -563,7 +563,7 @@ def test_calibrate_by_identities_and_tracks(load_tool, trained, tmp_path, capsys
     assert tool.main([weights, index, *options]) == 2
     assert 'nobody is known' in capsys.readouterr().err
     gallery.tracks = np.array(
-        [int(path.split('/')[2][1:]) % 4 for path in gallery.paths]
+        [2**62 + int(path.split('/')[2][1:]) % 4 for path in gallery.paths]
     )
     gallery.save(index)
     assert tool.main([weights, index, *options]) == 0
