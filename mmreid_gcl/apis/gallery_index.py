@@ -474,8 +474,8 @@ class GalleryIndex:
             int: How many were removed. None may be left.
 
         Raises:
-            ValueError: If nothing is given, or an id, path, camera or track is not in
-                the gallery; nothing is removed then.
+            ValueError: If nothing is given, an id, path, camera or track is not in the
+                gallery, or a track is in several cameras; nothing is removed then.
         """
         given = (ids, paths, cameras, tracks, before, after)
         if all(value is None for value in given):
@@ -491,6 +491,13 @@ class GalleryIndex:
             gone &= np.isin(self._camera_of_row, self._known(cameras))
         if tracks is not None:
             gone &= _chosen('track', self.tracks, as_list(tracks))
+            where = {*zip(self._camera_of_row[gone].tolist(), self.tracks[gone])}
+            if cameras is None and len(where) > len({track for _, track in where}):
+                several = ', '.join(sorted({camera for camera, _ in where})[:5])
+                raise ValueError(
+                    f"A track is one camera's, and several have this number: {several}. "
+                    'Name the camera as well. Nothing was removed.'
+                )
         if before is not None:
             gone &= self.times < before
         if after is not None:

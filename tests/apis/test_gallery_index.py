@@ -455,6 +455,7 @@ def make_tracked(count=12, seed=0):
             lambda i: dict(cameras=['a'], tracks=1),
             lambda r, i: r[0] == 'a' and r[1] == 1,
         ),
+        (lambda i: dict(cameras=['a', 'b'], tracks=[1, 2]), lambda r, i: r[1] > 0),
         (lambda i: dict(before=40), lambda r, i: r[2] < 40),
         (lambda i: dict(after=40, before=70), lambda r, i: 40 <= r[2] < 70),
         (
@@ -493,6 +494,7 @@ def test_remove(tmp_path, given, gone):
         (dict(paths='x.jpg'), r"no path 'x\.jpg'"),
         (dict(cameras='c'), "no camera 'c'"),
         (dict(cameras='a', tracks=[1, 9]), 'no track 9'),
+        (dict(tracks=1), 'several have this number: a, b'),
     ],
 )
 def test_what_cannot_be_removed_changes_nothing(given, message):
