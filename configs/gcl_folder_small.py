@@ -38,8 +38,7 @@ train_dataloader = dict(
     dataset=dict(pipeline=train_pipeline))
 test_dataloader = dict(num_workers=2, dataset=dict(pipeline=test_pipeline))
 default_hooks = dict(
-    pseudo_labels=dict(extract=dict(batch_size=128, num_workers=2)),
-    ema=dict(momentum=0.02))
+    pseudo_labels=dict(extract=dict(batch_size=128, num_workers=2)))
 train_cfg = dict(max_epochs=20)
 param_scheduler = [dict(type='StepLR', by_epoch=True, step_size=14, gamma=0.1)]
 auto_scale_lr = dict(base_batch_size=64)

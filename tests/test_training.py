@@ -93,7 +93,7 @@ def short_run(data_root, work_dir, change=None, **overrides):
 
 
 def recipe(cfg):
-    """The small training with all parts of configs/best/best_synthetic.py."""
+    """The small training with all parts of best_synthetic.py, and a mean teacher."""
     best = Config.fromfile(ROOT / 'configs/best/best_synthetic.py')
     for head in best.model.head:
         if 'in_channels' in head:
@@ -105,10 +105,10 @@ def recipe(cfg):
     spread = best.train_dataloader.sampler.spread_cameras
     cfg.train_dataloader.sampler.spread_cameras = spread
     hook = best.default_hooks.pseudo_labels
-    assert hook.clusterer.type == 'TrackClusterer' and hook.extract.ema
-    hook.extract.update(batch_size=64, num_workers=0)
+    assert hook.clusterer.type == 'TrackClusterer' and hook.extract.flip
+    hook.extract.update(batch_size=64, num_workers=0, ema=True)
     cfg.default_hooks.pseudo_labels = hook
-    cfg.default_hooks.ema = best.default_hooks.ema
+    cfg.default_hooks.ema = dict(type='EMAHook', momentum=0.02)
     return cfg
 
 

@@ -32,12 +32,10 @@ default_hooks = dict(
     pseudo_labels=dict(
         # 30 and 6, fewer of less than 900 images
         clusterer=dict(eps=0.5, k1=None, k2=None),
-        # by the mean teacher, image and mirror image
-        extract=dict(ema=True, flip=True),
+        # image and mirror image
+        extract=dict(flip=True),
         # every camera's light and colours taken out
         camera_norm='standardize',
         refine=False),
-    # averages some 400 steps, an epoch
-    ema=dict(type='EMAHook', momentum=0.0025),
     # keeps best_label_free_epoch_*.pth, by a heuristic score of these numbers
     label_free_best=dict(type='LabelFreeBestHook'))

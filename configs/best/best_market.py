@@ -15,9 +15,7 @@ train_dataloader = dict(sampler=dict(spread_cameras=True))
 default_hooks = dict(
     pseudo_labels=dict(
         clusterer=dict(eps=0.5),
-        extract=dict(ema=True, flip=True),
+        extract=dict(flip=True),
         camera_norm='standardize',
         refine=False,
-        graphs=None),
-    # averages some 400 steps, an epoch
-    ema=dict(type='EMAHook', momentum=0.0025))
+        graphs=None))

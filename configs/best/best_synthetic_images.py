@@ -1,6 +1,6 @@
 # The recipe without labels on the synthetic set, for images without tracks: GeM pooling,
-# camera statistics taken out, a mean teacher with mirror images for the clustering, CAP's
-# proxies, centroids and ICE's instance contrast. docs/results.md has what was measured.
+# camera statistics taken out, mirror images for the clustering, CAP's proxies, centroids
+# and ICE's instance contrast. docs/results.md has what was measured.
 _base_ = '../gcl_synthetic.py'
 model = dict(
     neck=dict(pooling='gem'),
@@ -15,9 +15,7 @@ model = dict(
 train_dataloader = dict(sampler=dict(spread_cameras=True))
 default_hooks = dict(
     pseudo_labels=dict(
-        extract=dict(ema=True, flip=True),
+        extract=dict(flip=True),
         camera_norm='standardize',
         refine=False,
-        graphs=None),
-    # averages some 50 steps, an epoch of this set
-    ema=dict(type='EMAHook', momentum=0.02))
+        graphs=None))

@@ -495,7 +495,7 @@ class GalleryIndex:
             if cameras is None and len(where) > len({track for _, track in where}):
                 several = ', '.join(sorted({camera for camera, _ in where})[:5])
                 raise ValueError(
-                    f"A track is one camera's, and several have this number: {several}. "
+                    f'Several cameras have a track of this number: {several}. '
                     'Name the camera as well. Nothing was removed.'
                 )
         if before is not None:

@@ -494,7 +494,7 @@ def test_remove(tmp_path, given, gone):
         (dict(paths='x.jpg'), r"no path 'x\.jpg'"),
         (dict(cameras='c'), "no camera 'c'"),
         (dict(cameras='a', tracks=[1, 9]), 'no track 9'),
-        (dict(tracks=1), 'several have this number: a, b'),
+        (dict(tracks=1), 'Several cameras have a track of this number: a, b'),
     ],
 )
 def test_what_cannot_be_removed_changes_nothing(given, message):

@@ -28,6 +28,6 @@ def write_small_config(path):
         '    clusterer=dict(eps=0.7, min_samples=2, k1=8, k2=3),\n'
         '    graphs=dict(type="OrderedGraphs", order="camera_time", size=8),\n'
         '    extract=dict(_delete_=True, batch_size=16, num_workers=0)),\n'
-        '    ema=None, label_free_best=None)\n'
+        '    label_free_best=None)\n'
     )
     return path
