@@ -73,12 +73,14 @@ def test_crops_are_cut_from_their_frames(source, tmp_path):
         '7,17,10,10,30,40,0.2,-1,-1,-1',
     )
     out = tmp_path / 'crops' / 'hall'
-    counts = convert_tracks(tracks, source, out, min_confidence=0.5, **MOT)
+    options = dict(min_confidence=0.5, min_visible=0.2, **MOT)
+    counts = convert_tracks(tracks, source, out, **options)
     assert counts == {
         'crops': 3,
         'tracks': 2,
         'clipped': 1,
         'tiny': 3,
+        'hidden': 0,
         'missing': 0,
         'empty_tracks': 0,
         'without an id': 1,
@@ -191,8 +193,25 @@ def test_files_that_cannot_be_used(tmp_path, tracks, source, message, capsys):
     assert not out.exists()
 
 
+@pytest.mark.parametrize('share, left', [(0, 3), (0.25, 2), (0.5, 1), (1, 0)])
+def test_boxes_of_which_too_much_is_outside(tmp_path, share, left):
+    source = write_frames(tmp_path / 'img1')
+    lines = ['1,1,-20,10,40,40', '1,2,-30,10,40,40', '1,3,-36,10,40,40']
+    tracks = write_mot(tmp_path / 'a.txt', *lines, '2,4,10,10,40,40')
+    options = dict(min_size=(2, 2), min_visible=share)
+    counts = convert_tracks(tracks, source, tmp_path / 'out', progress=False, **options)
+    assert counts['hidden'] == 3 - left and counts['crops'] == left + 1
+    expected = [f'track_00000{n}' for n in (*range(1, left + 1), 4)]
+    assert sorted(p.name for p in (tmp_path / 'out').glob('track_*')) == expected
+
+
 def test_settings_are_checked(tmp_path):
-    for wrong in (dict(every=0), dict(at_most=0), dict(quality=101)):
+    for wrong in (
+        dict(every=0),
+        dict(at_most=0),
+        dict(quality=101),
+        dict(min_visible=2),
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             convert_tracks('t', 's', tmp_path, **wrong)
     with pytest.raises(ValueError, match='min_size'):

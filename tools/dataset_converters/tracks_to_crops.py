@@ -49,6 +49,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar=('HEIGHT', 'WIDTH'),
         help='smallest crop in pixels; default: 32 16',
     )
+    parser.add_argument(
+        '--min-visible',
+        type=float,
+        default=0.5,
+        help='smallest share of a box that is in the picture (%(default)s)',
+    )
     parser.add_argument('--min-confidence', type=float, help='default: take all')
     parser.add_argument(
         '--classes',
@@ -77,6 +83,7 @@ def convert(argv: Sequence[str] | None) -> int:
     words = dict(
         clipped='crops clipped to the picture',
         tiny='boxes left out: too small or outside the picture',
+        hidden='boxes left out: mostly outside the picture (--min-visible)',
         missing='boxes left out: their frame is missing or cannot be decoded',
         empty_tracks='tracks without a crop',
     )

@@ -182,6 +182,7 @@ def convert_tracks(
     quality: int = 95,
     overwrite: bool = False,
     progress: bool = True,
+    min_visible: float = 0.5,
 ) -> dict[str, int]:
     """Cut the boxes of tracks out of the frames of one camera.
 
@@ -205,12 +206,13 @@ def convert_tracks(
         quality (int): Of the JPEG files, 1 to 100.
         overwrite (bool): Whether to replace a finished conversion.
         progress (bool): Whether to show a bar.
+        min_visible (float): Smallest share of a box that is in the picture, 0 to 1.
 
     Returns:
         dict[str, int]: ``crops``, ``tracks`` with crops, ``clipped`` crops, and what
-        was left out: boxes that are ``tiny`` or outside the picture, boxes in
-        ``missing`` frames, ``empty_tracks``, and a count for each reason of
-        :func:`read_mot`.
+        was left out: boxes that are ``tiny`` or outside the picture, boxes of which too
+        much is outside (``hidden``), boxes in ``missing`` frames, ``empty_tracks``, and
+        a count for each reason of :func:`read_mot`.
 
     Raises:
         FileNotFoundError: If a file or the pictures are missing.
@@ -222,20 +224,26 @@ def convert_tracks(
             raise ValueError(f'{name} must be 1{f" to {top}" if top else " or more"}.')
     if at_most is not None and at_most < 1:
         raise ValueError(f'at_most must be 1 or more, got {at_most}.')
+    if not 0 <= min_visible <= 1:
+        raise ValueError(f'min_visible must be in [0, 1], got {min_visible}.')
     if min(min_size) < 1:
         raise ValueError(f'min_size must be 1 x 1 or more, got {min_size}.')
     boxes = read_mot(tracks, min_confidence, classes, first_frame)
     frames = _Frames(Path(source), first_frame)
     clipped = boxes.corners.round().clip(0, [*frames.size[::-1]] * 2).astype(np.int64)
     width, height = (clipped[:, 2:] - clipped[:, :2]).T
-    large = np.flatnonzero((height >= min_size[0]) & (width >= min_size[1]))
+    large = (height >= min_size[0]) & (width >= min_size[1])
+    whole = (boxes.corners[:, 2:] - boxes.corners[:, :2]).prod(axis=1)
+    hidden = large & (width * height < min_visible * whole)
     counts = dict(boxes.left_out)
-    counts['tiny'] = len(boxes) - len(large)
+    counts |= dict(tiny=int((~large).sum()), hidden=int(hidden.sum()))
+    large = np.flatnonzero(large & ~hidden)
     if not len(large):
         raise ValueError(
             f'{tracks}: no box has {min_size[0]} x {min_size[1]} pixels (height x '
-            f'width) in the pictures of {source}, which have {frames.size[0]} x '
-            f'{frames.size[1]}. Do the two belong together? Else give --min-size.'
+            f'width), and {min_visible:.0%} of it, in the pictures of {source}, which '
+            f'have {frames.size[0]} x {frames.size[1]}. Do the two belong together? '
+            'Else give --min-size or --min-visible.'
         )
     rows = large[spread_rows(boxes.tracks[large], every, at_most)]
     chosen, corners = boxes.select(rows), clipped[rows]
@@ -245,6 +253,7 @@ def convert_tracks(
         every=every,
         at_most=at_most,
         min_size=list(min_size),
+        min_visible=min_visible,
         min_confidence=min_confidence,
         classes=None if classes is None else sorted(classes),
         first_frame=first_frame,
