@@ -216,7 +216,8 @@ def run(argv: Sequence[str] | None) -> int:
     crops = read_crops(args, inferencer)
     among = args.among
     if among is None:
-        several = crops.source != 'tracks' and len(np.unique(crops.cameras)) > 1
+        cameras = np.unique(crops.cameras[crops.people >= 0])
+        several = crops.source != 'tracks' and len(cameras) > 1
         among = 'across' if several else 'within'
     elif among != 'within' and crops.source == 'tracks':
         raise ValueError(
@@ -236,6 +237,12 @@ def run(argv: Sequence[str] | None) -> int:
     )
     for line in describe(result, pairs, crops.source):
         print(line)
+    unknown = int((crops.people < 0).sum())
+    if unknown:
+        print(
+            f'{unknown:,} of {len(crops.people):,} crops are of nobody known, and were '
+            'not searched: among them a search may find more.'
+        )
     if args.figure:
         from mmreid_gcl.visualization import save_figure, similarity_distributions
 

@@ -144,7 +144,7 @@ def tables_of(args: argparse.Namespace) -> list[Table]:
     """The tables that the command line names; configs make one of their own."""
     tables = [named_table(n, args.dataset) for n in args.what if n in TABLES]
     if args.rows:
-        tables = [replace(t, rows=chosen_rows(t, args.rows)) for t in tables]
+        tables = chosen_rows(tables, args.rows)
     configs = [name for name in args.what if name not in TABLES]
     rows = []
     for name in configs:
@@ -160,17 +160,26 @@ def tables_of(args: argparse.Namespace) -> list[Table]:
     return tables
 
 
-def chosen_rows(table: Table, patterns: Sequence[str]) -> list[Experiment]:
-    """The rows with a name that a pattern fits; a ValueError if one fits none."""
-    labels = [row.label for row in table.rows]
+def chosen_rows(tables: Sequence[Table], patterns: Sequence[str]) -> list[Table]:
+    """Tables with the rows that a pattern fits; a ValueError if one fits none."""
+    labels = [row.label for table in tables for row in table.rows]
     for pattern in patterns:
-        if not fnmatch.filter(labels, pattern):
+        if not any(fnmatch.fnmatchcase(label, pattern) for label in labels):
             raise ValueError(
-                f'--rows: table {table.name} has no row {pattern!r}. Its rows: '
-                f'{"; ".join(labels)}.'
+                f'--rows: no table has a row {pattern!r}. There are: '
+                f'{"; ".join(labels) or "no tables, but configs"}.'
             )
-    chosen = {name for pattern in patterns for name in fnmatch.filter(labels, pattern)}
-    return [row for row in table.rows if row.label in chosen]
+    return [
+        replace(
+            table,
+            rows=[
+                row
+                for row in table.rows
+                if any(fnmatch.fnmatchcase(row.label, p) for p in patterns)
+            ],
+        )
+        for table in tables
+    ]
 
 
 def resolve_rows(table: Table, args: argparse.Namespace) -> list:

@@ -28,6 +28,7 @@ from mmreid_gcl.cli.command_line import (
     exit_code,
     folder_options,
     run_tool,
+    say,
     show_result,
 )
 
@@ -39,9 +40,9 @@ DAY = 24 * 3600
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
-        description='Change a saved gallery, all of it or not at all. Readers find the '
-        'old or the new one; a second writer is refused. Exit code 2: nothing was '
-        'done; 3: done, but some crops could not be read.'
+        description='Change a saved gallery. Readers find the old or the new one; a '
+        'second writer is refused. Exit code 2: nothing was done, or not all of add; '
+        '3: done, but some crops could not be read.'
     )
     commands = parser.add_subparsers(dest='command', required=True)
     show = commands.add_parser('show', help='what is in it')
@@ -50,7 +51,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='embed the crops of a folder that it does not have yet',
         description=f'Embed the crops that the gallery lacks, and save it every '
         f'{PORTION:,} crops: the same command goes on after an interruption. Give the '
-        'folder that the gallery was built from, or one with further cameras.',
+        'folder that the gallery was built from, or one with further cameras. What '
+        'remove has forgotten is added again unless its file is gone; a file that '
+        'changed under its name is not.',
     )
     add_model_arguments(add)
     remove = commands.add_parser(
@@ -61,6 +64,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     for command in (show, add, remove, merge, export):
         command.add_argument('gallery', help='folder of the saved index')
     add.add_argument('crops', help='folder of crops')
+    add.add_argument('--root', help='where the crops of the gallery were moved to')
     add_folder_arguments(add)
     for option, kind in (('id', int), ('path', str), ('camera', str), ('track', int)):
         remove.add_argument(
@@ -97,9 +101,20 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def moment(text: str) -> float:
     """Seconds since 1970 of what was typed."""
     try:
-        return float(text)
+        seconds = datetime.fromisoformat(text).timestamp()
     except ValueError:
-        return datetime.fromisoformat(text).timestamp()
+        seconds = float(text)
+    if not 1e8 <= seconds < 1e11:
+        raise ValueError(f'{text} is no date, nor seconds since 1970')
+    return seconds
+
+
+def readable(seconds: float) -> str:
+    """A local date and time."""
+    try:
+        return datetime.fromtimestamp(seconds).isoformat(' ', 'seconds')
+    except (ValueError, OverflowError, OSError):
+        return f'{seconds:g} s after 1970'
 
 
 def show(args: argparse.Namespace) -> int:
@@ -116,19 +131,16 @@ def show(args: argparse.Namespace) -> int:
         first=gallery.times.min() if len(gallery) else None,
         last=gallery.times.max() if len(gallery) else None,
         calibration=gallery.calibration and gallery.calibration.to_dict(),
-        warning=gallery.outgrown or None,
+        warning=gallery.calibration_warning or None,
     )
-    print(f'{len(gallery):,} crops x {gallery.dim}, below {gallery.root}')
+    say(f'{len(gallery):,} crops x {gallery.dim}, below {gallery.root}')
     for camera, crops in found['cameras'].items():
-        print(f'  {camera}: {crops:,}')
+        say(f'  {camera}: {crops:,}')
     if found['tracks']:
         print(f'{found["tracks"]:,} tracks, of {tracks.sum():,} crops')
     if len(gallery):
-        first, last = (
-            datetime.fromtimestamp(found[name]).isoformat(' ', 'seconds')
-            for name in ('first', 'last')
-        )
-        print(f'taken, or added, from {first} to {last}')
+        ends = readable(found['first']), readable(found['last'])
+        print(f'taken, or added, from {ends[0]} to {ends[1]}')
     known = gallery.calibration
     if known:
         print(
@@ -137,8 +149,8 @@ def show(args: argparse.Namespace) -> int:
         )
     else:
         print('no threshold (tools/calibrate.py)')
-    if gallery.outgrown:
-        print(gallery.outgrown)
+    if gallery.calibration_warning:
+        print(gallery.calibration_warning)
     show_result(args, found)
     return 0
 
@@ -149,19 +161,26 @@ def add(args: argparse.Namespace) -> int:
     folder = Path(args.gallery)
     failed: dict[str, str] = {}
     with sole_writer(folder):
-        gallery = GalleryIndex.load(folder, inferencer.model_hash)
+        gallery = GalleryIndex.load(folder, inferencer.model_hash, args.root)
         before = len(gallery)
-        new = gallery.absent(list_folder(args.crops, **folder_options(args)))
+        images = list_folder(args.crops, **folder_options(args))
+        new = gallery.absent(images)
         print(f'{len(new):,} crops are new to the gallery of {before:,}.', flush=True)
+        if before and len(new) == len(images):
+            print(
+                f'None of its own is in {args.crops}. If they were moved there, give '
+                'their folder with --root, else they are in the gallery twice.',
+                file=sys.stderr,
+            )
         for start in range(0, len(new), PORTION):
             part = new.select(range(start, min(start + PORTION, len(new))))
             try:
                 more = inferencer.embed_folder(part)
             except ImageError as error:  # not one of them can be read
-                failed[part.paths[0]] = str(error)
+                failed |= dict.fromkeys(part.files(), str(error))
                 continue
-            failed.update(more.failed)
-            gallery.merge(more)
+            failed |= more.failed
+            gallery.merge(more, same_tracks=True)
             gallery.write(folder)
     return say_change(args, gallery, added=len(gallery) - before, failed=failed)
 
@@ -193,8 +212,8 @@ def say_change(
     """Print what was added or removed; the exit code."""
     (word, number), *_ = counts.items()
     print(f'{number:,} crops {word}, {len(gallery):,} are in {args.gallery}.')
-    if gallery.outgrown:
-        print(gallery.outgrown, file=sys.stderr)
+    if gallery.calibration_warning:
+        print(gallery.calibration_warning, file=sys.stderr)
     failed = failed or {}
     show_result(args, dict(**counts, images=len(gallery), failed=failed))
     return exit_code(failed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,6 +21,7 @@ from mmreid_gcl.apis.gallery_index import (
     NOBODY,
     GalleryIndex,
     Match,
+    is_empty,
     is_gallery,
     require_cameras,
 )
@@ -33,10 +35,11 @@ from mmreid_gcl.cli.command_line import (
     exit_code,
     folder_options,
     run_tool,
+    say,
     show_result,
 )
 from mmreid_gcl.config.packaged import tool_command
-from mmreid_gcl.datasets.image_folder import printable
+from mmreid_gcl.datasets.image_folder import as_path, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,6 +107,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
             )
         if path and not Path(path).resolve().parent.is_dir():
             parser.error(f'--{option}: there is no folder {Path(path).parent}')
+    if args.overwrite and not args.save_index:
+        parser.error('--overwrite is for --save-index')
+    if args.threshold is not None and math.isnan(args.threshold):
+        parser.error('--threshold must be a number, got nan')
     if args.topk < 1:
         parser.error(f'--topk must be at least 1, got {args.topk}')
     return args
@@ -128,12 +135,6 @@ def list_queries(given: Sequence[str]) -> list[str]:
             raise FileNotFoundError(f'{query}: there is no such query image or folder.')
         paths += [path for path, _ in list_inputs(query)[0]]
     return paths
-
-
-def say(line: str) -> None:
-    """Print; what the terminal cannot show is written as an escape."""
-    encoding = sys.stdout.encoding or 'utf-8'
-    print(line.encode(encoding, 'backslashreplace').decode(encoding))
 
 
 def as_dicts(queries: Sequence[str], found: Sequence[Sequence[Match]]) -> list[dict]:
@@ -205,7 +206,7 @@ def prepare_index(path: str, overwrite: bool) -> None:
 
     A ``FileExistsError`` if it holds an index that may not be replaced, or other files.
     """
-    folder = Path(path)
+    folder = as_path(path)
     if is_gallery(folder):
         if overwrite:
             return
@@ -214,9 +215,9 @@ def prepare_index(path: str, overwrite: bool) -> None:
             f'calibrated or shrunk since. {tool_command("gallery")} add adds what is '
             'new; --overwrite replaces it.'
         )
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.exists() and not (folder.is_dir() and is_empty(folder)):
         raise FileExistsError(
-            f'--save-index: {path} holds other files. Name a new or an empty folder.'
+            f'--save-index: {path} is no empty folder. Name a new or an empty one.'
         )
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -240,6 +241,7 @@ def search(argv: Sequence[str] | None) -> int:
         gallery = inferencer.build_gallery(args.gallery, **folder_options(args))
         failed = dict(gallery.failed)
     if args.save_index:
+        prepare_index(args.save_index, args.overwrite)  # somebody may have been faster
         gallery.save(args.save_index)
     queries = inferencer.extract(paths, on_error='skip' if len(paths) > 1 else 'raise')
     failed.update(queries.failed)
@@ -252,10 +254,10 @@ def search(argv: Sequence[str] | None) -> int:
         args.best_per_camera,
         by_track=args.by_track,
     )
-    if args.threshold is None and gallery.outgrown:
-        print(gallery.outgrown, file=sys.stderr)
-    threshold = gallery.threshold(args.threshold)
-    found = gallery.named(nearest, threshold)
+    if args.threshold is None and gallery.calibration_warning:
+        print(gallery.calibration_warning, file=sys.stderr)
+    threshold = gallery.threshold_or(args.threshold)
+    found = gallery.above_threshold(nearest, threshold)
     if args.sheet:  # before anything is written: images may be gone
         try:
             sheet = draw(queries.paths, found)

@@ -33,6 +33,11 @@ def is_gallery(path: str | Path) -> bool:
     return (as_path(path) / META).is_file()
 
 
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing, or hidden files such as a lock alone."""
+    return all(path.name[0] == '.' for path in folder.iterdir())
+
+
 def require_inside(index: Path, paths: Sequence[str]) -> None:
     """Raise if an index would open files outside of its root."""
     for path in paths:

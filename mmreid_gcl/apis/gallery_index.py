@@ -21,13 +21,20 @@ from mmreid_gcl.evaluation.tracks import track_means
 
 from . import gallery_files
 from .folder import FolderImages, read_clusters
-from .gallery_files import NO_TRACK, is_gallery, require_inside, sole_writer
+from .gallery_files import (
+    NO_TRACK,
+    is_empty,
+    is_gallery,
+    require_inside,
+    sole_writer,
+)
 from .gallery_search import Vectors, queries_of
 
 __all__ = [
     'NOBODY',
     'GalleryIndex',
     'Match',
+    'is_empty',
     'is_gallery',
     'read_clusters',
     'require_cameras',
@@ -156,7 +163,7 @@ class GalleryIndex:
             )
         self._calibration = value
 
-    def threshold(self, given: float | None = None) -> float:
+    def threshold_or(self, given: float | None = None) -> float:
         """The similarity from which on a match counts.
 
         ``given``, else that of the calibration, else -inf: all count, as with -1. NaN
@@ -169,18 +176,18 @@ class GalleryIndex:
             raise ValueError('The threshold must be a number, got nan.')
         return given
 
-    def named(
+    def above_threshold(
         self, found: Iterable[Sequence[Match]], threshold: float | None = None
     ) -> list[list[Match]]:
-        """The matches of :meth:`search` that reach :meth:`threshold`.
+        """The matches of :meth:`search` that reach :meth:`threshold_or`.
 
         A query that has none is not in the gallery.
         """
-        least = self.threshold(threshold)
+        least = self.threshold_or(threshold)
         return [[m for m in matches if m.score >= least] for matches in found]
 
     @property
-    def outgrown(self) -> str:
+    def calibration_warning(self) -> str:
         """A warning if the gallery is too large for its calibration, else ''."""
         known = self.calibration
         if known is None or known.over != SEARCH or len(self) <= 2 * known.images:
@@ -369,24 +376,39 @@ class GalleryIndex:
         """
         rows = {os.path.abspath(self.path_of(row)): row for row in range(len(self))}
         own = [rows.get(str(images.root / path)) for path in images.paths]
-        given = images.columns['own_track']
-        keys = list(zip(images.cameras, given.tolist()))
+        for row, path, camera in zip(own, images.paths, images.cameras):
+            if row is not None and self.cameras[row] != camera:
+                raise ValueError(
+                    f'{images.root / path}: its camera is {self.cameras[row]!r} in the '
+                    f'gallery and {camera!r} in this folder. Give the folder that it '
+                    'was built from, and the same options.'
+                )
+        given = images.columns['own_track'].tolist()
         numbers = {
             key: int(self.tracks[row])
-            for key, row in zip(keys, own)
+            for key, row in zip(zip(images.cameras, given), own)
             if row is not None and self.tracks[row] != NO_TRACK
         }
-        taken = set(zip(self.cameras, self.tracks.tolist()))
-        highest = max(self.tracks.max(initial=NO_TRACK), given.max(initial=NO_TRACK))
-        free = itertools.count(int(highest) + 1)
-        tracks = given.copy()
-        for place, key in enumerate(keys):
-            if key[1] != NO_TRACK:
-                if key not in numbers:
-                    numbers[key] = next(free) if key in taken else key[1]
-                tracks[place] = numbers[key]
+        tracks = self._tracks_apart(images.cameras, given, numbers)
         new = replace(images, columns={**images.columns, 'own_track': tracks})
         return new.select([place for place, row in enumerate(own) if row is None])
+
+    def _tracks_apart(
+        self, cameras: Sequence[str], tracks: Sequence[int], numbers: dict
+    ) -> np.ndarray:
+        """(n,) numbers of others' tracks that the gallery's tracks do not have.
+
+        ``numbers`` maps (camera, track) to what is settled already, and gets the rest.
+        """
+        keys = list(zip(cameras, tracks))
+        taken = set(zip(self.cameras, self.tracks.tolist()))
+        used = {track for _, track in taken.union(keys)}
+        free = (number for number in itertools.count() if number not in used)
+        for key in keys:
+            if key not in numbers:
+                lent = key in taken and key[1] != NO_TRACK
+                numbers[key] = next(free) if lent else key[1]
+        return np.array([numbers[key] for key in keys], np.int64)
 
     def _append(self, other: GalleryIndex) -> None:
         if other.dim != self.dim:
@@ -410,11 +432,13 @@ class GalleryIndex:
         self._next_id = max(self._next_id, other._next_id)
         self._camera_of_row = np.array(self.cameras, dtype=str)
 
-    def merge(self, other: GalleryIndex) -> None:
+    def merge(self, other: GalleryIndex, same_tracks: bool = False) -> None:
         """Append another gallery of the same model.
 
-        Its images get new ids. If the roots differ, the new root is the folder that
-        holds both. A ``ValueError`` if models differ or a path would be there twice.
+        Its images get new ids, and its tracks other numbers where theirs are taken on
+        the camera, unless they are the ``same_tracks``, as those of :meth:`absent`. If
+        the roots differ, the new root is the folder that holds both. A ``ValueError``
+        if models differ or a path would be there twice.
         """
         if other.model_hash != self.model_hash:
             raise ValueError(
@@ -432,11 +456,14 @@ class GalleryIndex:
                 for start, gallery in zip(roots, (self, other))
             )
         ids = self._next_id + np.arange(len(other))
+        tracks = other.tracks
+        if not same_tracks:
+            tracks = self._tracks_apart(other.cameras, tracks.tolist(), {})
         more = GalleryIndex(
             other.features,
             paths,
             other.cameras,
-            tracks=other.tracks,
+            tracks=tracks,
             times=other.times,
             ids=ids,
         )
@@ -447,7 +474,9 @@ class GalleryIndex:
             self.paths = before
             raise
         self.root = root
-        self.failed.update(other.failed)
+        there = {self.path_of(row) for row in range(len(self))}
+        failed = {**self.failed, **other.failed}
+        self.failed = {k: v for k, v in failed.items() if k not in there}
 
     def remove(
         self,
@@ -487,10 +516,12 @@ class GalleryIndex:
             full = {self.path_of(row): path for row, path in enumerate(self.paths)}
             asked = [full.get(path, path) for path in map(str, as_list(paths))]
             gone &= _chosen('path', np.array(self.paths, dtype=str), asked)
+        here = np.ones(len(self), dtype=bool)
         if cameras is not None:
-            gone &= np.isin(self._camera_of_row, self._known(cameras))
+            here = np.isin(self._camera_of_row, self._known(cameras))
+            gone &= here
         if tracks is not None:
-            gone &= _chosen('track', self.tracks, as_list(tracks))
+            gone &= _chosen('track', np.where(here, self.tracks, -2), as_list(tracks))
             where = {*zip(self._camera_of_row[gone].tolist(), self.tracks[gone])}
             if cameras is None and len(where) > len({track for _, track in where}):
                 several = ', '.join(sorted({camera for camera, _ in where})[:5])

@@ -187,12 +187,12 @@ class GalleryPage:
         except ValueError as error:
             # names of files must not become HTML
             return [], f'<p class="refused" role="alert">{html.escape(str(error))}</p>'
-        (found,) = self.gallery.named([near])
+        (found,) = self.gallery.above_threshold([near])
         if near and not found:
             return [], (
                 f'<p role="alert">{NOBODY.capitalize()}: the best has '
                 f'{near[0].score:.3f}, the threshold is '
-                f'{self.gallery.threshold():.3f}.</p>'
+                f'{self.gallery.threshold_or():.3f}.</p>'
             )
         pictures = [
             (
@@ -208,8 +208,8 @@ class GalleryPage:
         with gr.Blocks(title='Gallery', analytics_enabled=False) as page:
             row = gr.State(None)
             gr.Markdown(f'## {len(self.gallery):,} crops, {len(self.cameras)} cameras')
-            if self.gallery.outgrown:
-                gr.Markdown(self.gallery.outgrown)
+            if self.gallery.calibration_warning:
+                gr.Markdown(self.gallery.calibration_warning)
             with gr.Tabs() as tabs:
                 with gr.Tab('Search', id='search-tab'), gr.Row():
                     *settings, button, message, results = self._search_tab()

@@ -418,7 +418,11 @@ class ReIDInferencer:
 
         To add what is new in a folder to a gallery::
 
-            gallery.merge(inferencer.embed_folder(gallery.absent(list_folder('crops'))))
+            new = gallery.absent(list_folder('crops'))
+            if len(new):
+                gallery.merge(inferencer.embed_folder(new), same_tracks=True)
+
+        An ``ImageError`` if no image can be read, a ``ValueError`` if there is none.
         """
         model_hash = self.model_hash
         found = self.extract(images.files())
@@ -494,7 +498,7 @@ class ReIDInferencer:
                 )
             gallery.require_model(self.model_hash)
         found = gallery.search(self(query), topk, cameras, exclude_cameras, **kwargs)
-        found = gallery.named(found, threshold)
+        found = gallery.above_threshold(found, threshold)
         return found[0] if is_single(query) else found
 
 

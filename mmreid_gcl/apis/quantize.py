@@ -30,6 +30,8 @@ from .inferencer import ReIDInferencer
 
 #: Below one of these, or with more points of mAP lost, a file is not written.
 LEAST_COSINE, LEAST_AGREEMENT, MOST_LOST = 0.95, 0.9, 1.0
+#: Fewer people say too little of the mAP.
+_FEWEST_PEOPLE = 20
 #: Crops: most that set the ranges, most that are compared, fewest in a folder.
 _CALIBRATION, _COMPARED, _FEWEST = 256, 2000, 8
 _BATCH = 32
@@ -45,6 +47,7 @@ class Parity:
     rank1_agreement: float  #: Share whose most similar other crop is the same
     map_before: float | None  #: In percent, of the model; None: nobody in two cameras
     map_after: float | None  #: Of the file
+    people: int = 0  #: In two cameras, who are searched for the mAP
 
     def __str__(self) -> str:
         text = (
@@ -60,13 +63,13 @@ class Parity:
     def good(self) -> bool:
         """Whether the limits are kept: of the cosine, and of the search.
 
-        The search is judged by the mAP where it is known. Else by the agreement, which
-        counts two frames of a track that change places.
+        The search is judged by the mAP, and where less than 20 people are known by the
+        agreement too, which counts two frames of a track that change places.
         """
-        if self.map_before is None or self.map_after is None:
-            searches = self.rank1_agreement >= LEAST_AGREEMENT
-        else:
-            searches = self.map_before - self.map_after <= MOST_LOST
+        searches = self.rank1_agreement >= LEAST_AGREEMENT
+        if self.map_before is not None and self.map_after is not None:
+            kept = self.map_before - self.map_after <= MOST_LOST
+            searches = kept and (searches or self.people >= _FEWEST_PEOPLE)
         return searches and self.cosine_mean >= LEAST_COSINE
 
 
@@ -90,7 +93,8 @@ def compare_embeddings(
         nearest.append(similarity.argmax(1))
     known = pids != JUNK_PID
     cameras_of = {pid: set(camids[pids == pid]) for pid in set(pids[known])}
-    query = np.array([len(cameras_of.get(pid, ())) > 1 for pid in pids])
+    searched = {pid for pid, cameras in cameras_of.items() if len(cameras) > 1}
+    query = np.isin(pids, list(searched))
     scores: list[float | None] = [None, None]
     if query.any():
         ids = (pids[query], camids[query])
@@ -103,7 +107,9 @@ def compare_embeddings(
         float(cosine.mean()),
         float(cosine.min()),
         float((nearest[0] == nearest[1]).mean()),
-        *scores,
+        scores[0],
+        scores[1],
+        len(searched),
     )
 
 
@@ -139,8 +145,8 @@ def export_int8(
         ImportError: If a package is not installed.
         ValueError: If there are too few crops, the path is not that of an ONNX file, or
             the mean cosine is below 0.95, or the mAP falls by more than 1 point, or,
-            where nobody is known, the rank-1 agreement is below 0.9: nothing is written
-            then, unless ``force``.
+            of less than 20 known people, the rank-1 agreement is below 0.9: nothing is
+            written then, unless ``force``.
     """
     path = as_path(path)
     if path.suffix != '.onnx':
@@ -174,7 +180,7 @@ def export_int8(
     if not parity.good:
         problem = (
             f'{path}: {parity}. The limits are a mean cosine of {LEAST_COSINE}, and '
-            f'{MOST_LOST:g} point of mAP or, where nobody is known, '
+            f'{MOST_LOST:g} point of mAP or, of less than {_FEWEST_PEOPLE} people, '
             f'{LEAST_AGREEMENT:.0%} of the same rank 1'
         )
         if not force:

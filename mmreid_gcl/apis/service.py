@@ -42,7 +42,7 @@ from mmreid_gcl.config.packaged import tool_command
 from mmreid_gcl.datasets.image_folder import as_path, log
 from mmreid_gcl.version import __version__
 
-from .gallery_files import NO_TRACK, is_gallery, leaves_root
+from .gallery_files import NO_TRACK, is_empty, is_gallery, leaves_root
 from .gallery_index import GalleryIndex
 from .images import ImageError
 from .inferencer import ReIDInferencer
@@ -85,7 +85,7 @@ class NewImage(_Strict):
         max_length=1000, description='its name in the gallery; nothing is opened'
     )
     camera: str = Field(min_length=1, max_length=1000)
-    track: int = Field(NO_TRACK, ge=NO_TRACK, lt=2**63)
+    track: int = Field(NO_TRACK, ge=NO_TRACK, lt=2**62)
     time: FiniteFloat | None = Field(None, description='s since 1970; default: now')
 
 
@@ -400,7 +400,7 @@ class Service:
 
     def _search(self, features: np.ndarray, options: SearchOptions) -> dict:
         with self._reading:
-            threshold = self.gallery.threshold(options.threshold)
+            threshold = self.gallery.threshold_or(options.threshold)
             found = self.gallery.search(
                 features,
                 options.topk,
@@ -415,7 +415,7 @@ class Service:
                     dict(asdict(match), path=self.gallery.paths[match.index])
                     for match in matches
                 ]
-                for matches in self.gallery.named(found, threshold)
+                for matches in self.gallery.above_threshold(found, threshold)
             ]
         return dict(results=results, threshold=_finite(threshold))
 
@@ -440,9 +440,9 @@ class Service:
 
     def _warn(self) -> None:
         """Log once that the gallery has outgrown its calibration."""
-        if self.gallery.outgrown and not self._warned:
+        if self.gallery.calibration_warning and not self._warned:
             self._warned = True
-            log(self.gallery.outgrown, logging.WARNING)
+            log(self.gallery.calibration_warning, logging.WARNING)
 
     async def delete(self, removal: Removal) -> _Json:
         """Take images out of the gallery; how many."""
@@ -473,8 +473,8 @@ class Service:
                 model_hash=self.model_hash,
                 images=len(self.gallery),
                 dim=self.gallery.dim,
-                threshold=_finite(self.gallery.threshold()),
-                warning=self.gallery.outgrown or None,
+                threshold=_finite(self.gallery.threshold_or()),
+                warning=self.gallery.calibration_warning or None,
                 unsaved=self.unsaved,
             )
         )
@@ -506,7 +506,7 @@ def open_gallery(inferencer: ReIDInferencer, folder: str | Path) -> GalleryIndex
     folder = as_path(folder)
     if is_gallery(folder):
         return GalleryIndex.load(folder, inferencer.model_hash)
-    if any(path.name[0] != '.' for path in folder.iterdir()):
+    if not is_empty(folder):
         raise ValueError(
             f'{folder}: expected a saved gallery or an empty folder. Build one from a '
             f'folder of crops with: {tool_command("search")} MODEL CROPS QUERY '

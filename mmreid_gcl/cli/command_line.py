@@ -19,7 +19,7 @@ from mmreid_gcl.config.packaged import find_config
 from mmreid_gcl.work_dir import POINTER, WorkDirError, last_checkpoint
 
 #: Exit codes: all good; nothing done, a message says why; done, but some
-#: images could not be read and were left out.
+#: images could not be read and were left out; Ctrl-C.
 DONE, REFUSED, SKIPPED, INTERRUPTED = 0, 2, 3, 130
 
 #: What a user can mend: a message is enough.
@@ -266,6 +266,12 @@ def build_inferencer(args: argparse.Namespace):
         )
     except (KeyError, TypeError) as error:  # of an unknown type or argument
         raise ValueError(f'{args.model}: {error}') from error
+
+
+def say(line: str) -> None:
+    """Print; what the terminal cannot show is written as an escape."""
+    encoding = sys.stdout.encoding or 'utf-8'
+    print(line.encode(encoding, 'backslashreplace').decode(encoding))
 
 
 def run_tool(

@@ -281,8 +281,8 @@ def calibrate(
             'all'. For 'search' that is where somebody who is there must be found;
             somebody who is not is searched for among all images of others, in all
             cameras. 'within' is for people who are known in one camera alone, as by
-            tracks: both searches are in the query's camera, and of K cameras each may
-            have the K-th part of the rate.
+            tracks: both searches are in the query's camera, and of K cameras each has
+            on average the K-th part of the rate.
         method (str): Of the map to probabilities, 'isotonic' or 'logistic'. Defaults
             to 'isotonic'.
         prior (float): Probability that a pair is of one person before its similarity

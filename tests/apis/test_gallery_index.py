@@ -494,6 +494,7 @@ def test_remove(tmp_path, given, gone):
         (dict(paths='x.jpg'), r"no path 'x\.jpg'"),
         (dict(cameras='c'), "no camera 'c'"),
         (dict(cameras='a', tracks=[1, 9]), 'no track 9'),
+        (dict(cameras='b', tracks=5), 'no track 5'),
         (dict(tracks=1), 'Several cameras have a track of this number: a, b'),
     ],
 )
@@ -535,6 +536,25 @@ def test_merge_of_galleries_under_different_roots():
     first.merge(second)
     assert str(first.root) == '/' and first.failed == second.failed
     assert [first.path_of(row) for row in range(4)] == files
+
+
+@pytest.mark.parametrize('same', [False, True])
+def test_merge_keeps_tracks_apart(same):
+    first, second = make_index(3, cameras='a'), make_index(5, 1, cameras='aaaab')
+    second.paths = [f'new/{path}' for path in second.paths]
+    first.tracks[:] = [0, 5, -1]
+    second.tracks[:] = [5, 5, 7, -1, 5]
+    first.merge(second, same_tracks=same)
+    # 5 is taken on camera a; 1 is the smallest number that nobody has
+    assert first.tracks[3:].tolist() == ([5, 5] if same else [1, 1]) + [7, -1, 5]
+
+
+def test_a_crop_that_was_mended_is_no_failure():
+    first, second = make_index(2), make_index(1, seed=1)
+    second.paths = ['mended.jpg']
+    first.failed = {'/crops/mended.jpg': 'cut off', '/crops/x.jpg': 'cut off'}
+    first.merge(second)
+    assert first.failed == {'/crops/x.jpg': 'cut off'}
 
 
 def test_what_cannot_be_merged_changes_nothing():
@@ -873,8 +893,8 @@ def test_nobody_is_named_below_the_threshold(inferencer, tmp_path):
 @pytest.mark.parametrize('over', ['search', 'pair'])
 def test_a_gallery_that_outgrew_its_calibration(over):
     index = make_index()
-    assert index.outgrown == ''
+    assert index.calibration_warning == ''
     index.calibration = make_calibration(over=over, images=5)
-    assert len(index) == 9 and index.outgrown == ''
+    assert len(index) == 9 and index.calibration_warning == ''
     index.calibration = make_calibration(over=over, images=4)
-    assert bool(index.outgrown) == (over == 'search')
+    assert bool(index.calibration_warning) == (over == 'search')

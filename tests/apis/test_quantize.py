@@ -98,7 +98,7 @@ def test_parity_by_hand():
     # rank 1 was 1, 0, 3, 2 and is 3, 2, 1, 1 or 2 (equal ones: the first)
     assert parity.rank1_agreement == 0
     # among the others, the match of 0 has rank 2, then 3, 2 (before 3), 2 (after 1)
-    assert parity.map_before == 100
+    assert parity.map_before == 100 and parity.people == 2
     assert parity.map_after == pytest.approx(100 * (1 / 2 + 1 / 3 + 1 / 2 + 1 / 2) / 4)
     assert not parity.good
     assert 'mAP 100.0 -> 45.8' in str(parity)
@@ -115,18 +115,22 @@ def test_no_map_without_people_in_two_cameras(pids):
 
 
 @pytest.mark.parametrize(
-    'cosine, agreement, before, after, good',
+    'cosine, agreement, before, after, people, good',
     [
-        (0.96, 0.8, 70.0, 69.5, True),  # the mAP judges, where it is known
-        (0.96, 1.0, 70.0, 68.5, False),
-        (0.94, 1.0, 70.0, 70.0, False),
-        (0.96, 0.9, None, None, True),
-        (0.96, 0.8, None, None, False),
-        (0.94, 0.9, None, None, False),
+        (0.96, 0.8, 70.0, 69.5, 20, True),  # the mAP judges, where it says enough
+        (0.96, 0.8, 100.0, 100.0, 19, False),
+        (0.96, 0.9, 100.0, 100.0, 19, True),
+        (0.96, 1.0, 70.0, 68.5, 20, False),
+        (0.96, 1.0, 70.0, 68.5, 1, False),
+        (0.94, 1.0, 70.0, 70.0, 20, False),
+        (0.96, 0.9, None, None, 0, True),
+        (0.96, 0.8, None, None, 0, False),
+        (0.94, 0.9, None, None, 0, False),
     ],
 )
-def test_limits(cosine, agreement, before, after, good):
-    assert quantize.Parity(9, cosine, 0.5, agreement, before, after).good == good
+def test_limits(cosine, agreement, before, after, people, good):
+    parity = quantize.Parity(9, cosine, 0.5, agreement, before, after, people)
+    assert parity.good == good
 
 
 def test_a_collapsed_model_is_not_written(inferencer, crops, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 
 import json
 import os
+import runpy
 import signal
 import textwrap
 import threading
@@ -335,6 +336,22 @@ def test_nohup_stays(root):
 
 def result(fingerprint='f', seed=1, name='n', **metrics):
     return Result(name, fingerprint, seed, 3, metrics, {'ari': 0.5, 'clusters': 7})
+
+
+def test_rows_of_some_names_alone(capsys):
+    from tests.tools.conftest import TOOLS
+
+    tool = runpy.run_path(str(TOOLS / 'experiments.py'))
+    command = ['run', 'best', 'table3', '--seeds', '1', '--dry-run', '--rows']
+    assert tool['main']([*command, 'recipe, *', 'k = 1', '--json']) == 0
+    titles = [run['title'] for run in json.loads(capsys.readouterr().out)['runs']]
+    names = [title.removesuffix(' seed 1') for title in titles]
+    expected = ['best.best_synthetic_infomap', 'best.best_synthetic_hdbscan']
+    assert names[:2] == expected and names[-1] == 'memory.synthetic_k1'
+    assert len(names) == 5
+    for words in (['k = 1', 'k = 9'], ['K = 1']):
+        assert tool['main']([*command, *words]) == 2
+    assert "no table has a row 'k = 9'" in capsys.readouterr().err
 
 
 def test_results_survive_a_file(tmp_path):

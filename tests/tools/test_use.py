@@ -67,7 +67,7 @@ def test_search_replaces_no_index(load_tool, trained, crops, tmp_path, capsys):
     assert len(GalleryIndex.load(index)) == 30
     command[-1] = f'--save-index={crops / "hall"}'
     assert search(command) == 2
-    assert 'holds other files' in capsys.readouterr().err
+    assert 'is no empty folder' in capsys.readouterr().err
     assert not list((crops / 'hall').glob('*.json'))
 
 
@@ -514,7 +514,7 @@ def test_calibrate_and_search(load_tool, trained, crops, labels, tmp_path, capsy
     assert 'clusters of this model' in printed and 'across' in printed
     gallery = GalleryIndex.load(index)
     assert gallery.calibration.to_dict() == result
-    assert (result['images'], gallery.outgrown) == (len(gallery), '')
+    assert (result['images'], gallery.calibration_warning) == (len(gallery), '')
     assert result['people'] == len({file.name[:2] for file in crops.rglob('*.png')})
     assert cv2.imread(str(figure)).std() > 10
 
@@ -571,7 +571,7 @@ def test_calibrate_by_identities_and_tracks(load_tool, trained, tmp_path, capsys
     gallery = GalleryIndex.load(index)
     known = gallery.calibration
     assert (known.people, known.cameras) == (12, 'within')
-    assert (known.images, gallery.outgrown) == (24, '')
+    assert (known.images, gallery.calibration_warning) == (24, '')
     assert tool.main([weights, index, *options, '--among=all']) == 2
     assert 'say nothing across cameras' in capsys.readouterr().err
 

@@ -21,12 +21,13 @@ RECORD = 'conversion.json'
 PARTS = ('**/bounding_box_train', '**/query', '**/bounding_box_test')
 
 
-def finished_record(folder: str | Path) -> dict[str, Any] | None:
-    """What a finished conversion wrote of itself; None if there is none."""
+def finished_record(folder: str | Path) -> dict[str, Any]:
+    """What a finished conversion wrote of itself; empty if there is none."""
     try:
-        return json.loads((Path(folder).expanduser() / RECORD).read_text('utf-8'))
+        found = json.loads((Path(folder).expanduser() / RECORD).read_text('utf-8'))
     except (OSError, ValueError):
-        return None
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class Output:

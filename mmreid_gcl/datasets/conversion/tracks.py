@@ -259,9 +259,9 @@ def convert_tracks(
         first_frame=first_frame,
         quality=quality,
     )
-    before = None if overwrite else finished_record(out)
-    if before and all(before.get(name) == value for name, value in settings.items()):
-        log(f'{out}: this is converted already')
+    before = {} if overwrite else finished_record(out)
+    if _is_whole(before, settings, out):
+        log(f'{out}: this is converted already; --overwrite does it again')
         return before['counts']
     output = Output(out, overwrite, ('track_*',), settings)
     done, missing = _write(frames, chosen, corners, output, quality, progress)
@@ -285,6 +285,18 @@ def convert_tracks(
         log(message, logging.WARNING)
     output.finish(converter='tracks_to_crops', **settings, counts=counts)
     return counts
+
+
+def _is_whole(record: dict, settings: dict, out: str | Path) -> bool:
+    """Whether a finished conversion has the same settings and all that it can have."""
+    counts = record.get('counts')
+    return (
+        isinstance(counts, dict)
+        and record.get('converter') == 'tracks_to_crops'
+        and all(record.get(name) == value for name, value in settings.items())
+        and counts.get('missing') == 0
+        and counts.get('crops') == len([*Path(out).expanduser().glob('track_*/*')])
+    )
 
 
 def spread_rows(tracks: np.ndarray, every: int, at_most: int | None) -> np.ndarray:
@@ -388,7 +400,8 @@ class _Frames:
         if self.pictures is not None:
             return False
         with open(self.source, 'rb') as file:
-            return not any(byte < 9 for byte in file.read(4096))
+            begin = file.read(4096)
+        return not begin.startswith(b'YUV4MPEG2') and min(begin, default=0) >= 9
 
     def _first(self) -> np.ndarray | None:
         """The first picture that can be decoded."""

@@ -16,6 +16,7 @@ from mmreid_gcl.evaluation import evaluate_ranking
 from mmreid_gcl.evaluation.ground_truth import IdentityIndex, num_matches
 from mmreid_gcl.processes import highest, on_rank_zero
 from mmreid_gcl.registry import DATASETS, HOOKS
+from mmreid_gcl.work_dir import last_checkpoint
 
 from ..checkpoint_files import ATOMIC
 from ..extraction import extract_features
@@ -154,8 +155,7 @@ class LabelFreeBestHook(Hook):
                 f'mAP on the test set {info[_BEFORE]:.1f} -> {mean_ap:.1f} after the '
                 'last epoch',
             )
-        file = Path(runner.work_dir) / 'last_checkpoint'
-        file = Path(file.read_text().strip()) if file.is_file() else file
+        file = last_checkpoint(runner.work_dir) or runner.work_dir
         best = self._best(runner)
         other = ''
         if best is not None:
