@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmreid_gcl.apis.folder import list_folder
+from mmreid_gcl.apis.gallery_files import is_empty
 from mmreid_gcl.apis.gallery_index import (
     NOBODY,
     GalleryIndex,
     Match,
-    is_empty,
     is_gallery,
     require_cameras,
 )

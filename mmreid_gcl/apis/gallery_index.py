@@ -21,20 +21,13 @@ from mmreid_gcl.evaluation.tracks import track_means
 
 from . import gallery_files
 from .folder import FolderImages, read_clusters
-from .gallery_files import (
-    NO_TRACK,
-    is_empty,
-    is_gallery,
-    require_inside,
-    sole_writer,
-)
+from .gallery_files import NO_TRACK, is_gallery, require_inside, sole_writer
 from .gallery_search import Vectors, queries_of
 
 __all__ = [
     'NOBODY',
     'GalleryIndex',
     'Match',
-    'is_empty',
     'is_gallery',
     'read_clusters',
     'require_cameras',
