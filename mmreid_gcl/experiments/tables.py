@@ -304,6 +304,7 @@ def _best(dataset: str) -> Table:
     head = {'model.head.topk': 4}
     four = {**head, 'model.relation_head.topk': 4}
     norm = {_NORM: 'standardize'}
+    identity = {'model.relation_neck.identity': True}
     variants: list[tuple[str, str, dict]] = [
         (leak, _model(dataset, 6), {**four, _ORDER: 'filename'}),
         ('supervised', f'configs/baselines/{dataset}_supervised.py', {}),
@@ -317,14 +318,16 @@ def _best(dataset: str) -> Table:
             {**four, **norm, 'hook.clusterer.knn.intra': 8},
         ),
         ('GCL, mutual neighbours, camera statistics', near, four),
+        ('the same, θ and φ as identity', near, {**four, **identity}),
+        (
+            'the same, θ and φ as identity, T = 20',
+            near,
+            {**four, **identity, 'model.relation_neck.temperature': 20.0},
+        ),
         (
             'the same, θ and φ as identity, softmax over mutual neighbours',
             near,
-            {
-                **four,
-                'model.relation_neck.identity': True,
-                'model.relation_neck.mutual': 8,
-            },
+            {**four, **identity, 'model.relation_neck.mutual': 8},
         ),
         ('CAP', f'configs/baselines/{dataset}_cap.py', {}),
         (
@@ -347,19 +350,16 @@ def _best(dataset: str) -> Table:
                 ('Infomap', '_infomap', {}),
                 ('HDBSCAN', '_hdbscan', {}),
                 ("eps='auto'", '', {'hook.clusterer.clusterer.eps': 'auto'}),
+                (
+                    'tracks of no cluster as clusters of their own',
+                    '',
+                    {'hook.clusterer.min_single': 4},
+                ),
             )
         ]
     variants.append(('recipe', recipe, {}))
-    # the first form of the recipe, from which its parts were taken one by one
-    momentum = 0.02 if dataset == 'synthetic' else 0.0025  # some epoch
-    teacher = {
-        'hook.extract.ema': True,
-        'default_hooks.ema.type': 'EMAHook',
-        'default_hooks.ema.momentum': momentum,
-    }
-    variants.append(('with a mean teacher', recipe, teacher))
     variants += [
-        (f'with a mean teacher, without {label}', recipe, {**teacher, **options})
+        (f'recipe without {label}', recipe, options)
         for label, options in (
             ('GeM pooling', {'model.neck.pooling': 'avg'}),
             ('camera statistics', {_NORM: None}),
@@ -370,7 +370,14 @@ def _best(dataset: str) -> Table:
         )
     ]
     agreed = {'model.head.1.type': 'NeighbourLabelHead'}
+    teacher = {
+        'hook.extract.ema': True,
+        'default_hooks.ema.type': 'EMAHook',
+        # an average of some epoch
+        'default_hooks.ema.momentum': 0.02 if dataset == 'synthetic' else 0.0025,
+    }
     variants.append(("recipe, neighbours' labels at the centroids", recipe, agreed))
+    variants.append(('recipe with a mean teacher', recipe, teacher))
     return Table(
         '',
         f'The recipe without labels on {DATASETS[dataset]}',
