@@ -318,14 +318,14 @@ def _best(dataset: str) -> Table:
             {**four, **norm, 'hook.clusterer.knn.intra': 8},
         ),
         ('GCL, mutual neighbours, camera statistics', near, four),
-        ('the same, θ and φ as identity', near, {**four, **identity}),
+        ('GCL, θ and φ as identity', near, {**four, **identity}),
         (
-            'the same, θ and φ as identity, T = 20',
+            'GCL, θ and φ as identity, T = 20',
             near,
             {**four, **identity, 'model.relation_neck.temperature': 20.0},
         ),
         (
-            'the same, θ and φ as identity, softmax over mutual neighbours',
+            'GCL, θ and φ as identity, softmax over mutual neighbours',
             near,
             {**four, **identity, 'model.relation_neck.mutual': 8},
         ),
@@ -343,13 +343,34 @@ def _best(dataset: str) -> Table:
             ('no refinement, stride 2', plain, two),
             ('file name, stride 2', _model(dataset, 6), {**two, _ORDER: 'filename'}),
         ]
-        variants.append(('recipe without tracks', f'{recipe[:-3]}_images.py', {}))
+        off = {
+            'hook.camera_norm': None,
+            'hook.extract.flip': False,
+            'model.head.0.loss_weight': 0.0,  # CAP's proxies
+            'model.head.2.loss_weight': 0.0,  # instance contrast
+            'train_dataloader.sampler.spread_cameras': False,
+        }
+        images = f'{recipe[:-3]}_images.py'
+        variants.append(('centroids, GeM pooling', images, dict(off)))
+        for label, parts in (
+            ('and camera statistics', ('hook.camera_norm',)),
+            ('and mirror images', ('hook.extract.flip',)),
+            ("and CAP's proxies", ('model.head.0', 'train_dataloader')),
+            ('and instance contrast (recipe without tracks)', ('model.head.2',)),
+        ):
+            off = {k: v for k, v in off.items() if not k.startswith(parts)}
+            variants.append((label, images, off))
         variants += [
             (f'recipe, {label}', f'{recipe[:-3]}{suffix}.py', options)
             for label, suffix, options in (
                 ('Infomap', '_infomap', {}),
                 ('HDBSCAN', '_hdbscan', {}),
                 ("eps='auto'", '', {'hook.clusterer.clusterer.eps': 'auto'}),
+                (
+                    "SpCL's reliability criterion",
+                    '',
+                    {'hook.clusterer.clusterer.type': 'SelfPacedClusterer'},
+                ),
                 (
                     'tracks of no cluster as clusters of their own',
                     '',
