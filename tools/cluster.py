@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,11 +85,15 @@ def build_labeller(args: argparse.Namespace, config: Config | None) -> Labeller:
     from mmreid_gcl.clustering import labeller_of
 
     hook = dict(find_pseudo_label_hook(config))
-    clusterer = dict(hook.get('clusterer') or dict(type='DBSCANClusterer'))
+    hook['clusterer'] = copy.deepcopy(
+        hook.get('clusterer') or dict(type='DBSCANClusterer')
+    )
+    inner = hook['clusterer']
+    while isinstance(inner.get('clusterer'), Mapping):  # of tracks: that of their means
+        inner = inner['clusterer']
     for name in ('eps', 'min_samples', 'k1', 'k2'):
         if getattr(args, name) is not None:
-            clusterer[name] = getattr(args, name)
-    hook['clusterer'] = clusterer
+            inner[name] = getattr(args, name)
     return labeller_of(hook)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mmengine.config import Config
 
 from mmreid_gcl.apis import GalleryIndex, ReIDInferencer
 from mmreid_gcl.apis.folder import FolderImages
@@ -198,6 +199,20 @@ def test_cluster(load_tool, trained, crops, tmp_path):
         ]
         assert (row['first'], row['last']) == (mine[0], mine[-1])
         assert int(row['images']) == len(mine)
+
+
+def test_the_options_of_a_cluster_reach_the_clusterer_of_tracks(load_tool):
+    tool = load_tool('cluster')
+    inner = dict(type='DBSCANClusterer', eps=0.5, min_samples=2, k1=8, k2=2)
+    clusterer = dict(type='TrackClusterer', clusterer=inner)
+    config = Config(
+        dict(default_hooks=dict(x=dict(type='PseudoLabelHook', clusterer=clusterer)))
+    )
+    args = tool.parse_args(['model.pth', 'crops', '--eps=0.3', '--k1=5'])
+    found = tool.build_labeller(args, config).clusterer
+    assert type(found).__name__ == 'TrackClusterer'
+    assert (found.clusterer.eps, found.clusterer.k1, found.clusterer.k2) == (0.3, 5, 2)
+    assert inner['eps'] == 0.5  # the config stays
 
 
 def test_who_was_where(load_tool, tmp_path, capsys):
