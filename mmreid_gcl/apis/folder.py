@@ -30,7 +30,8 @@ class FolderImages:
     cameras: list[str]  #: N names of cameras
     identities: list[str]  #: N names of people; '' is not known
     #: (N,) arrays ``img_path``, ``pid`` (-1 is not known), ``camid``, ``sequence``,
-    #: ``frame``, ``track``, ``is_query`` of :class:`~mmreid_gcl.datasets.ReIDDataset`,
+    #: ``frame``, ``moment``, ``track``, ``is_query`` of
+    #: :class:`~mmreid_gcl.datasets.ReIDDataset`,
     #: ``time``: seconds since 1970 where a timestamp says it, else NaN, and
     #: ``own_track``: ``track`` by the number at the end of its name, unique on its
     #: camera; as in ``track`` where tracks of the camera have none, or the same
@@ -94,7 +95,6 @@ def list_folder(folder: str | Path, split: str = 'auto', **kwargs) -> FolderImag
         split = 'train'
         if kwargs.get('annotation') is None and 'gallery' in split_folders(root)[0]:
             split = 'gallery'
-    kwargs.setdefault('order_by_name', True)  # no training that could be misled
     kwargs.setdefault('keep_missing', True)
     dataset = PersonFolder(str(root), split=split, **kwargs)
     columns = {name: dataset.column(name) for name in FIELDS}

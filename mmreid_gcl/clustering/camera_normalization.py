@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .tracks import track_units
+
 MODES = ('mean', 'standardize')
 
 
@@ -20,6 +22,8 @@ def normalize_by_camera(
     camids: np.ndarray,
     mode: str = 'mean',
     min_images: int = 16,
+    tracks: np.ndarray | None = None,
+    min_tracks: int = 4,
 ) -> np.ndarray:
     """Subtract each camera's mean from its features; unit length again.
 
@@ -30,6 +34,9 @@ def normalize_by_camera(
             channel by its standard deviation in the camera. Defaults to 'mean'.
         min_images (int): A camera with fewer images, whose mean would be made of
             a few people, takes the statistics of all images. Defaults to 16.
+        tracks (np.ndarray, optional): (N,) track of each image; -1 is in none.
+        min_tracks (int): Likewise a camera with fewer tracks, of which the mean would
+            be a person; an image without a track counts as one. Defaults to 4.
 
     Returns:
         np.ndarray: (N, C) float32, rows of unit length. Where nothing is left, as
@@ -47,9 +54,14 @@ def normalize_by_camera(
             f'normalize_by_camera: features {features.shape} and camids '
             f'{camids.shape} must be (N, C) and (N,).'
         )
-    cameras, counts = np.unique(camids, return_counts=True)
-    groups = [np.flatnonzero(camids == c) for c in cameras[counts >= min_images]]
-    few = np.flatnonzero(np.isin(camids, cameras[counts < min_images]))
+    cameras, camera, counts = np.unique(camids, return_inverse=True, return_counts=True)
+    enough = counts >= min_images
+    if tracks is not None:
+        first = np.unique(track_units(tracks), return_index=True)[1]
+        own = np.bincount(camera.reshape(-1)[first], minlength=len(cameras))
+        enough &= own >= min_tracks
+    groups = [np.flatnonzero(camids == c) for c in cameras[enough]]
+    few = np.flatnonzero(np.isin(camids, cameras[~enough]))
     out = np.empty(features.shape, np.float32)
     if len(few):
         out[few] = _normalized(features[few], *_statistics(features), mode)

@@ -16,7 +16,7 @@ from ..labels import outliers_as_classes
 from .k_reciprocal import JaccardGraph
 from .tracks import seen_together
 
-_PLACES = ('track', 'camid', 'sequence', 'frame')
+_PLACES = ('track', 'camid', 'sequence', 'frame', 'moment')
 
 
 def adjusted_rand_index(labels: np.ndarray, truth: np.ndarray) -> float:
@@ -195,7 +195,7 @@ def track_summary(
     Args:
         labels (np.ndarray): (N,) clusters, -1 is an outlier.
         records (Mapping[str, np.ndarray]): (N,) ``track`` (-1: in none), ``camid``,
-            ``sequence`` and ``frame``.
+            ``sequence`` and ``moment`` (or ``frame``).
 
     Returns:
         dict[str, float]: ``whole_tracks``, the share of the tracks of two or more
@@ -206,8 +206,8 @@ def track_summary(
     """
     rows = np.flatnonzero(np.asarray(records['track']) >= 0)
     labels = np.asarray(labels)[rows]
-    own = {name: np.asarray(records[name])[rows] for name in _PLACES}
-    units = np.unique(own.pop('track'), return_inverse=True)[1].reshape(-1)
+    own = {n: np.asarray(records[n])[rows] for n in _PLACES if n in records}
+    units = np.unique(own['track'], return_inverse=True)[1].reshape(-1)
     sizes = np.bincount(units)
     # (track, cluster) once each; a track in one cluster has one, and no outlier
     found = np.unique(np.stack([units, labels]), axis=1)

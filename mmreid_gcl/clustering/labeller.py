@@ -127,7 +127,8 @@ class Labeller:
         Args:
             features (Tensor): (N, C) embeddings x, on the CPU.
             records (Mapping[str, np.ndarray]): (N,) arrays ``img_path``, ``camid``,
-                ``sequence``, ``frame`` and ``track``. Identities have no place here.
+                ``sequence``, ``frame``, ``moment`` and ``track``. Identities have no
+                place here.
             relation_neck (nn.Module, optional): The GCL neck; runs in eval mode.
             epoch (int, optional): How many epochs the weights were trained for.
                 Defaults to as many as refinement needs: a trained model.
@@ -207,7 +208,9 @@ class Labeller:
         array = features.numpy()
         if self.camera_norm is None:
             return array
-        return normalize_by_camera(array, records['camid'], self.camera_norm)
+        return normalize_by_camera(
+            array, records['camid'], self.camera_norm, tracks=records.get('track')
+        )
 
 
 def labeller_of(settings: Mapping[str, Any]) -> Labeller:

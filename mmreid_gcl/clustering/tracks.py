@@ -16,6 +16,9 @@ from mmreid_gcl.labels import by_first_member
 
 from .features import prepare_features
 
+#: How many usual steps of a track its images may lie apart while it is seen.
+GAP = 4
+
 
 def track_units(tracks: np.ndarray) -> np.ndarray:
     """Numbers of tracks without gaps.
@@ -60,40 +63,55 @@ def unit_means(features: np.ndarray, units: np.ndarray) -> np.ndarray:
 
 
 def seen_together(units: np.ndarray, records: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Pairs of units that one camera shows at one moment.
+    """Pairs of tracks that one camera shows at one moment.
+
+    A track is seen from its first to its last image, but not in gaps of more than
+    :data:`GAP` times its usual step: there the tracker lost the person, and often gave
+    another number.
 
     Args:
-        units (np.ndarray): (N,) in [0, T).
-        records (Mapping[str, np.ndarray]): (N,) ``camid``, ``sequence`` and ``frame``;
-            a frame of -1 is unknown.
+        units (np.ndarray): (N,) in [0, T), of :func:`track_units`.
+        records (Mapping[str, np.ndarray]): (N,) ``track``, ``camid``, ``sequence`` and
+            ``moment``, the frame where that is a time; -1 is unknown. Without it all
+            are those of ``frame``.
 
     Returns:
-        np.ndarray: (M, 2) int64, the smaller number first, sorted. Two units are
-        together if the frames from the first to the last image of one and of the other
-        overlap, in one camera and sequence. Units without a known frame are in none.
+        np.ndarray: (M, 2) int64 units, the smaller number first, sorted. Images without
+        a track or a known moment are in none.
     """
-    frames = np.asarray(records['frame'])
-    known = frames >= 0
-    count = int(units.max(initial=-1)) + 1
-    first = np.full(count, np.iinfo(np.int64).max)
-    last = np.full(count, -1)
-    np.minimum.at(first, units[known], frames[known])
-    np.maximum.at(last, units[known], frames[known])
-    where = np.zeros((count, 2), np.int64)
-    where[units] = np.stack([records['camid'], records['sequence']], axis=1)
-    timed = np.flatnonzero(last >= 0)
-    order = timed[np.lexsort((first[timed], *where[timed].T))]
-    pairs: list[tuple[int, int]] = []
-    open_units: list[int] = []
+    moments = np.asarray(records.get('moment', records['frame']))
+    rows = np.flatnonzero((moments >= 0) & (np.asarray(records['track']) >= 0))
+    rows = rows[np.lexsort((moments[rows], units[rows]))]
+    units, moments = np.asarray(units)[rows], moments[rows]
+    first, last = _stretches(units, moments)
+    where = np.stack([records['camid'], records['sequence']], axis=1)[rows[first]]
+    pairs: set[tuple[int, int]] = set()
+    seen: list[tuple[int, int]] = []  # unit, last moment
     place = None
-    for unit in order.tolist():
-        here = tuple(where[unit])
+    for i in np.lexsort((moments[first], *where.T)).tolist():
+        here = tuple(where[i])
         if here != place:
-            open_units, place = [], here
-        open_units = [other for other in open_units if last[other] >= first[unit]]
-        pairs += [(min(unit, other), max(unit, other)) for other in open_units]
-        open_units.append(unit)
+            seen, place = [], here
+        unit, begin = int(units[first[i]]), moments[first[i]]
+        seen = [(other, end) for other, end in seen if end >= begin]
+        others = {other for other, _ in seen} - {unit}
+        pairs |= {(min(unit, other), max(unit, other)) for other in others}
+        seen.append((unit, moments[last[i]]))
     return np.array(sorted(pairs), np.int64).reshape(-1, 2)
+
+
+def _stretches(units: np.ndarray, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last rows of the parts of tracks without gaps; sorted (N,) rows."""
+    begins = np.diff(units, prepend=-1) != 0
+    steps = np.diff(moments, prepend=0)
+    own = np.flatnonzero(~begins)
+    order = own[np.lexsort((steps[own], units[own]))]
+    _, start, count = np.unique(units[order], return_index=True, return_counts=True)
+    usual = np.zeros(int(units.max(initial=-1)) + 1, np.int64)
+    usual[units[order[start]]] = steps[order[start + (count - 1) // 2]]  # the median
+    begins |= ~begins & (steps > GAP * np.maximum(usual[units], 1))
+    first = np.flatnonzero(begins)
+    return first, np.append(first[1:], len(units))[: len(first)] - 1
 
 
 def without_pairs(distances: sp.csr_array, pairs: np.ndarray) -> sp.csr_array:

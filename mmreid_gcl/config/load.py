@@ -17,7 +17,11 @@ from mmreid_gcl.config_parts import (
     find_test_pipeline,
     name_hooks,
 )
-from mmreid_gcl.datasets.samplers.pk_draw import require_batch, require_count
+from mmreid_gcl.datasets.samplers.pk_draw import (
+    fill_batch_size,
+    require_batch,
+    require_count,
+)
 from mmreid_gcl.environment import import_mmpretrain
 
 from .option_names import check_options
@@ -99,7 +103,7 @@ def load_config(
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
     world_size = _world_size(launcher)
-    fill_batch_size(cfg, world_size)
+    fill_batch_size(cfg.get('train_dataloader'), world_size)
     check_loading(cfg)
     if cfg.get('image_cache'):
         cache_images(cfg)
@@ -116,36 +120,6 @@ def set_data_root(cfg: Config, data_root: str) -> None:
     for name in _LOADERS:
         if cfg.get(name) is not None:
             cfg[name].dataset.data_root = data_root
-
-
-def fill_batch_size(cfg: Config, world_size: int) -> None:
-    """Replace ``train_dataloader.batch_size='auto'`` by its number, in place.
-
-    It is P * K over the ``world_size`` processes that share a batch. A ``ValueError``
-    if P or K is no whole number, their product no multiple of the processes, or there
-    is no PKSampler that has them.
-    """
-    loader = cfg.get('train_dataloader')
-    if loader is None or loader.get('batch_size') != 'auto':
-        return
-    sampler = loader.get('sampler') or {}
-    if str(sampler.get('type')).rpartition('.')[2] != 'PKSampler':
-        raise ValueError(
-            "train_dataloader.batch_size='auto' needs sampler=dict(type='PKSampler', "
-            f'...), whose P * K it stands for; got sampler type '
-            f'{sampler.get("type")!r}. Give a number.'
-        )
-    identities = sampler.get('num_identities', 16)
-    instances = sampler.get('num_instances', 8)
-    require_batch('train_dataloader.sampler.', identities, instances)
-    if identities * instances % world_size:
-        raise ValueError(
-            f'A batch of {identities} x {instances} = {identities * instances} images '
-            f'cannot be shared equally by {world_size} processes. Change '
-            'train_dataloader.sampler.num_identities or num_instances, or the number '
-            'of processes.'
-        )
-    loader.batch_size = identities * instances // world_size
 
 
 def check_loading(cfg: Config) -> None:

@@ -423,7 +423,7 @@ class PersonFolder(ReIDDataset):
         mars = any(MARS_NAME.fullmatch(image.relative) for image in images)
         if self.order_by_name is False or mars:
             return [(UNKNOWN, UNKNOWN)] * len(images)
-        self.times_from_names = part == 'train' and self.order_by_name is None
+        self.times_from_names = self.order_by_name is None
         log(
             f'PersonFolder {part}: nothing gives the time, so the natural order of the '
             'names is taken for it.'

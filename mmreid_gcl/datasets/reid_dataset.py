@@ -26,10 +26,10 @@ UNKNOWN = -1
 #: What a sample holds, and as what :meth:`ReIDDataset.column` returns it.
 FIELDS = {
     'img_path': str, 'pid': np.int64, 'camid': np.int64, 'sequence': np.int64,
-    'frame': np.int64, 'track': np.int64, 'is_query': np.bool_,
+    'frame': np.int64, 'moment': np.int64, 'track': np.int64, 'is_query': np.bool_,
 }  # fmt: skip
 #: What clusterers and memories may know of an image: its identity is not among it.
-RECORDS = ('img_path', 'camid', 'sequence', 'frame', 'track')
+RECORDS = ('img_path', 'camid', 'sequence', 'frame', 'track', 'moment')
 
 
 def image_records(dataset) -> dict[str, np.ndarray]:
@@ -42,7 +42,8 @@ class ReIDDataset(BaseDataset):
 
     A sample is a dict with ``img_path`` (str), ``pid`` (int, identity; -1 is
     junk, or that nobody labelled it), ``camid`` (int), ``sequence`` and
-    ``frame`` (int, :data:`UNKNOWN` where the data set has none), ``track`` (int,
+    ``frame`` (int, :data:`UNKNOWN` where the data set has none), ``moment`` (int,
+    ``frame`` where that is a time and not the order of names), ``track`` (int,
     what a tracker took for one person in one camera, likewise) and ``is_query``
     (bool). Tracks are numbered from 0 in the order of their first images, so that
     their numbers tell no more than who belongs together. Identities serve
@@ -111,6 +112,7 @@ class ReIDDataset(BaseDataset):
             track = sample.get('track')
             known = track is not None and track != UNKNOWN
             key = sample['camid'], track
+            sample['moment'] = UNKNOWN if self.times_from_names else sample['frame']
             sample['track'] = (
                 numbers.setdefault(key, len(numbers)) if known else UNKNOWN
             )

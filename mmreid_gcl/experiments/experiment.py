@@ -53,6 +53,7 @@ class Resolved:
     fingerprint: str
     epochs: int  #: Epochs of training
     graphs: str  #: How the graphs are built, in words
+    data_root: str  #: The config's own folder of data
 
     @property
     def folder(self) -> str:
@@ -94,6 +95,7 @@ def resolve(
         fingerprint=hashlib.sha256(text.encode()).hexdigest()[:10],
         epochs=int(cfg.get('train_cfg', {}).get('max_epochs', 0)),
         graphs=describe_graphs(cfg),
+        data_root=str(cfg.get('data_root', '')),
     )
 
 

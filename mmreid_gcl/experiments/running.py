@@ -19,7 +19,14 @@ from mmreid_gcl.parallel import num_threads
 from mmreid_gcl.work_dir import POINTER, holder, last_checkpoint
 
 from .experiment import Resolved
-from .results import RESULT_FILE, Result, epochs_begun, read_run, write_json
+from .results import (
+    RESULT_FILE,
+    Result,
+    epochs_begun,
+    read_results,
+    read_run,
+    write_json,
+)
 
 _THREADS = (
     *('OMP_NUM_THREADS', 'MKL_NUM_THREADS'),
@@ -134,8 +141,17 @@ class Pool:
         self._stop = False
 
     def run(self, jobs: Sequence[Job]) -> Outcome:
-        """Run what is not done yet, in this order."""
-        waiting = [job for job in jobs if not job.result_file.is_file()]
+        """Run what is not done yet, in this order.
+
+        Raises:
+            ValueError: If one that is done had a folder of data of another name.
+        """
+        waiting = []
+        for job in jobs:
+            if job.result_file.is_file():
+                self._check_data(job)
+            else:
+                waiting.append(job)
         if len(waiting) < len(jobs):
             self.say(f'{len(jobs) - len(waiting)} of {len(jobs)} runs are done already')
         outcome = Outcome()
@@ -160,6 +176,17 @@ class Pool:
                 signal.signal(number, handler)
         outcome.interrupted = self._stop
         return outcome
+
+    def _check_data(self, job: Job) -> None:
+        own = job.resolved.data_root
+        found = read_results(job.result_file)[0].data_root or own
+        wanted = self.settings.data_root or own
+        if Path(found).name != Path(wanted).name:
+            raise ValueError(
+                f'{job.result_file}: this run is of the data in {found}, not of '
+                f'those in {wanted}. Give the runs of each folder of data a --work-dir '
+                'of their own.'
+            )
 
     def _on_signal(self, number, frame) -> None:
         self._stop = True

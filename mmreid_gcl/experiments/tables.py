@@ -390,6 +390,7 @@ def _best(dataset: str) -> Table:
             ('instance contrast', {'model.head.2.loss_weight': 0.0}),
         )
     ]
+    spread = {'train_dataloader.sampler.spread_tracks': True}
     agreed = {'model.head.1.type': 'NeighbourLabelHead'}
     teacher = {
         'hook.extract.ema': True,
@@ -397,6 +398,8 @@ def _best(dataset: str) -> Table:
         # an average of some epoch
         'default_hooks.ema.momentum': 0.02 if dataset == 'synthetic' else 0.0025,
     }
+    if dataset == 'synthetic':
+        variants.append(('recipe, batches spread over tracks', recipe, spread))
     variants.append(("recipe, neighbours' labels at the centroids", recipe, agreed))
     variants.append(('recipe with a mean teacher', recipe, teacher))
     return Table(

@@ -56,3 +56,20 @@ def test_tracks_have_their_own_numbers(tmp_path, names, options, expected):
     # a camera and its number are one track, whose number for clustering is its own
     assert len({*zip(images.cameras, own)}) == len({*tracks})
     assert len({*zip(images.cameras, own, tracks)}) == len({*tracks})
+
+
+@pytest.mark.parametrize(
+    ('options', 'moments'),
+    [
+        ({}, [-1, -1]),
+        (dict(order_by_name=True), [0, 1]),
+        (dict(pattern=r'(?P<frame>\d+)\.png'), [7, 9]),
+    ],
+)
+def test_an_order_of_names_is_no_moment(tmp_path, options, moments):
+    """Two tracks are not seen together because their names take turns."""
+    for name in ('7', '9'):
+        write(tmp_path / 'hall' / f'{name}.png', draw(0))
+    records = list_folder(tmp_path, **options).records()
+    assert records['moment'].tolist() == moments
+    assert records['frame'].tolist() == ([0, 1] if moments[0] < 0 else moments)

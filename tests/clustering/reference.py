@@ -2,6 +2,7 @@
 """The definitions of clustering, written down as loops over plain Python sets."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -78,3 +79,15 @@ def gap_to_ties(features, ks):
         ((squared[:, k] - squared[:, k - 1]).min() for k in ks if k < len(x)),
         default=1.0,
     )
+
+
+def stretches(frames):
+    """(first, last) of the parts of a track without long gaps."""
+    steps = [b - a for a, b in pairwise(frames)]
+    usual = max(1, sorted(steps)[(len(steps) - 1) // 2]) if steps else 1
+    parts = [[frames[0], frames[0]]]
+    for frame, step in zip(frames[1:], steps):
+        if step > 4 * usual:
+            parts.append([frame, frame])
+        parts[-1][1] = frame
+    return parts

@@ -65,6 +65,28 @@ def test_a_shift_by_the_camera_no_longer_splits_a_person():
     assert before < 0.5 and after > 0.95
 
 
+def test_a_camera_that_shows_three_tracks():
+    """Their mean would be three people; a fourth, or images without a track, do."""
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(120, 8)).astype(np.float32)
+    camids = np.repeat([0, 1], [60, 60])
+    tracks = np.concatenate([np.arange(60) // 6, 10 + np.arange(60) // 20])
+    out = normalize_by_camera(features, camids, 'mean', tracks=tracks)
+    for rows, mean in (
+        (camids == 0, features[:60].mean(0)),
+        (camids == 1, features.mean(0)),
+    ):
+        expected = features[rows] - mean
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        np.testing.assert_allclose(out[rows], expected, atol=1e-5)
+    for change in (13, -1):
+        enough = np.where(np.arange(120) > 110, change, tracks)
+        found = normalize_by_camera(features, camids, 'mean', tracks=enough)
+        np.testing.assert_array_equal(
+            found, normalize_by_camera(features, camids, 'mean')
+        )
+
+
 def test_a_camera_with_a_still_picture():
     rng = np.random.default_rng(1)
     people = rng.normal(size=(10, 16)).repeat(6, axis=0)

@@ -25,6 +25,8 @@ from mmreid_gcl.clustering.tracks import (
     without_pairs,
 )
 
+from .reference import stretches
+
 images = st.lists(
     st.tuples(
         st.integers(-1, 5),  # track
@@ -47,6 +49,19 @@ def records_of(rows):
     )
 
 
+def test_a_number_that_the_tracker_gave_in_a_gap():
+    """A person who is lost, tracked as another one and found again is one."""
+    frames = [*range(0, 41, 2), *range(60, 81, 2), *range(100, 141, 2)]
+    track = [0] * 21 + [1] * 11 + [0] * 21
+    other = dict(frame=[*frames, 70, 10], track=[*track, 2, -1])
+    records = {name: np.array(column) for name, column in other.items()}
+    records.update(camid=np.zeros(55, int), sequence=np.zeros(55, int))
+    units = track_units(records['track'])
+    assert seen_together(units, records).tolist() == [[1, 2]]
+    records['moment'] = np.full(55, -1)  # frames are the order of names
+    assert seen_together(units, records).tolist() == []
+
+
 @settings(deadline=None, max_examples=100)
 @given(images)
 def test_units_and_what_is_seen_together(rows):
@@ -57,21 +72,19 @@ def test_units_and_what_is_seen_together(rows):
         key = track if track >= 0 else ('alone', number)
         expected.append(known.setdefault(key, len(known)))
     assert units.tolist() == expected
-    spans = {}
+    frames, place = {}, {}
     for number, unit in enumerate(expected):
-        frame = int(records['frame'][number])
-        place = (int(records['camid'][number]), int(records['sequence'][number]))
-        if frame >= 0:
-            old = spans.get(unit, (place, frame, frame))
-            spans[unit] = (place, min(old[1], frame), max(old[2], frame))
+        if records['track'][number] >= 0 and records['frame'][number] >= 0:
+            frames.setdefault(unit, []).append(int(records['frame'][number]))
+            place[unit] = records['camid'][number], records['sequence'][number]
+    spans = {unit: stretches(sorted(found)) for unit, found in frames.items()}
     together = [
         [a, b]
         for a in sorted(spans)
         for b in sorted(spans)
         if a < b
-        and spans[a][0] == spans[b][0]
-        and spans[a][1] <= spans[b][2]
-        and spans[b][1] <= spans[a][2]
+        and place[a] == place[b]
+        and any(x[0] <= y[1] and y[0] <= x[1] for x in spans[a] for y in spans[b])
     ]
     assert seen_together(units, records).tolist() == together
 

@@ -38,6 +38,7 @@ def test_only_a_folder(tmp_path):
             'camid': 0,
             'sequence': 0,
             'frame': 0,
+            'moment': -1,
             'track': -1,
             'is_query': False,
         },
@@ -47,6 +48,7 @@ def test_only_a_folder(tmp_path):
             'camid': 0,
             'sequence': 0,
             'frame': 1,
+            'moment': -1,
             'track': -1,
             'is_query': False,
         },
@@ -56,6 +58,7 @@ def test_only_a_folder(tmp_path):
             'camid': 1,
             'sequence': 1,
             'frame': 0,
+            'moment': -1,
             'track': -1,
             'is_query': False,
         },
@@ -580,7 +583,6 @@ def test_times_by_name_are_known_to_be(tmp_path, log_lines):
     for options in (
         dict(order_by_name=True),
         dict(order_by_name=False),
-        dict(split='query'),
         dict(pattern=r'(?P<frame>\d+)\.jpg'),
     ):
         assert not PersonFolder(tmp_path, **options).times_from_names

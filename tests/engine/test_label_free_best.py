@@ -2,6 +2,7 @@
 """The best weights by a score without labels, and other training images."""
 
 import logging
+import shlex
 import shutil
 from unittest import mock
 
@@ -19,9 +20,10 @@ from mmreid_gcl.clustering import (
     adjusted_rand_index,
     graph_silhouette,
 )
-from mmreid_gcl.datasets import Market1501
+from mmreid_gcl.datasets import Market1501, PersonFolder
 from mmreid_gcl.engine import PseudoLabelHook
 from mmreid_gcl.engine.hooks import pseudo_label_hook as module
+from mmreid_gcl.engine.hooks.label_free_best_hook import _folder
 from mmreid_gcl.engine.label_report import LabelFreeSignals, label_free_signals
 from mmreid_gcl.visualization import read_scalars
 
@@ -172,7 +174,7 @@ def test_signals_are_of_the_labels_in_use(images, tmp_path):
 
 
 def test_signals_of_labels_that_are_kept(images, tmp_path, monkeypatch):
-    """Where clustering finds nothing they are those of the epoch before."""
+    """Where clustering finds nothing the labels stay, and the weights have no score."""
     config = config_of(images, tmp_path, **{'train_cfg.max_epochs': 2})
     config.default_hooks.pseudo_labels.compare_unrefined = False
     dbscan = DBSCANClusterer.__call__
@@ -185,10 +187,34 @@ def test_signals_of_labels_that_are_kept(images, tmp_path, monkeypatch):
     runner, recorder = build(config), Recorder()
     runner.register_hook(recorder, priority='LOWEST')
     runner.train()
-    (first, *_), (second, signals, distances) = recorder.seen
-    assert np.array_equal(first, second)
-    assert signals.stability == pytest.approx(1)
-    assert signals.silhouette == graph_silhouette(distances, second) != 0
+    (first, *_), (second, signals, _) = recorder.seen
+    assert np.array_equal(first, second) and signals is None
+    series = read_scalars(tmp_path).series
+    assert series['pseudo_labels/clusters'][0].tolist() == [1, 2, 3]
+    for name in ('stability', 'silhouette', 'label_free_score'):
+        assert 2 not in series[f'pseudo_labels/{name}'][0]
+
+
+@pytest.mark.parametrize('ema', [False, True])
+def test_averaged_weights_are_those_that_are_scored(images, tmp_path, ema):
+    config = config_of(images, tmp_path, **{'train_cfg.max_epochs': 1})
+    config.default_hooks.ema = dict(type='EMAHook', momentum=0.1)
+    config.default_hooks.pseudo_labels.extract.ema = ema
+    if ema:
+        train(config)
+    else:
+        with pytest.raises(ValueError, match=r'extract=dict\(ema=True\)'):
+            build(config).train()
+
+
+def test_the_command_at_the_end_reads_the_folder_as_training_did(tmp_path):
+    (tmp_path / '0001' / 'hall').mkdir(parents=True)
+    (tmp_path / '0001' / 'hall' / 'a_1.jpg').touch()
+    options = dict(camera=-1, pattern=r'(?P<frame>\d+)\.jpg')
+    dataset = PersonFolder(str(tmp_path), **options)
+    words = shlex.split(_folder(dataset))
+    assert words == [str(tmp_path), '--camera=-1', r'--pattern=(?P<frame>\d+)\.jpg']
+    assert _folder(object()) == 'CROPS'
 
 
 def test_without_the_hook_that_clusters(images, tmp_path):
@@ -269,6 +295,22 @@ def test_the_same_images_elsewhere(changed, warnings):
     del warnings[:]
     train(config)
     assert not any('not those of' in line for line in warnings)
+
+
+def test_tracks_that_are_missing_are_said_before_any_image_is_embedded(
+    images, tmp_path, monkeypatch
+):
+    config = config_of(images, tmp_path)
+    hook = config.default_hooks.pseudo_labels
+    hook.clusterer = dict(type='TrackClusterer', clusterer=hook.clusterer)
+    monkeypatch.setattr(module, 'extract_features', None)
+    with pytest.raises(ValueError, match='needs tracks, and the images have none'):
+        build(config).train()
+
+
+def test_a_runner_without_the_tools_knows_the_size_of_a_batch(images, tmp_path):
+    config = config_of(images, tmp_path, **{'train_dataloader.batch_size': 'auto'})
+    assert build(config).train_loop.dataloader.batch_size == 8
 
 
 def test_a_wrapped_data_set_is_refused_before_training(images, tmp_path):

@@ -76,6 +76,11 @@ def test_soft_labels_are_those_of_plain_loops(seed, count, near, share):
     assert float(loss) == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
+def test_soft_labels_are_of_all_queries():
+    with pytest.raises(TypeError, match='loss_queries'):
+        NeighbourLabelHead(8, loss_queries='selected')
+
+
 def test_soft_labels_travel_with_the_memory():
     torch.manual_seed(0)
     head, other = NeighbourLabelHead(4, 2), NeighbourLabelHead(4, 2)

@@ -6,6 +6,7 @@ from mmengine.optim import OptimWrapper
 from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.structures import DataSample
 
+from mmreid_gcl.models import SelectiveMemoryHead
 from mmreid_gcl.registry import MODELS
 
 from . import reference
@@ -92,6 +93,19 @@ def test_only_one_of_neck_and_head(given):
 def test_unknown_mode():
     with pytest.raises(ValueError, match="'tensor', 'loss' or 'predict', got 'train'"):
         make_model()(make_batch([0])[0], mode='train')
+
+
+def test_two_heads_with_one_name_of_a_loss():
+    class Other(SelectiveMemoryHead):
+        pass
+
+    head = dict(type='SelectiveMemoryHead', in_channels=CHANNELS)
+    cfg = {**model_cfg(relation=False), 'head': [head, {**head, 'type': Other}]}
+    model = MODELS.build(cfg)
+    for one in model.memory_heads:
+        one.init_memory(torch.randn(3, CHANNELS), torch.arange(3))
+    with pytest.raises(ValueError, match="'loss_scl'"):
+        model(*make_batch([0, 1, 2, 0]), mode='loss')
 
 
 def test_missing_label_names_the_image():

@@ -8,6 +8,7 @@ import signal
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,11 @@ def test_runs_in_parallel_and_skips_what_is_done(root):
     assert {e['CUDA_VISIBLE_DEVICES'] for e in env} == {'7', '8'}
     assert [p.name for p in jobs[0].folder.glob('*.pth')] == ['epoch_3.pth']
 
+    for other in ('/elsewhere/more', ''):
+        pool = Pool(replace(settings, data_root=other), said.append)
+        with pytest.raises(ValueError, match=r'--work-dir') as caught:
+            pool.run(jobs)
+        assert str(jobs[0].result_file) in str(caught.value)
     again = Pool(settings, said.append).run(jobs_of(root, *rows, seeds=(1, 2, 3)))
     assert {(r.name, r.seed) for r in again.done} == {
         ('ablation.a', 3),
@@ -348,7 +354,7 @@ def test_rows_of_some_names_alone(capsys):
     names = [title.removesuffix(' seed 1') for title in titles]
     expected = ['best.best_synthetic_infomap', 'best.best_synthetic_hdbscan']
     assert names[:2] == expected and names[-1] == 'memory.synthetic_k1'
-    assert len(names) == 5
+    assert len(names) == 8
     for words in (['k = 1', 'k = 9'], ['K = 1']):
         assert tool['main']([*command, *words]) == 2
     assert "no table has a row 'k = 9'" in capsys.readouterr().err

@@ -192,7 +192,7 @@ def load_parts(
                 if str(error) not in known:
                     findings.errors[f'{config.get("split", "train")}: {error}'] = []
             continue
-        if dataset.times_from_names and uses_time:
+        if dataset.split == 'train' and dataset.times_from_names and uses_time:
             text = 'train has no times: the natural order of names is taken for it'
             findings.remarks[text] = []
         for index in range(len(dataset)):

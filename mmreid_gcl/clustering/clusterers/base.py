@@ -16,8 +16,8 @@ from .._knn_cameras import camera_knn
 from ..k_reciprocal import check_parameters, k_reciprocal_jaccard
 
 #: What is known of the images besides their identity, (N,) arrays: ``img_path``,
-#: ``camid``, ``sequence``, ``frame`` and ``track`` (-1: unknown; else one camera's,
-#: and no identity: a person may have many).
+#: ``camid``, ``sequence``, ``frame``, ``moment`` (``frame`` where that is a time) and
+#: ``track`` (-1: unknown; else one camera's, and no identity: a person may have many).
 Records = Mapping[str, np.ndarray]
 
 
@@ -47,6 +47,12 @@ class BaseClusterer(ABC):
 
         Returns:
             np.ndarray: (N,) int64 labels 0, 1, ... without gaps, -1 for outliers.
+        """
+
+    def check(self, records: Records | None) -> None:  # noqa: B027
+        """Raise a ``ValueError`` if these images cannot be clustered.
+
+        Before any is embedded. ``records`` are those of :meth:`__call__`.
         """
 
     def state(self) -> dict[str, float]:

@@ -64,13 +64,18 @@ class TrackClusterer(BaseClusterer):
         self.min_single = min_single
         self.units_: np.ndarray | None = None
 
-    def __call__(self, features, records: Records | None = None) -> np.ndarray:
-        """Cluster; see :meth:`BaseClusterer.__call__`."""
+    def check(self, records: Records | None) -> None:
+        """Raise a ``ValueError`` if no image has a track."""
         if records is None or not (np.asarray(records['track']) >= 0).any():
             raise ValueError(
                 'TrackClusterer needs tracks, and the images have none. PersonFolder '
                 'reads them (docs/own_data.md); without, take its clusterer alone.'
             )
+
+    def __call__(self, features, records: Records | None = None) -> np.ndarray:
+        """Cluster; see :meth:`BaseClusterer.__call__`."""
+        self.check(records)
+        assert records is not None
         units = track_units(records['track'])
         self.units_ = np.unique(units, return_index=True)[1]
         own = {n: np.asarray(column)[self.units_] for n, column in records.items()}

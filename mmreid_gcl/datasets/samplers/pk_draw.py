@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from numbers import Integral
 
 import numpy as np
+
+from mmreid_gcl.config_parts import type_name
 
 
 def require_count(name: str, value: object, least: int = 1) -> None:
@@ -30,6 +32,35 @@ def require_batch(name: str, identities: int, instances: int) -> None:
             'Batch norm cannot train on it, and a loss has nothing to compare: give '
             'at least two images.'
         )
+
+
+def fill_batch_size(loader: MutableMapping | None, world_size: int) -> None:
+    """Replace a training loader's ``batch_size='auto'`` by its number, in place.
+
+    It is P * K over the ``world_size`` processes that share a batch. A ``ValueError``
+    if P or K is no whole number, their product no multiple of the processes, or there
+    is no PKSampler that has them.
+    """
+    if loader is None or loader.get('batch_size') != 'auto':
+        return
+    sampler = loader.get('sampler') or {}
+    if type_name(sampler) != 'PKSampler':
+        raise ValueError(
+            "train_dataloader.batch_size='auto' needs sampler=dict(type='PKSampler', "
+            f'...), whose P * K it stands for; got sampler type '
+            f'{sampler.get("type")!r}. Give a number.'
+        )
+    identities = sampler.get('num_identities', 16)
+    instances = sampler.get('num_instances', 8)
+    require_batch('train_dataloader.sampler.', identities, instances)
+    if identities * instances % world_size:
+        raise ValueError(
+            f'A batch of {identities} x {instances} = {identities * instances} images '
+            f'cannot be shared equally by {world_size} processes. Change '
+            'train_dataloader.sampler.num_identities or num_instances, or the number '
+            'of processes.'
+        )
+    loader['batch_size'] = identities * instances // world_size
 
 
 def draw_clusters(

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path
 
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 
 from mmreid_gcl.checkpoint import read_checkpoint
@@ -71,6 +72,13 @@ class LabelFreeBestHook(Hook):
                 f'the config has {len(hooks)} of them.'
             )
         self._labels_hook = hooks[0]
+        average = any(isinstance(hook, EMAHook) for hook in runner.hooks)
+        if average and not self._labels_hook.ema:
+            raise ValueError(
+                'Checkpoints hold the averaged weights of EMAHook, and the labels are '
+                'those of the others. Give PseudoLabelHook extract=dict(ema=True), or '
+                'leave LabelFreeBestHook out.'
+            )
         if runner.val_loop is None:
             self._test_set = _labelled_test_set(runner)
         if highest(int(self._test_set is None)):  # another rank cannot read it
@@ -161,11 +169,11 @@ class LabelFreeBestHook(Hook):
         if best is not None:
             other = Path(runner.work_dir) / _NAME.format(best['epoch'])
             other = f'\nThe best by signs without labels, which prove nothing: {other}'
-        root = getattr(runner.train_loop.dataloader.dataset, 'data_root', 'CROPS')
-        command = f'mmreid cluster {file} {root} --out clusters'
+        folder = _folder(runner.train_loop.dataloader.dataset)
         runner.logger.info(
             f'What the training changed: {"; ".join(changes)}.\n'
-            f'Weights to use: {file}{other}\nNext, who is who: {command}'
+            f'Weights to use: {file}{other}\nNext, who is who: '
+            f'mmreid cluster {file} {folder} --out clusters'
         )
 
     @staticmethod
@@ -209,6 +217,19 @@ def _labelled_test_set(runner: Runner) -> ReIDDataset | None:
     gallery = IdentityIndex(pids[~query], camids[~query])
     matches = num_matches(gallery.bounds(pids[known], camids[known]))
     return dataset if matches.any() else None
+
+
+def _folder(dataset) -> str:
+    """The folder of the training images as a command line of the tools."""
+    words = [str(getattr(dataset, 'data_root', '') or 'CROPS')]
+    pattern = getattr(dataset, 'pattern', None)
+    options = dict(
+        camera=getattr(dataset, 'camera', None) or None,
+        pattern=getattr(pattern, 'pattern', pattern),
+        annotation=getattr(dataset, 'annotation', None),
+    )
+    words += [f'--{name}={value}' for name, value in options.items() if value]
+    return shlex.join(words)
 
 
 def _changes(first: dict[str, float], last: dict[str, float]) -> list[str]:

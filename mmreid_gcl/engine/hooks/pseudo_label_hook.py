@@ -131,6 +131,9 @@ class PseudoLabelHook(Hook):
         require_reid_dataset(loader.dataset, 'train_dataloader.dataset')
         if self._has_relation_neck(runner):
             self.labeller.require_graphs()
+        loader.dataset.full_init()
+        if isinstance(self.labeller.clusterer, BaseClusterer):
+            self.labeller.clusterer.check(image_records(loader.dataset))
         self._check_times(runner, loader.dataset)
         if self.pipeline is None:
             self.pipeline = find_test_pipeline(runner.cfg)
@@ -138,14 +141,12 @@ class PseudoLabelHook(Hook):
 
     def _check_times(self, runner: Runner, dataset) -> None:
         """Warn where graphs follow an order that may be none of time."""
-        dataset.full_init()
         if not dataset.times_from_names:
             return
         if getattr(self.labeller.clusterer, 'cannot_link', False):
-            self.labeller.clusterer.cannot_link = False
             runner.logger.warning(
                 'Nothing gives the time of the training images, so two tracks of one '
-                'moment cannot be told and cannot_link is off. Give a pattern or a '
+                'moment cannot be told: cannot_link does nothing. Give a pattern or a '
                 'table with times; if the order of names is that of time, '
                 'order_by_name=True says so.'
             )
@@ -277,10 +278,11 @@ class PseudoLabelHook(Hook):
         if previous is None:
             when = 'in the first epoch, which leaves nothing to tell apart'
         problem = collapse(outcome.labels, self.labeller.clusterer, when)
-        if problem is not None:
-            outcome.set_labels(self._fallback(runner, problem, previous))
         self.signals, stability = None, None
-        if previous is not None:
+        if problem is not None:
+            outcome.labels = self._fallback(runner, problem, previous)
+            outcome.silhouette = None  # old labels say nothing of these weights
+        elif previous is not None:
             self.signals = label_free_signals(
                 outcome.labels, previous, outcome.silhouette, dataset.column('camid')
             )

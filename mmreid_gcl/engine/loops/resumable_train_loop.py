@@ -14,6 +14,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
 
+from mmreid_gcl.datasets.samplers.pk_draw import fill_batch_size
 from mmreid_gcl.processes import Vote, highest, on_rank_zero, together, unwrapped
 from mmreid_gcl.registry import LOOPS
 from mmreid_gcl.work_dir import point_to, release
@@ -73,6 +74,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         stop_signals: Sequence[str] = ('SIGTERM', 'SIGINT'),
         **kwargs,
     ) -> None:
+        if isinstance(dataloader, dict):
+            fill_batch_size(dataloader, runner.world_size)
         super().__init__(runner, dataloader, **kwargs)
         self._signals = StopSignals(stop_signals)
         self._record = ValidationRecord(runner.work_dir)

@@ -30,9 +30,9 @@ class BaseMemoryHead(nn.Module):
         momentum (float): Share of a memory's row that stays. Defaults to 0.2.
         temperature (float): tau of the softmax. Defaults to 0.05.
         loss_weight (float): Factor of the loss. Defaults to 1.
-        feature (str): Which of the model's features it works on: 'embedding' (x),
-            'relation' (GCL(x)), 'pooled' or 'normed'. Defaults to 'embedding';
-            ``UnsupervisedReID`` gives its relation head 'relation'.
+        feature (str): Which of the model's features it works on: 'embedding' (x) or
+            'relation' (GCL(x)). Defaults to 'embedding'; ``UnsupervisedReID`` gives its
+            relation head 'relation'.
 
     Raises:
         ValueError: If ``momentum`` or ``temperature`` is out of its range.

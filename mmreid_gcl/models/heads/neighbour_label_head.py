@@ -44,7 +44,7 @@ class NeighbourLabelHead(SelectiveMemoryHead):
     def __init__(
         self, in_channels: int, neighbours: int = 8, share: float = 0.5, **kwargs
     ) -> None:
-        super().__init__(in_channels, **kwargs)
+        super().__init__(in_channels, loss_queries='all', **kwargs)
         if neighbours < 1 or not 0 <= share <= 1:
             raise ValueError(
                 'neighbours must be at least 1 and share in [0, 1], got '

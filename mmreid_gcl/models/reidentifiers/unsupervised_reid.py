@@ -203,7 +203,13 @@ class UnsupervisedReID(BaseModel):
         losses: dict[str, Tensor] = {}
         for prefix, head in self.heads:
             found = head.loss(features[head.feature], images.labels, images)
-            losses.update({f'{prefix}{name}': loss for name, loss in found.items()})
+            named = {f'{prefix}{name}': loss for name, loss in found.items()}
+            for name in named.keys() & losses.keys():
+                raise ValueError(
+                    f'Two heads give a loss {name!r}, of which one would be lost. Give '
+                    f'that of {type(head).__name__} another name.'
+                )
+            losses.update(named)
         return losses
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
