@@ -25,8 +25,8 @@ from mmreid_gcl.cli.command_line import (
     checkpoint_argument,
     exit_code,
     folder_options,
-    run_tool,
     show_result,
+    tool,
 )
 from mmreid_gcl.config_parts import find_pseudo_label_hook, type_name
 
@@ -141,7 +141,8 @@ def print_table(columns: dict[str, dict[str, float]]) -> None:
         print('  '.join([first.ljust(widths[0]), *cells]))
 
 
-def adapt(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Judge, estimate, judge again, write."""
     from mmreid_gcl.apis.loading import load_state
     from mmreid_gcl.apis.publish import save_model
@@ -176,11 +177,6 @@ def adapt(argv: Sequence[str] | None) -> int:
         dict(images=len(images), file=args.out, report=columns, failed=found.failed),
     )
     return exit_code(found.failed)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Adapt; the exit code."""
-    return run_tool('adapt', adapt, argv)
 
 
 if __name__ == '__main__':

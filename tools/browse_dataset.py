@@ -23,8 +23,8 @@ from mmreid_gcl.cli.command_line import (
     add_config_options,
     add_json_option,
     exit_code,
-    run_tool,
     show_result,
+    tool,
 )
 from mmreid_gcl.datasets import ReIDDataset, SampleIndex
 from mmreid_gcl.datasets.image_folder import printable
@@ -157,7 +157,8 @@ def sheet(samples: Sequence[tuple[dict, list[np.ndarray]]], title: str) -> Figur
     return thumbnail_rows(rows, HEIGHT, title, heads=heads, words=words)
 
 
-def browse(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Draw and save."""
     args = parse_args(argv)
     cfg = load_config(args.config, args.cfg_options)
@@ -178,11 +179,6 @@ def browse(argv: Sequence[str] | None) -> int:
         ),
     )
     return exit_code(failed)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Browse; the exit code."""
-    return run_tool('browse_dataset', browse, argv)
 
 
 if __name__ == '__main__':

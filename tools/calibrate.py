@@ -26,8 +26,8 @@ from mmreid_gcl.cli.command_line import (
     build_inferencer,
     exit_code,
     folder_options,
-    run_tool,
     show_result,
+    tool,
 )
 from mmreid_gcl.evaluation.calibration import Calibration, Pairs, calibrate
 from mmreid_gcl.files import write_atomically
@@ -209,7 +209,8 @@ def describe(result: Calibration, pairs: Pairs, source: str) -> list[str]:
     return lines
 
 
-def run(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Embed or load, calibrate, write."""
     args = parse_args(argv)
     inferencer = build_inferencer(args)
@@ -266,11 +267,6 @@ def run(argv: Sequence[str] | None) -> int:
         print(f'Kept in {args.index}, whose searches use it.')
     show_result(args, dict(calibration=result.to_dict(), failed=crops.failed))
     return exit_code(crops.failed)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Calibrate; the exit code."""
-    return run_tool('calibrate', run, argv)
 
 
 if __name__ == '__main__':

@@ -27,8 +27,8 @@ from mmreid_gcl.cli.command_line import (
     build_inferencer,
     exit_code,
     folder_options,
-    run_tool,
     show_result,
+    tool,
 )
 from mmreid_gcl.config_parts import clusters_mirrored, find_pseudo_label_hook
 from mmreid_gcl.datasets.image_folder import printable
@@ -155,7 +155,8 @@ def write_where(
         print(f'  … and {len(lines) - shown:,} more')
 
 
-def cluster(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Embed, cluster, write."""
     from mmreid_gcl.clustering import collapse
 
@@ -218,11 +219,6 @@ def cluster(argv: Sequence[str] | None) -> int:
         ),
     )
     return exit_code(found.failed)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Cluster; the exit code."""
-    return run_tool('cluster', cluster, argv)
 
 
 if __name__ == '__main__':

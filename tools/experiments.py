@@ -26,8 +26,8 @@ from pathlib import Path
 from mmreid_gcl.cli.command_line import (
     ConfigOptions,
     add_json_option,
-    run_tool,
     show_result,
+    tool,
 )
 from mmreid_gcl.config.packaged import find_config, tool_command
 from mmreid_gcl.experiments import (
@@ -389,16 +389,12 @@ def names(args: argparse.Namespace) -> int:
     return 0
 
 
-def experiments(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says."""
     args = parse_args(argv)
     commands = dict(list=names, run=run, table=show, collect=collect)
     return commands[args.command](args)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run; the exit code."""
-    return run_tool('experiments', experiments, argv)
 
 
 if __name__ == '__main__':

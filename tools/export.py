@@ -29,8 +29,8 @@ from mmreid_gcl.cli.command_line import (
     add_model_arguments,
     build_inferencer,
     folder_options,
-    run_tool,
     show_result,
+    tool,
 )
 
 #: Unit embeddings may differ by this much; rankings of real crops stay the same.
@@ -95,7 +95,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def export(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Export and compare."""
     args = parse_args(argv)
     inferencer = build_inferencer(args)
@@ -159,11 +160,6 @@ def check_preprocessing(
             f'{LEAST_COSINE}. Do not use this file.'
         )
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Export; the exit code."""
-    return run_tool('export', export, argv)
 
 
 if __name__ == '__main__':

@@ -24,8 +24,8 @@ from mmreid_gcl.cli.command_line import (
     build_inferencer,
     exit_code,
     folder_options,
-    run_tool,
     show_result,
+    tool,
 )
 
 
@@ -54,7 +54,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def extract(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Embed and write."""
     args = parse_args(argv)
     inferencer = build_inferencer(args)
@@ -85,11 +86,6 @@ def extract(argv: Sequence[str] | None) -> int:
     print(f'{args.out}: {count:,} embeddings of {width} values')
     show_result(args, dict(meta, file=args.out, images=count, width=width))
     return exit_code(found.failed)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Extract; the exit code."""
-    return run_tool('extract_features', extract, argv)
 
 
 if __name__ == '__main__':

@@ -27,9 +27,9 @@ from mmreid_gcl.cli.command_line import (
     build_inferencer,
     exit_code,
     folder_options,
-    run_tool,
     say,
     show_result,
+    tool,
 )
 
 #: Crops that are embedded between two writes of the index.
@@ -237,16 +237,12 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def change(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says."""
     args = parse_args(argv)
     commands = dict(show=show, add=add, remove=remove, merge=merge, export=export)
     return commands[args.command](args)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Look at or change a gallery; the exit code."""
-    return run_tool('gallery', change, argv)
 
 
 if __name__ == '__main__':

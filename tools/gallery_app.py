@@ -24,7 +24,7 @@ from mmreid_gcl.cli.command_line import (
     add_model_arguments,
     build_inferencer,
     folder_options,
-    run_tool,
+    tool,
     warn_if_open,
 )
 from mmreid_gcl.files import lock
@@ -72,7 +72,8 @@ def cache_folder() -> Iterator[str]:
         yield str(Path(folder) / 'cache')
 
 
-def serve(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Build the gallery if need be, and serve until the program is stopped."""
     args = parse_args(argv)
     # ends as Ctrl-C does: the thumbnails are deleted
@@ -102,11 +103,6 @@ def serve(argv: Sequence[str] | None) -> int:
         page = GalleryPage(inferencer, gallery, clusters).build()
         launch(page, args.host, args.port, allow_hosts=args.allow_host)
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serve; the exit code."""
-    return run_tool('gallery_app', serve, argv)
 
 
 if __name__ == '__main__':

@@ -11,12 +11,13 @@ from mmreid_gcl.apis import load_config
 from mmreid_gcl.cli.command_line import (
     add_config_options,
     add_json_option,
-    run_tool,
     show_result,
+    tool,
 )
 
 
-def print_config(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Read, override, print."""
     parser = argparse.ArgumentParser(description='Print a complete config')
     parser.add_argument('config', help='config file or name')
@@ -27,11 +28,6 @@ def print_config(argv: Sequence[str] | None) -> int:
     print(cfg.pretty_text)
     show_result(args, cfg.to_dict())
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print; the exit code."""
-    return run_tool('print_config', print_config, argv)
 
 
 if __name__ == '__main__':

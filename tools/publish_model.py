@@ -16,14 +16,15 @@ from mmreid_gcl.apis.publish import publish_checkpoint
 from mmreid_gcl.cli.command_line import (
     add_json_option,
     checkpoint_argument,
-    run_tool,
     show_result,
+    tool,
 )
 from mmreid_gcl.config.load import read_config
 from mmreid_gcl.config.packaged import find_config
 
 
-def publish(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Read, check, write."""
     parser = argparse.ArgumentParser(
         description='Keep of a checkpoint its weights and the part of its config that '
@@ -48,11 +49,6 @@ def publish(argv: Sequence[str] | None) -> int:
         args, dict(file=path, mebibytes=megabytes[1], was_mebibytes=megabytes[0])
     )
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Publish; the exit code."""
-    return run_tool('publish_model', publish, argv)
 
 
 if __name__ == '__main__':

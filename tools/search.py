@@ -34,9 +34,9 @@ from mmreid_gcl.cli.command_line import (
     build_inferencer,
     exit_code,
     folder_options,
-    run_tool,
     say,
     show_result,
+    tool,
 )
 from mmreid_gcl.config.packaged import tool_command
 from mmreid_gcl.datasets.image_folder import as_path, printable
@@ -222,7 +222,8 @@ def prepare_index(path: str, overwrite: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def search(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Build or load the gallery, search, print and write."""
     args = parse_args(argv)
     paths = list_queries(args.query)
@@ -281,11 +282,6 @@ def search(argv: Sequence[str] | None) -> int:
         save_figure(sheet, args.sheet)
     show_result(args, dict(results=as_dicts(queries.paths, found), failed=failed))
     return exit_code(failed)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Search; the exit code."""
-    return run_tool('search', search, argv)
 
 
 if __name__ == '__main__':

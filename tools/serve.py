@@ -17,7 +17,7 @@ from mmreid_gcl.cli.command_line import (
     add_host_arguments,
     add_model_arguments,
     build_inferencer,
-    run_tool,
+    tool,
     warn_if_open,
 )
 
@@ -61,7 +61,8 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def serve(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Serve until the program is stopped."""
     args = parse_args(argv)
     try:
@@ -104,11 +105,6 @@ def serve(argv: Sequence[str] | None) -> int:
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[sock])
     return 1 if service.unsaved else 0  # the log says why
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serve; the exit code."""
-    return run_tool('serve', serve, argv)
 
 
 if __name__ == '__main__':

@@ -18,8 +18,8 @@ from mmreid_gcl.cli.command_line import (
     add_json_option,
     checkpoint_argument,
     name_local_rank,
-    run_tool,
     show_result,
+    tool,
 )
 
 UNTRAINED = 'untrained'
@@ -67,7 +67,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def test(argv: Sequence[str] | None) -> int:
+@safe_loading()  # whatever the config's default_scope
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Build the runner and test."""
     args = parse_args(argv)
     cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
@@ -91,12 +93,6 @@ def test(argv: Sequence[str] | None) -> int:
     if is_main_process():
         show_result(args, dict(metrics=metrics, file=args.out, log=runner.log_dir))
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Test; the exit code."""
-    with safe_loading():  # whatever the config's default_scope
-        return run_tool('test', test, argv)
 
 
 if __name__ == '__main__':

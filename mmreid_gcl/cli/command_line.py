@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -274,21 +275,28 @@ def say(line: str) -> None:
     print(line.encode(encoding, 'backslashreplace').decode(encoding))
 
 
-def run_tool(
-    name: str, tool: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None
-) -> int:
-    """Run a tool; what a user can mend becomes a message, not a traceback.
+def tool(
+    main: Callable[[Sequence[str] | None], int],
+) -> Callable[..., int]:
+    """Make a function of the command line the ``main`` of a tool, as a decorator.
 
-    ``tool`` takes the command line ``argv`` and returns the exit code.
+    What a user can mend becomes a message, not a traceback. The function takes the
+    words of the command line, None for those of the process, and returns the exit code.
     """
-    with own_stdout():
-        try:
-            return tool(argv)
-        except MENDABLE as error:
-            return refuse(name, error)
-        except KeyboardInterrupt:
-            print(f'{name}: interrupted', file=sys.stderr)
-            return INTERRUPTED
+    name = Path(main.__code__.co_filename).stem
+
+    @functools.wraps(main)
+    def run(argv: Sequence[str] | None = None) -> int:
+        with own_stdout():
+            try:
+                return main(argv)
+            except MENDABLE as error:
+                return refuse(name, error)
+            except KeyboardInterrupt:
+                print(f'{name}: interrupted', file=sys.stderr)
+                return INTERRUPTED
+
+    return run
 
 
 def refuse(name: str, error: Exception) -> int:

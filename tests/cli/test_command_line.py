@@ -18,8 +18,8 @@ from mmreid_gcl.cli.command_line import (
     add_json_option,
     checkpoint_argument,
     exit_code,
-    run_tool,
     show_result,
+    tool,
 )
 from mmreid_gcl.config import packaged
 from tests.apis.tiny import draw, write
@@ -80,19 +80,19 @@ def test_exit_codes(capsys):
     def fail(argv):
         raise FileNotFoundError('crops: no such folder')
 
-    assert run_tool('tool', lambda argv: DONE, []) == DONE
-    assert run_tool('tool', fail, []) == REFUSED
-    assert capsys.readouterr().err == 'tool: crops: no such folder\n'
+    assert tool(lambda argv: DONE)([]) == DONE
+    assert tool(fail)([]) == REFUSED
+    assert capsys.readouterr().err == 'test_command_line: crops: no such folder\n'
     assert exit_code({}) == DONE and exit_code({'a': 'a: bad'}) == SKIPPED
     assert capsys.readouterr().err == 'left out: a: bad\n'
     with pytest.raises(ZeroDivisionError):
-        run_tool('tool', lambda argv: 1 // 0, [])
+        tool(lambda argv: 1 // 0)([])
 
     def stop(argv):
         raise KeyboardInterrupt
 
-    assert run_tool('tool', stop, []) == 130
-    assert capsys.readouterr().err == 'tool: interrupted\n'
+    assert tool(stop)([]) == 130
+    assert capsys.readouterr().err == 'test_command_line: interrupted\n'
 
 
 def test_thumbnails_are_red_green_blue(tmp_path):
@@ -102,7 +102,8 @@ def test_thumbnails_are_red_green_blue(tmp_path):
 
 
 def test_json_alone_is_on_stdout(capsys):
-    def tool(argv):
+    @tool
+    def main(argv):
         parser = argparse.ArgumentParser()
         add_json_option(parser)
         args = parser.parse_args(argv)
@@ -112,12 +113,12 @@ def test_json_alone_is_on_stdout(capsys):
         return DONE
 
     stdout = sys.stdout
-    assert run_tool('tool', tool, ['--json']) == DONE
+    assert main(['--json']) == DONE
     assert sys.stdout is stdout
     captured = capsys.readouterr()
     assert json.loads(captured.out) == dict(n=3, rows=[0, 1], path='a', none=None)
     assert captured.err == 'a line for people\n'
-    assert run_tool('tool', tool, []) == DONE
+    assert main([]) == DONE
     assert capsys.readouterr().out == 'a line for people\n'
 
 
@@ -132,15 +133,16 @@ def test_json_into_a_file(tmp_path, capsys):
 
 TOOL = """
 import logging, sys
-from mmreid_gcl.cli.command_line import run_tool
-def tool(argv):
+from mmreid_gcl.cli.command_line import tool
+@tool
+def main(argv):
     logging.basicConfig(stream=sys.stdout, level=logging.INFO)
     for i in range(9999):
         print('many lines', i)
         logging.info('and of a log')
     print('done', file=sys.stderr)
     return 0
-sys.exit(run_tool('tool', tool, []))
+sys.exit(main([]))
 """
 
 

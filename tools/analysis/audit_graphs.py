@@ -26,8 +26,8 @@ from mmreid_gcl.apis.figures import ModelSource
 from mmreid_gcl.cli.command_line import (
     add_json_option,
     checkpoint_argument,
-    run_tool,
     show_result,
+    tool,
 )
 from mmreid_gcl.clustering import Labeller, adjusted_rand_index
 from mmreid_gcl.clustering.camera_normalization import MODES
@@ -225,7 +225,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return made.parse_args(argv)
 
 
-def report(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the table."""
     args = parse_args(argv)
     if args.figure:
@@ -247,11 +248,6 @@ def report(argv: Sequence[str] | None) -> int:
         save_figure(figure(result, source.name), args.figure)
         print(f'Written: {args.figure}', file=sys.stderr)
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Audit; the exit code."""
-    return run_tool('audit_graphs', report, argv)
 
 
 if __name__ == '__main__':

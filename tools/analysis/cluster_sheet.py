@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from _model import parser, source_of, write
 
 from mmreid_gcl.apis.figures import cluster_figure
-from mmreid_gcl.cli.command_line import run_tool
+from mmreid_gcl.cli.command_line import tool
 
 
-def draw(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Write the sheet."""
     made = parser(__doc__, 'clusters.png')
     made.add_argument('--num-clusters', type=int, default=12, help='rows')
@@ -30,11 +31,6 @@ def draw(argv: Sequence[str] | None) -> int:
             source_of(args), args.num_clusters, args.per_cluster, args.recluster
         ),
     )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Draw; the exit code."""
-    return run_tool('cluster_sheet', draw, argv)
 
 
 if __name__ == '__main__':

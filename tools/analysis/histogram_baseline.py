@@ -22,8 +22,8 @@ from mmreid_gcl.cli.command_line import (
     ConfigOptions,
     add_config_options,
     add_json_option,
-    run_tool,
     show_result,
+    tool,
 )
 from mmreid_gcl.datasets import Market1501, ReIDDataset
 from mmreid_gcl.evaluation.histogram import evaluate_histograms, hsv_stripe_histogram
@@ -112,7 +112,8 @@ def dataset_config(args: argparse.Namespace) -> dict:
     return dict(loader.dataset.to_dict(), pipeline=[], lazy_init=False)
 
 
-def histogram_baseline(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Print a table."""
     args = parse_args(argv)
     config = dataset_config(args)
@@ -135,11 +136,6 @@ def histogram_baseline(argv: Sequence[str] | None) -> int:
         args.out.write_text(json.dumps(report, indent=2) + '\n')
     show_result(args, dict(report, queries=len(query), gallery=len(gallery)))
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Score; the exit code."""
-    return run_tool('histogram_baseline', histogram_baseline, argv)
 
 
 if __name__ == '__main__':

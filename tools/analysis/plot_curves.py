@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreid_gcl.cli.command_line import add_json_option, run_tool, show_result
+from mmreid_gcl.cli.command_line import add_json_option, show_result, tool
 from mmreid_gcl.visualization import (
     read_expected,
     read_scalars,
@@ -20,7 +20,8 @@ from mmreid_gcl.visualization import (
 )
 
 
-def draw(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Write the figure."""
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     made.add_argument('work_dirs', nargs='+', type=Path, help='folders of runs')
@@ -68,11 +69,6 @@ def names_of(work_dirs: list[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     raise ValueError(f'The same work dir is given twice: {work_dirs}.')
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Draw; the exit code."""
-    return run_tool('plot_curves', draw, argv)
 
 
 if __name__ == '__main__':

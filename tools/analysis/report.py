@@ -20,13 +20,14 @@ from mmreid_gcl.apis.figures.report import find_config, run_report
 from mmreid_gcl.cli.command_line import (
     add_json_option,
     checkpoint_argument,
-    run_tool,
     show_result,
+    tool,
 )
 from mmreid_gcl.work_dir import WorkDirError, last_checkpoint
 
 
-def report(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Write the report."""
     made = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
@@ -73,11 +74,6 @@ def report(argv: Sequence[str] | None) -> int:
     print(f'Written: {out} ({len(page) / 2**20:.1f} MiB)')
     show_result(args, dict(file=out, left_out=missing))
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Report; the exit code."""
-    return run_tool('report', report, argv)
 
 
 if __name__ == '__main__':

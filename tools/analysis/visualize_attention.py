@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from _model import parser, source_of, write
 
 from mmreid_gcl.apis.figures import attention_figure
-from mmreid_gcl.cli.command_line import run_tool
+from mmreid_gcl.cli.command_line import tool
 
 
-def draw(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Write the figure."""
     made = parser(__doc__, 'attention.png')
     made.add_argument(
@@ -29,11 +30,6 @@ def draw(argv: Sequence[str] | None) -> int:
         args,
         lambda: attention_figure(source_of(args), args.image, args.seed, args.vmax),
     )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Draw; the exit code."""
-    return run_tool('visualize_attention', draw, argv)
 
 
 if __name__ == '__main__':

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from _model import parser, source_of, write
 
 from mmreid_gcl.apis.figures import embedding_figure
-from mmreid_gcl.cli.command_line import run_tool
+from mmreid_gcl.cli.command_line import tool
 from mmreid_gcl.visualization.projection import METHODS, check_method
 
 
-def draw(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Write the figure."""
     made = parser(__doc__, 'embedding.png')
     made.add_argument('--method', choices=METHODS, default='tsne')
@@ -43,11 +44,6 @@ def draw(argv: Sequence[str] | None) -> int:
         )
 
     return write(args, make)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Draw; the exit code."""
-    return run_tool('visualize_embedding', draw, argv)
 
 
 if __name__ == '__main__':

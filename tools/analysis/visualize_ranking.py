@@ -11,10 +11,11 @@ from _model import parser, source_of, write
 
 from mmreid_gcl.apis.figures import ranking_figure
 from mmreid_gcl.apis.figures.ranking import PICKS
-from mmreid_gcl.cli.command_line import run_tool
+from mmreid_gcl.cli.command_line import tool
 
 
-def draw(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Write the sheet."""
     made = parser(__doc__, 'ranking.png')
     made.add_argument('--num-queries', type=int, default=8, help='rows')
@@ -32,11 +33,6 @@ def draw(argv: Sequence[str] | None) -> int:
             source_of(args), args.num_queries, args.topk, args.pick, args.seed
         ),
     )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Draw; the exit code."""
-    return run_tool('visualize_ranking', draw, argv)
 
 
 if __name__ == '__main__':

@@ -23,8 +23,8 @@ from mmreid_gcl.apis import load_config
 from mmreid_gcl.cli.command_line import (
     ConfigOptions,
     add_json_option,
-    run_tool,
     show_result,
+    tool,
 )
 from mmreid_gcl.config.packaged import UnknownNameError, find_config
 from mmreid_gcl.config_parts import find_pseudo_label_hook
@@ -405,7 +405,8 @@ def write_csv(
                 )
 
 
-def check(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Check and print."""
     args = parse_args(argv)
     findings = Findings()
@@ -442,11 +443,6 @@ def check(argv: Sequence[str] | None) -> int:
         ),
     )
     return 1 if number else 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Check; the exit code."""
-    return run_tool('check', check, argv)
 
 
 if __name__ == '__main__':

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from mmreid_gcl.cli.command_line import add_json_option, run_tool, show_result
+from mmreid_gcl.cli.command_line import add_json_option, show_result, tool
 from mmreid_gcl.datasets.checksums import (
     SUMS,
     compare_checksums,
@@ -44,7 +44,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def checksums(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Write or check."""
     args = parse_args(argv)
     require_folder(args.folder, 'a data set')
@@ -85,11 +86,6 @@ def show(title: str, names: Sequence[str]) -> None:
         print('    ' + name.encode('utf-8', 'backslashreplace').decode())
     if len(names) > SHOWN:
         print('    …')
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run; the exit code."""
-    return run_tool('checksums', checksums, argv)
 
 
 if __name__ == '__main__':

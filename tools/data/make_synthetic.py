@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mmreid_gcl.apis.images import read_image
-from mmreid_gcl.cli.command_line import add_json_option, run_tool, show_result
+from mmreid_gcl.cli.command_line import add_json_option, show_result, tool
 from mmreid_gcl.datasets.synthetic import (
     WORLDS,
     Difficulty,
@@ -179,7 +179,8 @@ def contact_sheet(
     return thumbnail_rows(rows, 1.28, heads=heads, words=words)
 
 
-def render(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Render and say what there is."""
     args = parse_args(argv)
     begin = time.perf_counter()
@@ -223,11 +224,6 @@ def render(argv: Sequence[str] | None) -> int:
         print(f'  contact sheet: {args.preview}')
     show_result(args, dict(folder=args.out, **manifest))
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Render; the exit code."""
-    return run_tool('make_synthetic', render, argv)
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreid_gcl.cli.command_line import add_json_option, run_tool, show_result
+from mmreid_gcl.cli.command_line import add_json_option, show_result, tool
 from mmreid_gcl.datasets.conversion import convert_cuhk03
 from mmreid_gcl.datasets.conversion.cuhk03 import CROPS
 
@@ -81,7 +81,8 @@ def find_splits(args: argparse.Namespace, source: Path) -> dict[str, Path]:
     return found
 
 
-def convert(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Convert and print the counts."""
     args = parse_args(argv)
     source = Path(args.source)
@@ -93,11 +94,6 @@ def convert(argv: Sequence[str] | None) -> int:
         print(f'{args.out}/{crops}: {numbers}')
     show_result(args, dict(folder=args.out, images=counts))
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Convert; the exit code."""
-    return run_tool('cuhk03', convert, argv)
 
 
 if __name__ == '__main__':

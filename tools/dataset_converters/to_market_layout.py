@@ -14,8 +14,8 @@ import mmreid_gcl.datasets  # noqa: F401  (registers them)
 from mmreid_gcl.cli.command_line import (
     ConfigOptions,
     add_json_option,
-    run_tool,
     show_result,
+    tool,
 )
 from mmreid_gcl.datasets.benchmark import BenchmarkDataset
 from mmreid_gcl.datasets.conversion import convert_to_market
@@ -53,7 +53,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def convert(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Convert and print the counts."""
     args = parse_args(argv)
     counts = convert_to_market(
@@ -68,11 +69,6 @@ def convert(argv: Sequence[str] | None) -> int:
     print(f'{args.out}: {numbers}')
     show_result(args, dict(folder=args.out, images=counts))
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Convert; the exit code."""
-    return run_tool('to_market_layout', convert, argv)
 
 
 if __name__ == '__main__':

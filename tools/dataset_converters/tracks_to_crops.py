@@ -14,8 +14,8 @@ from mmreid_gcl.cli.command_line import (
     DONE,
     SKIPPED,
     add_json_option,
-    run_tool,
     show_result,
+    tool,
 )
 from mmreid_gcl.datasets.conversion import convert_tracks
 
@@ -71,7 +71,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def convert(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Convert and print the counts."""
     args = parse_args(argv)
     options = vars(args) | dict(min_size=tuple(args.min_size))
@@ -92,11 +93,6 @@ def convert(argv: Sequence[str] | None) -> int:
             print(f'  {count:,} {words.get(name, f"rows left out: {name}")}')
     show_result(args, found)
     return SKIPPED if counts['missing'] else DONE
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Convert; the exit code."""
-    return run_tool('tracks_to_crops', convert, argv)
 
 
 if __name__ == '__main__':

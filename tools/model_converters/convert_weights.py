@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 
 from mmreid_gcl.checkpoint import read_checkpoint
-from mmreid_gcl.cli.command_line import add_json_option, run_tool, show_result
+from mmreid_gcl.cli.command_line import add_json_option, show_result, tool
 from mmreid_gcl.models.key_mapping import SOURCES, convert_state_dict
 
 
-def convert(argv: Sequence[str] | None) -> int:
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
     """Read, rename, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('src', help='checkpoint of the other code base')
@@ -34,11 +35,6 @@ def convert(argv: Sequence[str] | None) -> int:
     print(f'{args.dst}: {len(converted)} tensors from {args.src}')
     show_result(args, dict(file=args.dst, tensors=list(converted)))
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Convert; the exit code."""
-    return run_tool('convert_weights', convert, argv)
 
 
 if __name__ == '__main__':
