@@ -9,7 +9,7 @@ every range return arrays of its own size, and can report progress.
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -61,6 +61,26 @@ class Progress:
             f'{spent:.0f} s, about {left:.0f} s left',
             logger='current',
         )
+
+
+def map_with_bar(
+    work: Callable, items: Sequence, workers: int, **style
+) -> Iterator[tuple]:
+    """Items and what ``work`` makes of them, in their order, by threads with a bar.
+
+    ``style`` are settings of the bar of tqdm.
+    """
+    from tqdm import tqdm
+
+    with (
+        ThreadPoolExecutor(max(1, workers)) as pool,
+        tqdm(total=len(items), mininterval=1, **style) as bar,
+    ):
+        for begin in range(0, len(items), 4096):  # so that few results wait
+            chunk = items[begin : begin + 4096]
+            for item, found in zip(chunk, pool.map(work, chunk)):
+                yield item, found
+                bar.update()
 
 
 def map_row_ranges(

@@ -24,6 +24,7 @@ from mmreid_gcl.cli.command_line import (
     add_json_option,
     add_model_arguments,
     build_inferencer,
+    check_ending,
     exit_code,
     folder_options,
     show_result,
@@ -84,15 +85,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         args.index = args.crops
     if not (args.index or args.out):
         parser.error('say where to keep the result: --index GALLERY or --out FILE.json')
-    for option, endings in (
-        ('out', ('.json',)),
-        ('figure', ('.png', '.pdf', '.svg')),
-    ):
-        path = getattr(args, option)
-        if path and Path(path).suffix.lower() not in endings:
-            parser.error(
-                f'--{option} {path}: expected a name that ends in {", ".join(endings)}'
-            )
+    check_ending(parser, args, 'out', '.json')
+    check_ending(parser, args, 'figure', '.png', '.pdf', '.svg')
     return args
 
 

@@ -124,7 +124,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         show_result(args, result)
         return 0
     if args.preprocess:
-        return check_preprocessing(inferencer, args.out, size)
+        cosine = check_preprocessing(inferencer, args.out, size)
+        show_result(args, dict(result, least_cosine=cosine))
+        return 0
     # three images: not the number that was traced
     images = np.random.default_rng(0).integers(0, 256, (3, 3, *size), np.uint8)
     difference = compare_exported(inferencer, args.out, args.input, images)
@@ -145,8 +147,8 @@ def print_metadata(path: str, metadata: dict[str, str]) -> None:
 
 def check_preprocessing(
     inferencer: ReIDInferencer, path: str, size: tuple[int, ...]
-) -> int:
-    """Compare with the inferencer on images that are larger and smaller."""
+) -> float:
+    """Least cosine to the inferencer, on images that are larger and smaller."""
     rng = np.random.default_rng(0)
     images = [
         np.kron(rng.integers(0, 256, (h, w, 3)), np.ones((3, 3, 1))).astype(np.uint8)
@@ -159,7 +161,7 @@ def check_preprocessing(
             f'{path}: the cosine to embeddings of the model is {cosine:.4f}, below '
             f'{LEAST_COSINE}. Do not use this file.'
         )
-    return 0
+    return cosine
 
 
 if __name__ == '__main__':

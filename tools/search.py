@@ -32,6 +32,7 @@ from mmreid_gcl.cli.command_line import (
     add_json_option,
     add_model_arguments,
     build_inferencer,
+    check_ending,
     exit_code,
     folder_options,
     say,
@@ -96,15 +97,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add_json_option(parser)
     add_folder_arguments(parser)
     args = parser.parse_args(argv)
-    for option, endings in (
-        ('out', ('.csv', '.json')),
-        ('sheet', ('.png', '.pdf', '.svg')),
-    ):
+    check_ending(parser, args, 'out', '.csv', '.json')
+    check_ending(parser, args, 'sheet', '.png', '.pdf', '.svg')
+    for option in ('out', 'sheet'):
         path = getattr(args, option)
-        if path and Path(path).suffix.lower() not in endings:
-            parser.error(
-                f'--{option} {path}: expected a name that ends in {", ".join(endings)}'
-            )
         if path and not Path(path).resolve().parent.is_dir():
             parser.error(f'--{option}: there is no folder {Path(path).parent}')
     if args.overwrite and not args.save_index:

@@ -16,6 +16,7 @@ from mmreid_gcl.checkpoint import safe_loading
 from mmreid_gcl.cli.command_line import (
     add_config_options,
     add_json_option,
+    add_launcher,
     checkpoint_argument,
     name_local_rank,
     show_result,
@@ -46,13 +47,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add_json_option(parser)
     add_config_options(parser)
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='what started the processes',
-    )
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    add_launcher(parser)
     args = parser.parse_args(argv)
     # before minutes go into building model and data sets
     named = '://' in args.checkpoint or args.checkpoint == UNTRAINED

@@ -17,6 +17,7 @@ from mmreid_gcl.cli.command_line import (
     REFUSED,
     add_config_options,
     add_json_option,
+    add_launcher,
     checkpoint_argument,
     name_local_rank,
     own_stdout,
@@ -66,13 +67,7 @@ def parse_args() -> argparse.Namespace:
     )
     add_json_option(parser)
     add_config_options(parser)
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='what started the processes',
-    )
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    add_launcher(parser)
     args = parser.parse_args()
     name_local_rank(args.local_rank)
     return args

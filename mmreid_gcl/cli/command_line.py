@@ -230,6 +230,42 @@ def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """Add what started the processes."""
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def add_dataset_options(parser: argparse.ArgumentParser) -> None:
+    """Add the settings of a data set that is no config's."""
+    parser.add_argument(
+        '--options',
+        nargs='+',
+        action=ConfigOptions,
+        default={},
+        help="further arguments of the data set's type, as key=value",
+    )
+
+
+def check_ending(
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    option: str,
+    *endings: str,
+) -> None:
+    """End the tool if the file of an option has another ending than these."""
+    path = getattr(args, option)
+    if path and Path(path).suffix.lower() not in endings:
+        parser.error(
+            f'--{option} {path}: expected a name that ends in {", ".join(endings)}'
+        )
+
+
 def folder_options(args: argparse.Namespace) -> dict[str, Any]:
     """Arguments of :func:`~mmreid_gcl.apis.folder.list_folder`."""
     names = ('split', 'camera', 'pattern', 'annotation')

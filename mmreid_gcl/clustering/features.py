@@ -108,6 +108,21 @@ def as_matrix(
     return features
 
 
+def as_pair(query_features, gallery_features) -> tuple:
+    """Features of queries and gallery by :func:`as_matrix`, (Q, C) and (G, C).
+
+    A ``ValueError`` if they have different channels.
+    """
+    query_features = as_matrix(query_features, 'query_features')
+    gallery_features = as_matrix(gallery_features, 'gallery_features')
+    if query_features.shape[1] != gallery_features.shape[1]:
+        raise ValueError(
+            'query_features and gallery_features must have equally many channels, '
+            f'got {query_features.shape[1]} and {gallery_features.shape[1]}.'
+        )
+    return query_features, gallery_features
+
+
 def prepare_features(features, unit: bool) -> Features:
     """Check features, any real (N, C), and compute what distances need.
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from ..labels import outliers_as_classes
 from .k_reciprocal import JaccardGraph
@@ -29,6 +28,8 @@ def adjusted_rand_index(labels: np.ndarray, truth: np.ndarray) -> float:
     Returns:
         float: At most 1.
     """
+    from sklearn.metrics import adjusted_rand_score  # takes two seconds
+
     return float(
         adjusted_rand_score(outliers_as_classes(truth), outliers_as_classes(labels))
     )
@@ -41,6 +42,8 @@ def normalized_mutual_info(labels: np.ndarray, truth: np.ndarray) -> float:
         labels (np.ndarray): (N,) clusters, -1 is an outlier.
         truth (np.ndarray): (N,) identities, or other labels.
     """
+    from sklearn.metrics import normalized_mutual_info_score
+
     return float(
         normalized_mutual_info_score(
             outliers_as_classes(truth), outliers_as_classes(labels)

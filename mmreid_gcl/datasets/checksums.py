@@ -6,11 +6,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm import tqdm
+from mmreid_gcl.parallel import map_with_bar
 
 #: Name of the file of checksums in a folder.
 SUMS = 'SHA256SUMS'
@@ -61,16 +60,8 @@ def digest_files(
         except OSError:
             return None
 
-    style = dict(unit=' files', disable=not progress, mininterval=1)
-    with (
-        ThreadPoolExecutor(max(1, workers)) as pool,
-        tqdm(total=len(names), desc=algorithm, **style) as bar,
-    ):
-        for begin in range(0, len(names), 4096):  # so that few results wait
-            chunk = names[begin : begin + 4096]
-            for name, found in zip(chunk, pool.map(digest, chunk)):
-                yield name, found
-                bar.update()
+    style = dict(unit=' files', disable=not progress, desc=algorithm)
+    return map_with_bar(digest, names, workers, **style)
 
 
 def list_files(folder: str | Path, skip: Sequence[Path] = ()) -> list[str]:

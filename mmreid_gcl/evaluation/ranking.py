@@ -16,7 +16,7 @@ from torch import Tensor
 from mmreid_gcl.parallel import all_cores
 from mmreid_gcl.precision import float32_products
 
-from ..clustering.features import as_matrix, feature_dtype, unit_rows
+from ..clustering.features import as_pair, feature_dtype, unit_rows
 from .counting import match_ranks
 from .ground_truth import JUNK_PID, IdentityIndex, as_ids, does_not_count, num_matches
 from .open_set import best_match, best_valid, identification_rates
@@ -87,13 +87,7 @@ def evaluate_ranking(
             not positive.
         TypeError: If pids or camids are not integers, or features not real.
     """
-    query_features = as_matrix(query_features, 'query_features')
-    gallery_features = as_matrix(gallery_features, 'gallery_features')
-    if query_features.shape[1] != gallery_features.shape[1]:
-        raise ValueError(
-            'query_features and gallery_features must have equally many channels, '
-            f'got {query_features.shape[1]} and {gallery_features.shape[1]}.'
-        )
+    query_features, gallery_features = as_pair(query_features, gallery_features)
     query_pids = as_ids(query_pids, len(query_features), 'query_pids')
     gallery_pids = as_ids(gallery_pids, len(gallery_features), 'gallery_pids')
     gallery_camids = as_ids(gallery_camids, len(gallery_features), 'gallery_camids')

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmreid_gcl.parallel import num_threads
 
-from ..clustering.features import as_matrix, prepare_features, unit_rows
+from ..clustering.features import as_pair, prepare_features, unit_rows
 from ..clustering.k_reciprocal import check_parameters, encode
 from ..clustering.knn import squared_knn
 from ._rank_kernels import plus_min_rows
@@ -69,13 +69,7 @@ def k_reciprocal_rerank(
     check_parameters(k1, k2, 0.5)
     if not 0 <= lambda_value <= 1:
         raise ValueError(f'lambda_value must be in [0, 1], got {lambda_value}.')
-    query_features = as_matrix(query_features, 'query_features')
-    gallery_features = as_matrix(gallery_features, 'gallery_features')
-    if query_features.shape[1] != gallery_features.shape[1]:
-        raise ValueError(
-            'query_features and gallery_features must have equally many channels, '
-            f'got {query_features.shape[1]} and {gallery_features.shape[1]}.'
-        )
+    query_features, gallery_features = as_pair(query_features, gallery_features)
     queries, gallery = len(query_features), len(gallery_features)
     images = np.empty((queries + gallery, query_features.shape[1]), np.float32)
     kwargs = dict(dtype=torch.float32, device='cpu')

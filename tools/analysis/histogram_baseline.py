@@ -19,8 +19,8 @@ import numpy as np
 from mmreid_gcl.apis import load_config
 from mmreid_gcl.apis.images import read_image
 from mmreid_gcl.cli.command_line import (
-    ConfigOptions,
     add_config_options,
+    add_dataset_options,
     add_json_option,
     show_result,
     tool,
@@ -74,13 +74,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="class of a folder's data set; default: Market1501 if the folder has its "
         'sub-folders, else PersonFolder',
     )
-    parser.add_argument(
-        '--options',
-        nargs='+',
-        action=ConfigOptions,
-        default={},
-        help='further arguments of that class, as key=value',
-    )
+    add_dataset_options(parser)
     add_config_options(parser)
     parser.add_argument('--out', type=Path, help='also write the scores here as JSON')
     add_json_option(parser)

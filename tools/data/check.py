@@ -13,16 +13,16 @@ import csv
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from mmreid_gcl.apis import load_config
 from mmreid_gcl.cli.command_line import (
-    ConfigOptions,
+    add_dataset_options,
     add_json_option,
+    say,
     show_result,
     tool,
 )
@@ -31,7 +31,7 @@ from mmreid_gcl.config_parts import find_pseudo_label_hook
 from mmreid_gcl.datasets import UNKNOWN, ReIDDataset
 from mmreid_gcl.datasets.inspection import ImageReport, inspect_image
 from mmreid_gcl.datasets.person_folder import NoImagesError
-from mmreid_gcl.parallel import num_threads
+from mmreid_gcl.parallel import map_with_bar, num_threads
 from mmreid_gcl.registry import DATASETS
 
 PARTS = ('train', 'query', 'gallery')
@@ -55,17 +55,11 @@ class Findings:
         for title, found in (('ERROR', self.errors), ('remark', self.remarks)):
             for text, paths in sorted(found.items(), key=lambda item: -len(item[1])):
                 number = f' ({len(paths):,})' if paths else ''
-                show(f'{title}: {text}{number}')
+                say(f'{title}: {text}{number}')
                 for path in paths[:SHOWN]:
-                    show(f'    {path}')
+                    say(f'    {path}')
                 if len(paths) > SHOWN:
-                    show('    …')
-
-
-def show(line: str) -> None:
-    """Print; what the terminal cannot show is written as an escape."""
-    encoding = sys.stdout.encoding or 'utf-8'
-    print(line.encode(encoding, 'backslashreplace').decode(encoding))
+                    say('    …')
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -89,13 +83,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar=('HEIGHT', 'WIDTH'),
         help='smaller crops are called tiny; default 32 16',
     )
-    parser.add_argument(
-        '--options',
-        nargs='+',
-        action=ConfigOptions,
-        default={},
-        help="further arguments of the data set's type, as key=value",
-    )
+    add_dataset_options(parser)
     add_json_option(parser)
     args = parser.parse_args(arguments)
     name = args.source.split('.')[-1]
@@ -204,7 +192,7 @@ def load_parts(
     for part, error in missing:
         if parts:  # nobody needs labels to train, or a training set to evaluate
             use = 'training' if part == 'train' else 'evaluation'
-            show(f'No {part} images, so no {use}: none are needed.')
+            say(f'No {part} images, so no {use}: none are needed.')
         elif not findings.errors:
             findings.errors[error] = []
     return {part: parts[part] for part in PARTS if part in parts}
@@ -214,25 +202,9 @@ def inspect_all(
     paths: Sequence[str], min_size: tuple[int, int], workers: int
 ) -> Iterator[tuple[str, ImageReport]]:
     """Inspect images in parallel, with a bar; decoding frees the interpreter."""
-
-    def inspect(path: str) -> ImageReport:
-        return inspect_image(path, min_size)
-
-    with (
-        ThreadPoolExecutor(max(1, workers)) as pool,
-        tqdm(
-            total=len(paths),
-            unit=' images',
-            smoothing=0.05,
-            mininterval=1,
-            disable=not paths,
-        ) as bar,
-    ):
-        for begin in range(0, len(paths), 4096):  # so that few results wait
-            chunk = paths[begin : begin + 4096]
-            for path, report in zip(chunk, pool.map(inspect, chunk)):
-                yield path, report
-                bar.update()
+    style = dict(unit=' images', smoothing=0.05, disable=not paths)
+    inspect = partial(inspect_image, min_size=min_size)
+    return map_with_bar(inspect, paths, workers, **style)
 
 
 def check_images(reports: dict[str, ImageReport], findings: Findings) -> None:
@@ -346,7 +318,7 @@ def print_table(
             ]
         )
     _print_rows(rows)
-    show('(height, width: least / median / greatest, in pixels)\n')
+    say('(height, width: least / median / greatest, in pixels)\n')
     counts = {
         part: Counter((sample['camid'], sample['camera']) for sample in samples)
         for part, samples in parts.items()
@@ -356,7 +328,7 @@ def print_table(
         numbers = (count[camid, name] for count in counts.values())
         rows.append([f'{name} = {camid}', *(f'{number:,}' for number in numbers)])
     _print_rows(rows)
-    show('')
+    say('')
 
 
 def _spread(values: list[int]) -> str:
@@ -368,7 +340,7 @@ def _spread(values: list[int]) -> str:
 def _print_rows(rows: list[list[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
-        show('  '.join(f'{cell:>{width}}' for cell, width in zip(row, widths)))
+        say('  '.join(f'{cell:>{width}}' for cell, width in zip(row, widths)))
 
 
 def write_csv(
@@ -426,11 +398,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_table(parts, reports)
     if args.out:
         write_csv(args.out, parts, reports)
-        show(f'Written: {args.out}\n')
+        say(f'Written: {args.out}\n')
     findings.print()
     number = len(findings.errors)
     result = f'{number} error{"s" * (number > 1)}.' if number else 'good.'
-    show(f'{len(paths):,} images read: {result}')
+    say(f'{len(paths):,} images read: {result}')
     show_result(
         args,
         dict(

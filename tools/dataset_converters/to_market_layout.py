@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import mmreid_gcl.datasets  # noqa: F401  (registers them)
 from mmreid_gcl.cli.command_line import (
-    ConfigOptions,
+    add_dataset_options,
     add_json_option,
     show_result,
     tool,
@@ -42,13 +42,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--mode', default='copy', choices=MODES, help='links need no space'
     )
     parser.add_argument('--overwrite', action='store_true', help='replace a conversion')
-    parser.add_argument(
-        '--options',
-        nargs='+',
-        action=ConfigOptions,
-        default={},
-        help="further arguments of the data set's type, as key=value",
-    )
+    add_dataset_options(parser)
     add_json_option(parser)
     return parser.parse_args(argv)
 

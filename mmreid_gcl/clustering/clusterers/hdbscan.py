@@ -3,7 +3,6 @@
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.cluster import HDBSCAN
 
 from ...labels import by_first_member
 from ...registry import TASK_UTILS
@@ -72,6 +71,8 @@ class HDBSCANClusterer(JaccardClusterer):
         n = distances.shape[0]
         if n <= max(self.min_samples, self.min_cluster_size):
             return np.full(n, -1, np.int64)  # too few rows for any two clusters
+        from sklearn.cluster import HDBSCAN  # takes two seconds
+
         model = HDBSCAN(
             min_cluster_size=self.min_cluster_size,
             min_samples=self.min_samples,
