@@ -1,5 +1,4 @@
-# With labels, on the synthetic set: the upper bound that results without labels are
-# read against.
+# With labels, on the synthetic set: what results without labels are read against.
 _base_ = '../gcl_synthetic.py'
 model = dict(
     head=[

@@ -279,7 +279,7 @@ def _methods(dataset: str) -> Table:
     rows = [
         Experiment(label, f'configs/baselines/{dataset}_{name}.py', options)
         for label, name, options in (
-            ('supervised (upper bound)', 'supervised', {}),
+            ('supervised', 'supervised', {}),
             ('Cluster Contrast', 'cluster_contrast', same),
             ('SpCL', 'spcl', {}),
             ('CAP', 'cap', {}),
