@@ -1,5 +1,6 @@
-# With labels, on Market-1501: what results without labels are read against. Identity loss with label smoothing, and batch-hard triplets on the feature
-# before the batch norm (BNNeck).
+# With labels, on Market-1501: what results without labels are read against. Identity
+# loss with label smoothing, and batch-hard triplets on the feature before the batch norm
+# (BNNeck).
 _base_ = '../gcl_market.py'
 model = dict(
     head=[
