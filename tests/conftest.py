@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all tests share."""
 
+import logging
+
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 
@@ -18,3 +21,19 @@ def keeps_the_default_scope():
     yield
     DefaultScope._instance_dict.clear()
     DefaultScope._instance_dict.update(before)
+
+
+@pytest.fixture
+def log_lines():
+    """Lines written to the log since: a list of (level name, message)."""
+    lines = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            lines.append((record.levelname, record.getMessage()))
+
+    logger = MMLogger.get_current_instance()
+    keep = Keep()
+    logger.addHandler(keep)
+    yield lines
+    logger.removeHandler(keep)

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-import logging
-
 import pytest
 import torch
-from mmengine.logging import MMLogger
 
 from mmreid_gcl.apis.inferencer import ReIDInferencer
 
@@ -17,22 +14,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture
-def log_lines():
-    """Lines written to the log since: a list of (level name, message)."""
-    lines = []
-
-    class Keep(logging.Handler):
-        def emit(self, record):
-            lines.append((record.levelname, record.getMessage()))
-
-    logger = MMLogger.get_current_instance()
-    keep = Keep()
-    logger.addHandler(keep)
-    yield lines
-    logger.removeHandler(keep)
 
 
 @pytest.fixture(scope='session')
