@@ -1,18 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
-import torch
 
 from tests.apis.tiny import save_checkpoint, tiny_cfg, write_crops
 from tests.conftest import TOOLS  # noqa: F401
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads that wait for each other on a busy machine cost seconds."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from tests.threads import one_thread  # noqa: F401
 
 
 @pytest.fixture(scope='session')
