@@ -1,38 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-import logging
-
 import pytest
-import torch
-from mmengine.logging import MMLogger
 
 from mmreid_gcl.apis.inferencer import ReIDInferencer
+from tests.threads import one_thread  # noqa: F401
 
 from .tiny import TEST_PIPELINE, make_model
-
-
-@pytest.fixture(autouse=True, scope='session')
-def one_thread():
-    """Threads that wait for each other on a busy machine cost seconds."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def log_lines():
-    """Lines written to the log since: a list of (level name, message)."""
-    lines = []
-
-    class Keep(logging.Handler):
-        def emit(self, record):
-            lines.append((record.levelname, record.getMessage()))
-
-    logger = MMLogger.get_current_instance()
-    keep = Keep()
-    logger.addHandler(keep)
-    yield lines
-    logger.removeHandler(keep)
 
 
 @pytest.fixture(scope='session')

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-import logging
 import os
 from itertools import pairwise
 
@@ -7,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmengine.logging import MMLogger
 
 from mmreid_gcl.clustering import NeighbourGraphs, OrderedGraphs
 from mmreid_gcl.clustering.graphs import mutual, partition
@@ -65,21 +63,6 @@ def graphs_of(rows):
     return {frozenset(j for j in row if j >= 0) for row in rows.tolist()}
 
 
-@pytest.fixture
-def warnings():
-    lines = []
-
-    class Keep(logging.Handler):
-        def emit(self, record):
-            lines.append(record.getMessage())
-
-    logger = MMLogger.get_current_instance()
-    keep = Keep(logging.WARNING)
-    logger.addHandler(keep)
-    yield lines
-    logger.removeHandler(keep)
-
-
 @settings(deadline=None)
 @given(count=st.integers(1, 60), size=st.integers(1, 20), seed=st.integers(0, 10_000))
 def test_partition(count, size, seed):
@@ -110,26 +93,27 @@ def test_filename_order_by_hand():
     assert rows.tolist() == partition_by_hand(order, 8)
 
 
-def test_filename_order_warns_once(warnings):
+def test_filename_order_warns_once(log_lines):
     builder = OrderedGraphs('filename')
     for epoch in range(3):
         builder(np.zeros((20, 2)), make_records(20), epoch)
-    (line,) = warnings
+    ((level, line),) = log_lines
+    assert level == 'WARNING'
     assert "order='filename'" in line and 'leaks labels' in line
     assert "order='camera_time'" in line
 
 
 @pytest.mark.parametrize('order', ['camera_time', 'random'])
-def test_other_orders_do_not_warn(warnings, order):
+def test_other_orders_do_not_warn(log_lines, order):
     OrderedGraphs(order)(np.zeros((20, 2)), make_records(20))
-    assert not warnings
+    assert not log_lines
 
 
-def test_camera_time_without_time_warns(warnings):
+def test_camera_time_without_time_warns(log_lines):
     records = make_records(20, frame=np.full(20, -1))
     OrderedGraphs('camera_time')(np.zeros((20, 2)), records)
-    (line,) = warnings
-    assert 'same frame number' in line
+    ((level, line),) = log_lines
+    assert level == 'WARNING' and 'same frame number' in line
 
 
 @pytest.mark.parametrize('seed', [0, 1, 2])

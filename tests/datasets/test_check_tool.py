@@ -1,24 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 import csv
-import importlib.util
 import json
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'data' / 'check.py'
-
 
 @pytest.fixture(scope='module')
-def check():
-    spec = importlib.util.spec_from_file_location('check_tool', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def check(load_tool):
+    return load_tool('data/check')
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import hashlib
-import importlib.util
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -28,12 +26,8 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def tool():
-    path = Path(__file__).parents[2] / 'tools' / 'data' / 'checksums.py'
-    spec = importlib.util.spec_from_file_location('tool_checksums', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+def tool(load_tool):
+    return load_tool('data/checksums').main
 
 
 def test_write_then_check(tool, folder, capsys):

@@ -16,6 +16,7 @@ from mmreid_gcl.datasets.conversion import convert_cuhk03, read_protocol
 from .layouts import samples_of, write_images
 
 h5py = pytest.importorskip('h5py')
+TOOL = 'dataset_converters/cuhk03'
 
 #: (pair, person, number) of the crops that exist; numbers 6 to 10 are view 2.
 THERE = [(1, 1, 1), (1, 1, 6), (1, 2, 2), (1, 2, 7), (1, 2, 8), (5, 3, 1), (5, 3, 10)]
@@ -75,9 +76,9 @@ def release(tmp_path):
     return folder
 
 
-def test_tool_writes_what_the_data_set_reads(load_converter, release, tmp_path, capsys):
+def test_tool_writes_what_the_data_set_reads(load_tool, release, tmp_path, capsys):
     out = tmp_path / 'cuhk03'
-    assert load_converter('cuhk03').main([str(release), str(out)]) == 0
+    assert load_tool(TOOL).main([str(release), str(out)]) == 0
     assert 'labeled: train 2, query 2, gallery 3' in capsys.readouterr().out
     for crops in ('labeled', 'detected'):
         test = samples_of(CUHK03(str(out), crops=crops, split='test'))
@@ -136,7 +137,7 @@ def test_json_split(tmp_path, release):
     ]
 
 
-def test_what_is_wrong_is_named(release, tmp_path, load_converter, capsys):
+def test_what_is_wrong_is_named(release, tmp_path, load_tool, capsys):
     mat = release / 'cuhk-03.mat'
     split = tmp_path / 'split.mat'
     files = list(FILES)
@@ -164,15 +165,15 @@ def test_what_is_wrong_is_named(release, tmp_path, load_converter, capsys):
     with pytest.raises(ValueError, match='cut off'):
         convert_cuhk03(mat, good, tmp_path / 'd', progress=False)
     mat.unlink()
-    assert load_converter('cuhk03').main([str(release), str(tmp_path / 'e')]) == 2
+    assert load_tool(TOOL).main([str(release), str(tmp_path / 'e')]) == 2
     assert 'cuhk-03.mat of the release' in capsys.readouterr().err
-    assert load_converter('cuhk03').main([str(tmp_path), str(tmp_path / 'e')]) == 2
+    assert load_tool(TOOL).main([str(tmp_path), str(tmp_path / 'e')]) == 2
     assert 'no split is here' in capsys.readouterr().err
 
 
-def test_without_h5py(release, tmp_path, monkeypatch, load_converter, capsys):
+def test_without_h5py(release, tmp_path, monkeypatch, load_tool, capsys):
     monkeypatch.setitem(sys.modules, 'h5py', None)
-    assert load_converter('cuhk03').main([str(release), str(tmp_path / 'out')]) == 2
+    assert load_tool(TOOL).main([str(release), str(tmp_path / 'out')]) == 2
     assert 'pip install h5py' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
 

@@ -95,9 +95,9 @@ def test_msmt17_in_the_layout_of_market(tmp_path, mode):
     assert image.samefile(original) == (mode != 'copy')
 
 
-def test_tool(load_converter, tmp_path, capsys):
+def test_tool(load_tool, tmp_path, capsys):
     write_veri(tmp_path / 'VeRi')
-    tool = load_converter('to_market_layout')
+    tool = load_tool('dataset_converters/to_market_layout')
     out = tmp_path / 'out'
     assert tool.main(['VeRi776', str(tmp_path), str(out)]) == 0
     assert 'train 2, query 1, gallery 2' in capsys.readouterr().out

@@ -7,7 +7,6 @@ import types
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from mmreid_gcl.apis import load_config
@@ -40,14 +39,6 @@ def made():
     yield namespace
     for name, registry in ADDED.items():
         registry._module_dict.pop(name)
-
-
-@pytest.fixture
-def scopes():
-    before = DefaultScope._instance_dict.copy()
-    yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
 
 
 def test_registered(made):
@@ -153,7 +144,7 @@ def test_head_of_the_page_has_been_updated(made):
     assert moved.tolist() == [True, True, False, False, False, False]
 
 
-def test_method_trains(made, tmp_path, scopes):
+def test_method_trains(made, tmp_path):
     """The model of the page, smaller, learns from its own pseudo-labels."""
     assert type(made['reid'].head) is made['MarginMemoryHead']
     assert made['reid'].memory_heads == [made['reid'].head]

@@ -7,15 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed
-import torch.multiprocessing as mp
 from mmengine import dist
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -37,38 +35,14 @@ from mmreid_gcl.models import UnsupervisedReID
 from mmreid_gcl.registry import MODELS
 from tests.models.tiny import model_cfg
 
-from . import tiny_training
+from . import processes, tiny_training
 from .test_extraction import Images, Toy, expected
 
 ROOT = Path(__file__).resolve().parents[2]
 
-
-def _start(rank, work, folder, world_size, args):
-    torch.set_num_threads(1)
-    os.environ['LOCAL_RANK'] = str(rank)  # mmengine asks for it, as torchrun sets it
-    torch.distributed.init_process_group(
-        'gloo',
-        init_method=f'file://{folder}/rendezvous',
-        rank=rank,
-        world_size=world_size,
-        timeout=timedelta(seconds=240),
-    )
-    torch.save(work(rank, *args), f'{folder}/{rank}.pt')
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-
-
-def run(work, folder, world_size, *args):
-    """What ``work(rank, *args)`` returns in each of the processes.
-
-    They come from a server that imported everything and ran nothing: the
-    OpenMP of a process that was forked after it had threads may hang.
-    """
-    folder.mkdir()
-    arguments = (work, str(folder), world_size, args)
-    mp.start_processes(_start, arguments, world_size, start_method='forkserver')
-    paths = [folder / f'{rank}.pt' for rank in range(world_size)]
-    return [torch.load(path, weights_only=False) for path in paths]
+# They come from a server that imported everything and ran nothing: the OpenMP of a
+# process that was forked after it had threads may hang.
+run = partial(processes.run, timeout=240, method='forkserver')
 
 
 # ------------------------------------------------------------------ single steps

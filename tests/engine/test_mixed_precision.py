@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mixed precision: what it changes, and what it leaves alone."""
 
-import importlib.util
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,7 +21,6 @@ from tests.models.tiny import make_batch, make_model
 
 from .tiny_training import differences, disturbed, make_config, outcome, train
 
-ROOT = Path(__file__).resolve().parents[2]
 LABELS = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
 TAU = 0.05
 
@@ -233,11 +230,9 @@ def test_accumulated_batches_are_one_update(images, tmp_path):
 
 
 @pytest.fixture
-def command_line(tmp_path, monkeypatch):
+def command_line(load_tool, tmp_path, monkeypatch):
     """``tools/train.py`` up to the config that it would train."""
-    spec = importlib.util.spec_from_file_location('train', ROOT / 'tools' / 'train.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool('train')
     path = tmp_path / 'config.py'
     config = make_config(tmp_path, tmp_path / 'run', 2, persistent=True).to_dict()
     path.write_text(''.join(f'{key} = {value!r}\n' for key, value in config.items()))

@@ -150,8 +150,6 @@ def _claim(rank, folder):
 
 
 def test_all_ranks_are_refused(tmp_path):
-    for name in ('meet', 'again'):
-        (tmp_path / name).mkdir()
     with process(lambda: claim(tmp_path)):
         first, second = processes.run(_claim, tmp_path / 'meet', 2, str(tmp_path))
     assert first == second and 'another training' in first

@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two gloo processes do what one does with the whole batch."""
 
-from datetime import timedelta
-
 import torch
-import torch.distributed
-import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmreid_gcl.models import GCLNeck, gather_batch, selective_contrastive_loss
+from tests.engine.processes import run
 
 WORLD = 2
 LABELS = torch.tensor([0, 0, 2, 2, 0, 2, 1, 1])
@@ -50,38 +47,21 @@ def outcome(model, loss):
     return loss.item(), gradients, dict(model.named_buffers())
 
 
-def worker(rank, folder):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        'gloo',
-        init_method=f'file://{folder}/rendezvous',
-        rank=rank,
-        world_size=WORLD,
-        timeout=timedelta(seconds=60),
-    )
+def worker(rank):
     model, x, memory = make()
     mine = slice(rank * 4, (rank + 1) * 4)
     ids = gather_batch(torch.arange(8)[mine])
     parts = gather_batch(x[mine])
     wrapped = DistributedDataParallel(model, broadcast_buffers=False)
     loss = wrapped(x[mine], LABELS[mine], memory)
-    torch.save(
-        [ids, torch.equal(parts, x), *outcome(model, loss)], f'{folder}/{rank}.pt'
-    )
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    return [ids, torch.equal(parts, x), *outcome(model, loss)]
 
 
 def test_two_processes_equal_one(tmp_path):
     model, x, memory = make()
     loss, gradients, buffers = outcome(model, model(x, LABELS, memory))
-    # as a DataLoader's workers start; a fork is quicker, but not after CUDA
-    method = 'spawn' if torch.cuda.is_available() else 'fork'
-    mp.start_processes(worker, args=(str(tmp_path),), nprocs=WORLD, start_method=method)
-    for rank in range(WORLD):
-        ids, same, rank_loss, rank_gradients, rank_buffers = torch.load(
-            tmp_path / f'{rank}.pt'
-        )
+    ranks = run(worker, tmp_path, WORLD)
+    for ids, same, rank_loss, rank_gradients, rank_buffers in ranks:
         assert ids.tolist() == list(range(8)) and same
         assert abs(rank_loss - loss) < 1e-10
         for name, expected in gradients.items():

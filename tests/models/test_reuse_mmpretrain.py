@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import DATASETS
@@ -75,11 +74,7 @@ def root(tmp_path):
             image = rng.integers(0, 256, (32, 16, 3), np.uint8)
             assert cv2.imwrite(str(folder / f'{i}.png'), image)
     DATASETS.register_module(module=ClassesAsPeople)
-    before = dict(DefaultScope._instance_dict)
     yield tmp_path / 'data'
-    # the runner makes its scope the default of the process
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
     DATASETS._module_dict.pop('ClassesAsPeople')
 
 

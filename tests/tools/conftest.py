@@ -1,36 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-import importlib.util
-from pathlib import Path
-
 import pytest
-import torch
 
 from tests.apis.tiny import save_checkpoint, tiny_cfg, write_crops
-
-TOOLS = Path(__file__).parents[2] / 'tools'
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads that wait for each other on a busy machine cost seconds."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope='session')
-def load_tool():
-    """A tool as a module, without a process of its own."""
-
-    def load(name):
-        path = TOOLS / f'{name}.py'
-        spec = importlib.util.spec_from_file_location(f'tool_{path.stem}', path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
+from tests.conftest import TOOLS  # noqa: F401
+from tests.threads import one_thread  # noqa: F401
 
 
 @pytest.fixture(scope='session')

@@ -129,14 +129,8 @@ def test_search(load_tool, trained, messy, tmp_path, capsys):
     captured.out.encode('utf-8')  # no terminal refuses it
 
 
-def test_check(messy, capsys):
-    import importlib.util
-
-    from .conftest import TOOLS
-
-    spec = importlib.util.spec_from_file_location('check', TOOLS / 'data/check.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+def test_check(messy, load_tool, capsys):
+    tool = load_tool('data/check')
     root, _, bad = messy
     for name in ('gone.jpg', 'itself.jpg'):
         assert tool.main(['PersonFolder', str(root)]) == 1

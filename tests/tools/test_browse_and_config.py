@@ -5,19 +5,10 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 
 from .conftest import TOOLS
 
 FOLDER = str(TOOLS.parent / 'configs' / 'gcl_folder.py')
-
-
-@pytest.fixture(autouse=True)
-def scope_comes_back():
-    before = DefaultScope._instance_dict.copy()
-    yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
 
 
 def test_browse(load_tool, crops, tmp_path, capsys):

@@ -8,7 +8,6 @@ from unittest import mock
 import numpy as np
 import pytest
 from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from mmreid_gcl.apis import ReIDInferencer, load_config
@@ -18,14 +17,6 @@ from mmreid_gcl.evaluation import evaluate_ranking
 from tests.apis.tiny import CHANNELS, draw, write
 
 from .small import write_small_config
-
-
-@pytest.fixture(autouse=True)
-def scope_comes_back():
-    before = DefaultScope._instance_dict.copy()
-    yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
 
 
 @pytest.fixture(scope='module')

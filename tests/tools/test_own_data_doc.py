@@ -9,7 +9,6 @@ from pathlib import Path
 
 import cv2
 import pytest
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from mmreid_gcl.apis import load_config
@@ -27,7 +26,6 @@ TRAINED = Path('work_dirs/gcl_folder')
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A working directory with crops, and a small config of the same name."""
-    before = DefaultScope._instance_dict.copy()
     monkeypatch.chdir(tmp_path)
     write_small_config(Path('configs/gcl_folder.py'))
     for number in range(1, 41):
@@ -47,9 +45,7 @@ def folder(tmp_path, monkeypatch):
         part = f'person-{person}/1.png'
         write(Path('labelled/query/entrance') / part, draw(person, 1000))
         write(Path('labelled/gallery/hall') / part, draw(person, 1001))
-    yield tmp_path
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
+    return tmp_path
 
 
 def run_command(load_tool, monkeypatch, words):

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
-import logging
 
 import numpy as np
 import pytest
-from mmengine.logging import MMLogger
 
 from mmreid_gcl.visualization import read_scalars
 from mmreid_gcl.work_dir import note_start
@@ -203,23 +201,11 @@ def test_a_fresh_run_in_the_same_folder_replaces_all(tmp_path):
 
 
 @pytest.mark.parametrize('tail', ['{"loss": 0.5, "ep', '{', '"a', '5'])
-def test_a_line_that_was_cut_off_is_left_out_with_a_warning(tmp_path, tail):
-    messages = []
-
-    class Keep(logging.Handler):
-        def emit(self, record):
-            messages.append(record.getMessage())
-
-    logger = MMLogger.get_instance('test_scalars')
-    handler = Keep()
-    logger.addHandler(handler)
-    try:
-        path = write(tmp_path, 'a', labels(1, 4), train(1, 10, 2.0), tail=tail)
-        got = read_scalars(tmp_path).series
-    finally:
-        logger.removeHandler(handler)
+def test_a_line_that_was_cut_off_is_left_out_with_a_warning(tmp_path, log_lines, tail):
+    path = write(tmp_path, 'a', labels(1, 4), train(1, 10, 2.0), tail=tail)
+    got = read_scalars(tmp_path).series
     assert points(got['loss']) == [(10, 2)]
-    assert any(str(path) in text and 'line, 3' in text for text in messages)
+    assert any(str(path) in text and 'line, 3' in text for _, text in log_lines)
 
 
 def test_a_bad_line_elsewhere_is_named(tmp_path):
