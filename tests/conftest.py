@@ -19,12 +19,17 @@ def pytest_runtest_setup(item):
 
 
 @pytest.fixture(autouse=True)
-def keeps_the_default_scope():
-    """A Runner sets mmengine's global default scope; the next test has its own."""
-    before = dict(DefaultScope._instance_dict)
+def keeps_what_is_global():
+    """The next test has its own default scope of mmengine, and its own log.
+
+    The log of a Runner goes to the stdout of the test, which is closed after it.
+    """
+    kinds = DefaultScope, MMLogger
+    before = [dict(kind._instance_dict) for kind in kinds]
     yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
+    for kind, instances in zip(kinds, before):
+        kind._instance_dict.clear()
+        kind._instance_dict.update(instances)
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def run(folder, config, tmp_path_factory):
 )
 def test_warns_of_times_where_they_are_used(folder, graphs, used, by_name):
     hook = PseudoLabelHook(dict(type='DBSCANClusterer'), graphs=graphs)
-    dataset = PersonFolder(str(folder), order_by_name=by_name, lazy_init=True)
+    dataset = PersonFolder(str(folder), order_by_name=by_name)
     runner = mock.Mock()
     hook._check_times(runner, dataset)
     assert runner.logger.warning.call_count == (used and by_name is None)
