@@ -391,6 +391,10 @@ def _best(dataset: str) -> Table:
         )
     ]
     spread = {'train_dataloader.sampler.spread_tracks': True}
+    eight = {
+        'train_dataloader.sampler.num_identities': 8,
+        'train_dataloader.sampler.num_instances': 8,
+    }
     agreed = {'model.head.1.type': 'NeighbourLabelHead'}
     teacher = {
         'hook.extract.ema': True,
@@ -400,6 +404,14 @@ def _best(dataset: str) -> Table:
     }
     if dataset == 'synthetic':
         variants.append(('recipe, batches spread over tracks', recipe, spread))
+        variants += [
+            (
+                f'recipe, batches of 8 x 8, k = {k}',
+                recipe,
+                {**eight, 'model.head.1.topk': k},
+            )
+            for k in (4, 8)
+        ]
     variants.append(("recipe, neighbours' labels at the centroids", recipe, agreed))
     variants.append(('recipe with a mean teacher', recipe, teacher))
     return Table(

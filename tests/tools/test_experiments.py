@@ -354,7 +354,7 @@ def test_rows_of_some_names_alone(capsys):
     names = [title.removesuffix(' seed 1') for title in titles]
     expected = ['best.best_synthetic_infomap', 'best.best_synthetic_hdbscan']
     assert names[:2] == expected and names[-1] == 'memory.synthetic_k1'
-    assert len(names) == 8
+    assert len(names) == 10
     for words in (['k = 1', 'k = 9'], ['K = 1']):
         assert tool['main']([*command, *words]) == 2
     assert "no table has a row 'k = 9'" in capsys.readouterr().err
