@@ -38,8 +38,8 @@ def test_reaches_clusterer_and_graphs_alone(monkeypatch):
         built_from.append(features.copy())
         return np.zeros((4, 1), np.int64)
 
-    def negative(array, camids, mode):
-        assert camids is records['camid'] and mode == 'mean'
+    def negative(array, camids, mode, tracks):
+        assert camids is records['camid'] and mode == 'mean' and tracks is None
         return -array
 
     monkeypatch.setattr(labeller, 'normalize_by_camera', negative)

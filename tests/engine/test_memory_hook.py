@@ -60,7 +60,7 @@ def test_a_head_gets_index_and_camera_of_every_image(images, tmp_path, watched):
     for found, index, camid in WatchedHead.seen:
         assert found.tolist() == labels[index].tolist()
         assert camid.tolist() == dataset.column('camid')[index].tolist()
-    records = {'img_path', 'camid', 'sequence', 'frame', 'track'}
+    records = {'img_path', 'camid', 'sequence', 'frame', 'track', 'moment'}
     assert set(runner.model.head.records) == records
 
 
