@@ -32,12 +32,12 @@ _NAMES = {
     ),
     'datasets': (
         'CUHK03 CachedTransforms ConcatDataset DukeMTMCreID MSMT17 Market1501 '
-        'PKSampler PersonFolder ReIDDataset VeRi776'
+        'PKSampler PersonFolder ReIDDataset VeRi776 WeakView'
     ),
     'engine': (
         'AtomicCheckpointHook FiniteLossHook LabelFreeBestHook MemoryHook '
         'MixedPrecisionOptimWrapper PositionHook PositionSeedHook PseudoLabelHook '
-        'ResumableTrainLoop TimeLeftHook TrainingImagesHook'
+        'RampHook ResumableTrainLoop TimeLeftHook TrainingImagesHook'
     ),
     'evaluation': 'ReIDMetric evaluate_ranking',
     'models': (

@@ -11,9 +11,10 @@ from .person_folder import UNLABELLED, PersonFolder
 from .reid_dataset import UNKNOWN, ReIDDataset
 from .samplers.pk_sampler import PKSampler, SampleIndex
 from .veri776 import VeRi776
+from .weak_view import WeakView
 
 __all__ = [
     'CUHK03', 'MSMT17', 'UNKNOWN', 'UNLABELLED', 'CachedTransforms', 'ConcatDataset',
     'DukeMTMCreID', 'Market1501', 'PKSampler', 'PersonFolder', 'ReIDDataset',
-    'SampleIndex', 'VeRi776',
+    'SampleIndex', 'VeRi776', 'WeakView',
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from .hooks import (
     PositionHook,
     PositionSeedHook,
     PseudoLabelHook,
+    RampHook,
     TimeLeftHook,
     TrainingImagesHook,
 )
@@ -28,6 +29,7 @@ __all__ = [
     'PositionSeedHook',
     'Preempted',
     'PseudoLabelHook',
+    'RampHook',
     'ResumableTrainLoop',
     'TimeLeftHook',
     'TrainingImagesHook',

@@ -19,6 +19,11 @@ _SETTINGS = (
     'model', 'train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper',
     'param_scheduler', 'train_cfg', 'auto_scale_lr', 'custom_hooks', 'load_from',
 )  # fmt: skip
+#: What decides that of a row without training.
+_OF_MEASURE = dict(
+    untrained=('model', 'val_dataloader', 'val_evaluator', 'load_from'),
+    histogram=('val_dataloader',),
+)
 _INCIDENTAL = (
     'channels_last', 'compare_unrefined', 'compile', 'data_root', 'meta_keys',
     'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor',
@@ -38,6 +43,9 @@ class Experiment:
     #: The paper's ``mAP``, ``R1``, ... in percent
     paper: Mapping[str, float] = field(default_factory=dict)
     value: float | None = None  #: Of the hyper-parameter that a sweep varies
+    #: 'training'; or what needs none: 'untrained', the weights that training begins
+    #: with, or 'histogram', colour histograms of the test images
+    measure: str = 'training'
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,7 @@ class Resolved:
     epochs: int  #: Epochs of training
     graphs: str  #: How the graphs are built, in words
     data_root: str  #: The config's own folder of data
+    measure: str = 'training'  #: As of :class:`Experiment`
 
     @property
     def folder(self) -> str:
@@ -79,23 +88,26 @@ def resolve(
         for key, value in {**experiment.options, **(options or {})}.items()
     }
     cfg.merge_from_dict(dict(merged))
-    settings = settings_of(cfg)
+    settings, measure = settings_of(cfg), experiment.measure
+    if measure != 'training':
+        kept = {k: v for k, v in settings.items() if k in _OF_MEASURE[measure]}
+        settings = dict(kept, measure=measure)
     text = json.dumps(settings, sort_keys=True)
     stem = path.with_suffix('')
     configs = root / 'configs'
     name = stem.relative_to(configs) if stem.is_relative_to(configs) else stem.name
-    suffix = ''.join(
-        f',{key.rpartition(".")[2]}={value}'
-        for key, value in experiment.options.items()
-    )
+    words = [f'{k.rpartition(".")[2]}={v}' for k, v in experiment.options.items()]
+    words += [measure] if measure != 'training' else []
+    suffix = ''.join(f',{word}' for word in words)
     return Resolved(
         name=f'{str(name).replace("/", ".")}{suffix}'.replace('/', '_'),
         config=path,
         options=merged,
         fingerprint=hashlib.sha256(text.encode()).hexdigest()[:10],
-        epochs=int(cfg.get('train_cfg', {}).get('max_epochs', 0)),
-        graphs=describe_graphs(cfg),
+        epochs=0 if measure != 'training' else _epochs(cfg),
+        graphs=describe_graphs(cfg) if measure == 'training' else '–',
         data_root=str(cfg.get('data_root', '')),
+        measure=measure,
     )
 
 
@@ -110,9 +122,10 @@ def settings_of(cfg: Mapping) -> dict:
         *(cfg.get('default_hooks') or {}).values(),
         *(cfg.get('custom_hooks') or []),
     ]
-    averages = [hook for hook in hooks if type_name(hook) == 'EMAHook']
-    if averages:
-        settings['average'] = _plain(averages)
+    for key, kind in (('average', 'EMAHook'), ('ramp', 'RampHook')):
+        found = [hook for hook in hooks if type_name(hook) == kind]
+        if found:
+            settings[key] = _plain(found)
     if not settings.get('auto_scale_lr', {}).get('enable'):  # it does nothing
         settings.pop('auto_scale_lr', None)
     return settings
@@ -131,6 +144,10 @@ def describe_graphs(cfg: Mapping) -> str:
     order = graphs.get('order', graphs['type'])
     words = {'filename': 'file name (leaks)', 'camera_time': 'camera, time'}
     return words.get(order, order)
+
+
+def _epochs(cfg: Mapping) -> int:
+    return int(cfg.get('train_cfg', {}).get('max_epochs', 0))
 
 
 def _expand(key: str, cfg: Mapping, path: Path) -> str:

@@ -61,7 +61,7 @@ def to_markdown(
     )
     if base:
         head += [f'mAP beside {table.base}']
-    head += [title for _, title, _ in _CLUSTERS]
+    head += [*(title for _, title, _ in _CLUSTERS), 's an epoch']
     lines = [head, ['---', '---'] + ['--:'] * (len(head) - 2)]
     for experiment, (resolved, results) in zip(table.rows, rows):
         cells = [experiment.label, resolved.graphs, str(len(results))]
@@ -77,13 +77,15 @@ def to_markdown(
         for key, _, places in _CLUSTERS:
             values = [r.pseudo_labels[key] for r in results if key in r.pseudo_labels]
             cells.append(spread(values, places))
-        lines.append(cells)
+        times = [r.seconds / r.epochs for r in results if r.epochs and r.seconds]
+        lines.append([*cells, spread(times, 0)])
     text = [f'### {table.title}', '']
     text += [f'| {" | ".join(cells)} |' for cells in lines]
     below = [
         'mAP and CMC in %, mean ± sample standard deviation over seeds, after the last '
         "epoch. ARI: agreement of the last epoch's pseudo-labels with the identities "
-        '(report only).'
+        '(report only). s an epoch: seconds of a whole run by its epochs, beside all '
+        'that the machine did.'
     ]
     if table.paper_on:
         below.append(f"The paper's numbers are on: {table.paper_on}.")

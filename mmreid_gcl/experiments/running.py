@@ -88,11 +88,14 @@ def plan(
 ) -> list[Job]:
     """Jobs, all experiments of the first seed first; equal ones once.
 
-    Some may be done. A run of equal settings under another name in ``work_dir`` counts.
+    Rows without training have the first seed alone. Some may be done. A run of equal
+    settings under another name in ``work_dir`` counts.
     """
     jobs: dict[tuple[str, int], Job] = {}
     for seed in seeds:
         for row in resolved:
+            if row.measure != 'training' and seed != seeds[0]:
+                continue
             folder = work_dir / row.folder / f'seed{seed}'
             if not folder.is_dir():
                 pattern = f'*-{row.fingerprint}/seed{seed}'
@@ -244,14 +247,19 @@ class _Run:
         self.job = job
         self.settings = settings
         self.output = job.folder / _OUTPUT
-        self.evaluated = False
+        self.evaluated = job.resolved.measure != 'training'
         self.epochs_before = epochs_begun(job.folder)
         self._lock = lock
         self._slot = slot
         self._begin = time.monotonic()
+        tested = f'--work-dir={job.folder / "test"}'
+        tool, *arguments = dict(
+            training=('train', f'--work-dir={job.folder}', '--resume'),
+            untrained=('test', 'untrained', tested),
+            histogram=('analysis/histogram_baseline', f'--out={self._histogram}'),
+        )[job.resolved.measure]
         seed = {'randomness.seed': job.seed}
-        where = f'--work-dir={job.folder}'
-        self._launch(_command(job, settings, 'train', where, '--resume', **seed))
+        self._launch(_command(job, settings, tool, *arguments, **seed))
 
     def _launch(self, command: Sequence[str]) -> None:
         env = dict(os.environ)
@@ -285,13 +293,21 @@ class _Run:
             self._close()
             raise _Failure(f'exit status {status}: {_last_line(self.output)}')
         row = self.job.resolved
-        try:
-            metrics, labels, curves = read_run(self.job.folder, row.epochs)
-            checkpoint = last_checkpoint(self.job.folder)
-        except (FileNotFoundError, ValueError) as error:
-            self._close()
-            raise _Failure(str(error)) from error
-        if not metrics and self.evaluated:
+        metrics: dict[str, float] = {}
+        labels: dict[str, float] = {}
+        curves: dict[str, list] = {}
+        checkpoint = None
+        if row.measure == 'training':
+            try:
+                metrics, labels, curves = read_run(self.job.folder, row.epochs)
+                checkpoint = last_checkpoint(self.job.folder)
+            except (FileNotFoundError, ValueError) as error:
+                self._close()
+                raise _Failure(str(error)) from error
+        if row.measure == 'histogram':
+            best = json.loads(self._histogram.read_text())['best']
+            metrics = {k: v for k, v in best.items() if k != 'distance'}
+        elif not metrics and self.evaluated:
             metrics = _tested(self.job.folder / 'test')
         if not metrics:
             # killed between its last checkpoint and the validation
@@ -324,6 +340,10 @@ class _Run:
         write_json(self.job.result_file, asdict(result))
         self._close()
         return result
+
+    @property
+    def _histogram(self) -> Path:
+        return self.job.folder / 'histogram.json'
 
     def end(self, patience: float = 10.0) -> None:
         """End the process and all that it has started."""

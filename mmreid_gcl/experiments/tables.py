@@ -210,6 +210,14 @@ def _refine_begin(dataset: str) -> Table:
     )
 
 
+def _bounds(config: str) -> list[Experiment]:
+    """What a table is read between, beside supervised training."""
+    return [
+        Experiment('untrained network', config, measure='untrained'),
+        Experiment('colour histograms', config, measure='histogram'),
+    ]
+
+
 _ORDER, _MUTUAL = 'hook.graphs.order', 'hook.graphs.mutual'
 _BEGIN, _NORM = 'hook.refine_begin', 'hook.camera_norm'
 
@@ -262,7 +270,13 @@ def _label_free(dataset: str) -> Table:
     return Table(
         '',
         f'Without labels, k = 4, on {DATASETS[dataset]}',
-        [Experiment(label, path, {**more, **own}) for label, path, own in variants],
+        [
+            *_bounds(plain),
+            *(
+                Experiment(label, path, {**more, **own})
+                for label, path, own in variants
+            ),
+        ],
         note='Variants of the table graphs with 4 of the 4 (or 8) queries of a cluster '
         'in loss and memory instead of 2, which table 3 favours on the synthetic set.',
     )
@@ -276,7 +290,8 @@ def _instances(dataset: str) -> int:
 def _methods(dataset: str) -> Table:
     four = {'model.head.topk': 4, 'model.relation_head.topk': 4}
     same = {'train_dataloader.sampler.num_instances': _instances(dataset)}
-    rows = [
+    rows = _bounds(f'configs/gcl_{dataset}.py')
+    rows += [
         Experiment(label, f'configs/baselines/{dataset}_{name}.py', options)
         for label, name, options in (
             ('supervised', 'supervised', {}),
@@ -292,8 +307,8 @@ def _methods(dataset: str) -> Table:
         '',
         f'Methods on {DATASETS[dataset]}',
         rows,
-        note='One schedule, backbone and batch size for all. Rows but the first see no '
-        'identity.',
+        note='One schedule, backbone and batch size for all. Rows but supervised see '
+        'no identity.',
     )
 
 
@@ -305,6 +320,11 @@ def _best(dataset: str) -> Table:
     four = {**head, 'model.relation_head.topk': 4}
     norm = {_NORM: 'standardize'}
     identity = {'model.relation_neck.identity': True}
+    sharper = {
+        'default_hooks.ramp.type': 'RampHook',
+        'default_hooks.ramp.name': 'relation_neck.temperature',
+        'default_hooks.ramp.end': 20.0,
+    }
     variants: list[tuple[str, str, dict]] = [
         (leak, _model(dataset, 6), {**four, _ORDER: 'filename'}),
         ('supervised', f'configs/baselines/{dataset}_supervised.py', {}),
@@ -328,6 +348,12 @@ def _best(dataset: str) -> Table:
             'GCL, θ and φ as identity, softmax over mutual neighbours',
             near,
             {**four, **identity, 'model.relation_neck.mutual': 8},
+        ),
+        ('GCL, T from 5 to 20', near, {**four, **sharper}),
+        (
+            'GCL, θ and φ as identity, T from 5 to 20',
+            near,
+            {**four, **identity, **sharper},
         ),
         ('CAP', f'configs/baselines/{dataset}_cap.py', {}),
         (
@@ -365,6 +391,7 @@ def _best(dataset: str) -> Table:
             for label, suffix, options in (
                 ('Infomap', '_infomap', {}),
                 ('HDBSCAN', '_hdbscan', {}),
+                ('soft consistency of two views', '_consistency', {}),
                 ("eps='auto'", '', {'hook.clusterer.clusterer.eps': 'auto'}),
                 (
                     "SpCL's reliability criterion",
@@ -417,7 +444,7 @@ def _best(dataset: str) -> Table:
     return Table(
         '',
         f'The recipe without labels on {DATASETS[dataset]}',
-        [Experiment(*variant) for variant in variants],
+        [*_bounds(recipe), *(Experiment(*variant) for variant in variants)],
         note='One backbone, schedule and batch size for all rows; k = 4 in rows with '
         'SCL.',
         base=leak,

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gathering of the global batch: features with gradient, labels, index, camid."""
+"""Gathering of the global batch: features with gradient, and what heads need."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from mmengine import dist
 from mmpretrain.structures import DataSample
@@ -23,12 +24,15 @@ class BatchImages(NamedTuple):
         index (Tensor | None): (Q,) int64 positions in the data set; None unless a
             head needs them.
         camid (Tensor | None): (Q,) int64 cameras; likewise.
+        weak (Tensor | None): (Q, C) the head's feature of the weak views, without
+            gradient; likewise.
     """
 
     labels: Tensor
     # type ignored: in place of tuple.index
     index: Tensor | None = None  # type: ignore[assignment]
     camid: Tensor | None = None
+    weak: Tensor | None = None
 
 
 def gather_images(
@@ -69,6 +73,23 @@ def gather_images(
     gathered = gather_batch(torch.stack(columns, dim=1).to(device))
     found = dict(zip(('labels', *needs), gathered.unbind(dim=1)))
     return BatchImages(**found)
+
+
+def weak_views(samples: Sequence[DataSample]) -> Tensor:
+    """The weak views of this rank's images, (n, 3, H, W) uint8.
+
+    Raises:
+        RuntimeError: If a sample has none; the message says what to write.
+    """
+    for sample in samples:
+        if 'weak_view' not in sample:
+            raise RuntimeError(
+                'A head of the model needs a weak view of every image. Add '
+                "dict(type='WeakView') after Resize to the training pipeline, and "
+                "algorithm_keys=('weak_view',) to its PackInputs."
+            )
+    views = np.stack([sample.weak_view for sample in samples])
+    return torch.from_numpy(views).permute(0, 3, 1, 2)
 
 
 class _GatherWithGrad(torch.autograd.Function):

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 import mmreid_gcl.datasets  # noqa: F401  (registers)
 from mmreid_gcl.config.load import cache_images
-from mmreid_gcl.datasets import image_cache
+from mmreid_gcl.datasets import WeakView, image_cache
 from mmreid_gcl.datasets.image_cache import CachedTransforms, cache_pipeline
 from mmreid_gcl.datasets.image_store import ImageStore
 from mmreid_gcl.datasets.seeding import seeded
@@ -420,3 +420,12 @@ def test_in_a_config():
     cfg.train_dataloader.dataset.pipeline = RANDOM
     with pytest.raises(ValueError, match='does not begin with'):
         cache_images(cfg)
+
+
+def test_a_weak_view_stays_as_it_was():
+    image = np.random.default_rng(0).integers(0, 256, (8, 4, 3), dtype=np.uint8)
+    before = image.copy()
+    results = WeakView()(dict(img=image, pid=3))
+    assert results['img'] is image and results['pid'] == 3
+    image[:] = 0  # as an erasing transform may do
+    assert np.array_equal(results['weak_view'], before)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hard instance contrast and neighbours' labels, by plain loops."""
+"""Instance contrast, consistency of views and neighbours' labels, by plain loops."""
 
 import math
 
@@ -40,8 +40,55 @@ def test_instance_contrast_in_half_precision_is_a_float32_loss():
     x = torch.randn(6, 4).half()
     loss = InstanceContrastHead().loss(x, torch.tensor([0, 0, 1, 1, 2, 2]))
     assert loss['loss_instance'].dtype == torch.float32
-    with pytest.raises(ValueError, match='temperature'):
-        InstanceContrastHead(0)
+    for wrong in (
+        dict(temperature=0),
+        dict(consistency_temperature=-1),
+        dict(consistency=-0.1),
+    ):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            InstanceContrastHead(**wrong)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 1000),
+    count=st.integers(1, 8),
+    temperature=st.sampled_from([0.05, 0.4, 3.0]),
+)
+def test_consistency_of_two_views_is_that_of_plain_loops(seed, count, temperature):
+    torch.manual_seed(seed)
+    strong = torch.randn(count, 5, dtype=torch.float64, requires_grad=True)
+    weak = torch.randn(count, 5, requires_grad=True)  # not of the same dtype
+    labels = torch.zeros(count, dtype=torch.int64)
+    w = [unit(row.detach().double()) for row in weak]
+    expected = 0.0
+    for i in range(count):
+        others = [j for j in range(count) if j != i]
+        q = [math.exp(float(w[i] @ w[j]) / temperature) for j in others]
+        p = [math.exp(float(unit(strong[i]) @ w[j]) / temperature) for j in others]
+        for a, b in zip(q, p):
+            share, other = a / sum(q), b / sum(p)
+            expected += share * math.log(share / other) / count
+    head = InstanceContrastHead(
+        loss_weight=2.0, consistency=3.0, consistency_temperature=temperature
+    )
+    assert head.needs == ('weak',) and InstanceContrastHead().needs == ()
+    losses = head.loss(strong, labels, BatchImages(labels, weak=weak))
+    found = float(losses['loss_consistency'].detach())
+    assert found == pytest.approx(6 * expected, rel=1e-5, abs=1e-6)
+    plain = InstanceContrastHead(loss_weight=2.0).loss(strong, labels)
+    assert losses['loss_instance'] == plain['loss_instance'] and len(plain) == 1
+    losses['loss_consistency'].backward()
+    assert weak.grad is None and torch.isfinite(strong.grad).all()
+
+
+def test_equal_views_are_consistent():
+    x = torch.randn(6, 4)
+    loss = InstanceContrastHead(consistency=1.0).loss(
+        x.half(), labels := torch.arange(6), BatchImages(labels, weak=x.half())
+    )['loss_consistency']
+    assert loss.dtype == torch.float32
+    assert float(loss) == pytest.approx(0, abs=1e-6)
 
 
 @settings(deadline=None, max_examples=30)

@@ -7,6 +7,7 @@ from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.structures import DataSample
 
 from mmreid_gcl.models import SelectiveMemoryHead
+from mmreid_gcl.models.functional.contrastive import soft_consistency_loss
 from mmreid_gcl.registry import MODELS
 
 from . import reference
@@ -199,6 +200,45 @@ def test_heads_see_their_own_queries():
         torch.testing.assert_close(
             head.memory, torch.tensor(expected), rtol=0, atol=1e-4
         )
+
+
+def two_views(**consistency):
+    cfg = model_cfg(
+        relation=False, data_preprocessor=dict(mean=[9.0] * 3, std=[5.0] * 3)
+    )
+    cfg['head'] = [
+        dict(type='SelectiveMemoryHead', in_channels=CHANNELS, feature='normed'),
+        dict(type='InstanceContrastHead', **consistency),
+    ]
+    torch.manual_seed(0)
+    model = MODELS.build(cfg).train()
+    model.memory_heads[0].init_memory(torch.randn(3, CHANNELS), torch.arange(3))
+    return model
+
+
+def test_weak_views_are_embedded_without_gradient():
+    images, samples = make_batch(LABELS)
+    views = torch.randint(256, (6, 32, 16, 3), dtype=torch.uint8)
+    for sample, view in zip(samples, views.numpy()):
+        sample.set_field(view, 'weak_view')
+    model, twin = two_views(consistency=2.0), two_views()
+    losses = model(images, samples, mode='loss')
+    assert list(losses) == ['loss_scl', 'loss_instance', 'loss_consistency']
+    x = twin.neck(twin.backbone(images))
+    weak = twin.neck(twin.backbone((views.permute(0, 3, 1, 2) - 9.0) / 5.0)).detach()
+    expected = soft_consistency_loss(x, weak)
+    assert losses['loss_consistency'].item() == pytest.approx(2 * expected.item())
+    losses['loss_consistency'].backward()
+    expected.backward()
+    torch.testing.assert_close(
+        model.backbone.conv1.weight.grad, 2 * twin.backbone.conv1.weight.grad
+    )
+
+
+def test_missing_weak_view_says_what_to_add():
+    images, samples = make_batch(LABELS)
+    with pytest.raises(RuntimeError, match=r"WeakView.*algorithm_keys=\('weak_view',"):
+        two_views(consistency=1.0)(images, samples, mode='loss')
 
 
 def test_data_preprocessor():

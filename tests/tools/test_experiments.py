@@ -89,9 +89,20 @@ for epoch in (1, 2, 3):
 TEST = """
 import json, sys
 from pathlib import Path
+Path(sys.argv[3].partition('=')[2]).mkdir(parents=True)
+(Path(sys.argv[3].partition('=')[2]) / 'call').write_text(' '.join(sys.argv[1:]))
 out = Path(sys.argv[3].partition('=')[2]) / '2026'
 out.mkdir(parents=True)
 (out / '2026.json').write_text(json.dumps({'reid/mAP': 77.5, 'time': 1}))
+"""
+
+
+HISTOGRAM = """
+import json, sys
+from pathlib import Path
+best = dict(distance='hellinger', mAP=25.5, R1=40.0)
+out = Path(sys.argv[2].removeprefix('--out='))
+out.write_text(json.dumps(dict(best=best, distances={})))
 """
 
 
@@ -101,6 +112,7 @@ def root(tmp_path):
     for name, text in (
         ('tools/train.py', TRAIN),
         ('tools/test.py', TEST),
+        ('tools/analysis/histogram_baseline.py', HISTOGRAM),
         ('configs/ablation/a.py', CONFIG.format(neck="dict(type='GCLNeck')")),
         ('configs/plain.py', CONFIG.format(neck=None)),
     ):
@@ -200,6 +212,46 @@ def test_runs_in_parallel_and_skips_what_is_done(root):
         ('plain,eps=0.4', 3),
     }
     assert len((jobs[0].folder / 'calls').read_text().splitlines()) == 1
+
+
+def test_rows_without_training_are_measured_once(root):
+    rows = [
+        Experiment(m, 'configs/ablation/a.py', measure=m)
+        for m in ('untrained', 'histogram')
+    ]
+    jobs = jobs_of(root, *rows, seeds=(4, 5))
+    assert [(j.resolved.measure, j.seed, j.resolved.epochs) for j in jobs] == [
+        ('untrained', 4, 0),
+        ('histogram', 4, 0),
+    ]
+    said = []
+    pool = Pool(Settings(root, data_root='/data'), said.append)
+    untrained, histogram = pool.run(jobs).done
+    assert untrained.metrics == {'mAP': 77.5}
+    assert histogram.metrics == {'mAP': 25.5, 'R1': 40.0}
+    assert not untrained.pseudo_labels and (untrained.epochs, histogram.epochs) == (
+        0,
+        0,
+    )
+    call = (jobs[0].folder / 'test/call').read_text().split()
+    assert call[1] == 'untrained' and 'data_root=/data' in call
+    assert read_results(jobs[1].result_file) == [histogram]
+    assert not Pool(Settings(root, data_root='/data'), said.append).run(jobs).done
+    # neither hangs on how a training would go on
+    (other,) = jobs_of(
+        root,
+        Experiment(
+            '',
+            'configs/ablation/a.py',
+            {'hook.clusterer.eps': 0.3},
+            measure='untrained',
+        ),
+        seeds=(4,),
+    )
+    assert other.resolved.fingerprint == jobs[0].resolved.fingerprint
+    trained = resolve(Experiment('', 'configs/ablation/a.py'), root)
+    marks = {trained.fingerprint, *(job.resolved.fingerprint for job in jobs)}
+    assert len(marks) == 3
 
 
 def test_a_failure_does_not_take_the_rest_along(root):
@@ -354,7 +406,7 @@ def test_rows_of_some_names_alone(capsys):
     names = [title.removesuffix(' seed 1') for title in titles]
     expected = ['best.best_synthetic_infomap', 'best.best_synthetic_hdbscan']
     assert names[:2] == expected and names[-1] == 'memory.synthetic_k1'
-    assert len(names) == 10
+    assert len(names) == 11
     for words in (['k = 1', 'k = 9'], ['K = 1']):
         assert tool['main']([*command, *words]) == 2
     assert "no table has a row 'k = 9'" in capsys.readouterr().err
@@ -462,9 +514,15 @@ def test_named_tables_resolve(name):
         labels = [row.label for row in table.rows]
         assert len(set(labels)) == len(labels)
         rows = [resolve(row, ROOT) for row in table.rows]
-        assert all(row.epochs for row in rows)
+        trained = [row for row in rows if row.measure == 'training']
+        assert trained and all(row.epochs for row in trained)
         if name == 'table1' and dataset in (None, 'market', 'duke', 'msmt17'):
             assert any(row.graphs == 'file name (leaks)' for row in rows)
+
+
+def test_rows_of_the_recipe_are_runs_of_their_own():
+    rows = [resolve(row, ROOT) for row in named_table('best').rows]
+    assert len({row.fingerprint for row in rows}) == len(rows)
 
 
 def test_tables_share_runs():
@@ -479,8 +537,8 @@ def test_tables_share_runs():
     labels = [row.label for row in named_table('graphs').rows]
     assert graphs[0] == two[3]
     free = marks('label_free')
-    assert len(set(free)) == len(free) == 7
-    for row in named_table('label_free').rows:
+    assert len(set(free)) == len(free) == 9
+    for row in named_table('label_free').rows[2:]:
         options = resolve(row, ROOT).options
         assert options['model.head.topk'] == options['model.relation_head.topk'] == 4
     assert graphs[labels.index('camera and time')] == two[5]
@@ -508,9 +566,11 @@ def test_methods_share_images_a_batch():
 
     for dataset in ('synthetic', 'market'):
         rows = [resolve(row, ROOT) for row in named_table('methods', dataset).rows]
-        assert len({row.fingerprint for row in rows}) == len(rows) == 6
+        assert len({row.fingerprint for row in rows}) == len(rows) == 8
         sizes = set()
         for row in rows:
+            if row.measure != 'training':
+                continue
             cfg = load_config(str(row.config), row.options)
             sizes.add((cfg.train_dataloader.batch_size, cfg.train_cfg.max_epochs))
         assert len(sizes) == 1

@@ -123,7 +123,7 @@ HEADS = {
     'HybridMemoryHead': {},
     'IdentityHead': dict(num_classes=(50,)),
     'TripletHead': {},
-    'InstanceContrastHead': {},
+    'InstanceContrastHead': dict(consistency=(0, 10)),
     'NeighbourLabelHead': {},
 }
 
@@ -142,7 +142,10 @@ def head_outcome(head: nn.Module, case: dict, device: str) -> dict[str, Tensor]:
     if isinstance(head, models.HybridMemoryHead):
         own = head.classes.to(device)[batch]
     images = models.BatchImages(
-        own, index=batch, camid=case['camids'].to(device)[batch]
+        own,
+        index=batch,
+        camid=case['camids'].to(device)[batch],
+        weak=case['features'].to(device)[batch],
     )
     losses = head.loss(queries, own, images)
     sum(losses.values()).backward()

@@ -8,6 +8,7 @@ from .memory_hook import MemoryHook
 from .position_hook import PositionHook
 from .position_seed_hook import PositionSeedHook
 from .pseudo_label_hook import PseudoLabelHook
+from .ramp_hook import RampHook
 from .time_left_hook import TimeLeftHook
 from .training_images_hook import TrainingImagesHook
 
@@ -19,6 +20,7 @@ __all__ = [
     'PositionHook',
     'PositionSeedHook',
     'PseudoLabelHook',
+    'RampHook',
     'TimeLeftHook',
     'TrainingImagesHook',
 ]

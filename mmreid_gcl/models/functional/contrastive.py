@@ -82,6 +82,35 @@ def hard_instance_loss(
         return torch.where(paired, losses, 0).mean()
 
 
+def soft_consistency_loss(
+    queries: Tensor, targets: Tensor, temperature: float = 0.4
+) -> Tensor:
+    """Divergence of what two views of the images of a batch are similar to.
+
+    The soft instance consistency of ICE (Chen et al., ICCV 2021), without its momentum
+    encoder: the mean over the images i of ``sum_j Q_ij log(Q_ij / P_ij)`` over the
+    other images j, with ``Q_i = softmax_j(w_i . w_j / temperature)`` and
+    ``P_i = softmax_j(q_i . w_j / temperature)``.
+
+    Args:
+        queries (Tensor): (Q, C) q, of the augmented views. Normalised here.
+        targets (Tensor): (Q, C) w, of the weak views, likewise; gets no gradient.
+        temperature (float): Defaults to 0.4.
+
+    Returns:
+        Tensor: A scalar, float32 or wider whatever autocast says; 0 of one image.
+    """
+    with no_autocast(queries):
+        queries = unit_length(queries)
+        targets = unit_length(targets.detach().to(queries.dtype))
+        own = torch.eye(len(queries), dtype=torch.bool, device=queries.device)
+        logs = [
+            F.log_softmax((x @ targets.T / temperature).masked_fill(own, -1e4), dim=1)
+            for x in (queries, targets)
+        ]
+        return F.kl_div(*logs, reduction='batchmean', log_target=True)
+
+
 def soft_label_loss(
     queries: Tensor,
     labels: Tensor,

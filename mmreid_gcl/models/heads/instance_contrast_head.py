@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mmreid_gcl.registry import MODELS
 
 from ..batch import BatchImages
-from ..functional.contrastive import hard_instance_loss
+from ..functional.contrastive import hard_instance_loss, soft_consistency_loss
 
 
 @MODELS.register_module()
@@ -21,10 +21,15 @@ class InstanceContrastHead(nn.Module):
     Args:
         temperature (float): Defaults to 0.1.
         feature (str): Which features it works on. Defaults to 'embedding'.
-        loss_weight (float): Factor of the loss. Defaults to 1.
+        loss_weight (float): Factor of the losses. Defaults to 1.
+        consistency (float): Weight of
+            :func:`~mmreid_gcl.models.functional.contrastive.soft_consistency_loss`
+            beside it, for which the training pipeline needs
+            :class:`~mmreid_gcl.datasets.WeakView`. Defaults to 0: without.
+        consistency_temperature (float): Defaults to 0.4.
 
     Raises:
-        ValueError: If ``temperature`` is not positive.
+        ValueError: If a temperature is not positive, or ``consistency`` negative.
     """
 
     def __init__(
@@ -32,17 +37,38 @@ class InstanceContrastHead(nn.Module):
         temperature: float = 0.1,
         feature: str = 'embedding',
         loss_weight: float = 1.0,
+        consistency: float = 0.0,
+        consistency_temperature: float = 0.4,
     ) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f'temperature must be positive, got {temperature}.')
+        for name, value in (
+            ('temperature', temperature),
+            ('consistency_temperature', consistency_temperature),
+        ):
+            if value <= 0:
+                raise ValueError(f'{name} must be positive, got {value}.')
+        if consistency < 0:
+            raise ValueError(f'consistency must not be negative, got {consistency}.')
         self.temperature = temperature
         self.feature = feature
         self.loss_weight = loss_weight
+        self.consistency = consistency
+        self.consistency_temperature = consistency_temperature
+        self.needs = ('weak',) if consistency else ()
 
     def loss(
         self, features: Tensor, labels: Tensor, images: BatchImages | None = None
     ) -> dict[str, Tensor]:
-        """``loss_instance`` of (Q, C) features and (Q,) pseudo-labels."""
+        """Losses of (Q, C) features and (Q,) pseudo-labels.
+
+        ``loss_instance``, and with ``consistency`` ``loss_consistency``.
+        """
         loss = hard_instance_loss(features, labels, self.temperature)
-        return dict(loss_instance=self.loss_weight * loss)
+        losses = dict(loss_instance=self.loss_weight * loss)
+        if self.consistency:
+            assert images is not None and images.weak is not None
+            factor = self.loss_weight * self.consistency
+            losses['loss_consistency'] = factor * soft_consistency_loss(
+                features, images.weak, self.consistency_temperature
+            )
+        return losses

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmreid_gcl.registry import MODELS
 
-from ..batch import gather_batch, gather_images
+from ..batch import gather_batch, gather_images, weak_views
 from ..functional.numerics import at_least_float32
 from ..heads.base_memory_head import BaseMemoryHead
 from ..last_stride import set_last_stride
@@ -127,7 +127,9 @@ class UnsupervisedReID(BaseModel):
             heads.append(('relation_', self.relation_head))
         #: Every head, after the prefix of its losses.
         self.heads = heads
-        self._needs = sorted({n for _, h in heads for n in getattr(h, 'needs', ())})
+        needs = {n for _, h in heads for n in getattr(h, 'needs', ())}
+        self._needs_weak = 'weak' in needs
+        self._needs = sorted(needs - {'weak'})
         self.flip_test = flip_test
         self.channels_last = channels_last
         if channels_last:
@@ -194,14 +196,17 @@ class UnsupervisedReID(BaseModel):
             dict[str, Tensor]: The losses of all heads: ``loss_scl`` and, with GCL,
             ``relation_loss_scl``.
         """
-        pooled = self.neck.pool(self._maps(inputs))
-        pooled = gather_batch(at_least_float32(pooled))
-        images = gather_images(data_samples, self._needs, pooled.device)
-        features = self.neck(pooled, parts=True)
-        if self.relation_neck is not None:
-            features['relation'] = self.relation_neck(features['embedding'])
+        features = self._features(inputs)
+        device = features['embedding'].device
+        images = gather_images(data_samples, self._needs, device)
+        weak: dict[str, Tensor] = {}
+        if self._needs_weak:
+            views = dict(inputs=weak_views(data_samples))
+            with torch.no_grad():
+                weak = self._features(self.data_preprocessor(views)['inputs'])
         losses: dict[str, Tensor] = {}
         for prefix, head in self.heads:
+            images = images._replace(weak=weak.get(head.feature))
             found = head.loss(features[head.feature], images.labels, images)
             named = {f'{prefix}{name}': loss for name, loss in found.items()}
             for name in named.keys() & losses.keys():
@@ -229,6 +234,15 @@ class UnsupervisedReID(BaseModel):
         for sample, feature in zip(data_samples, features):
             sample.feature = feature
         return data_samples
+
+    def _features(self, inputs: Tensor) -> dict[str, Tensor]:
+        """What heads work on, of the global batch."""
+        pooled = self.neck.pool(self._maps(inputs))
+        pooled = gather_batch(at_least_float32(pooled))
+        features = self.neck(pooled, parts=True)
+        if self.relation_neck is not None:
+            features['relation'] = self.relation_neck(features['embedding'])
+        return features
 
     def _maps(self, inputs: Tensor) -> tuple[Tensor, ...]:
         if self.channels_last:

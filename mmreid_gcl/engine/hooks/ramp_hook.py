@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RampHook: a number of the model that grows or shrinks over the epochs."""
+
+from __future__ import annotations
+
+from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import Runner
+from torch import nn
+
+from mmreid_gcl.processes import unwrapped
+from mmreid_gcl.registry import HOOKS
+
+
+@HOOKS.register_module()
+class RampHook(Hook):
+    """Change a number of the model by equal steps, one before each epoch.
+
+    In the first epoch it is the config's own, in the last one ``end``. It depends on
+    the epoch alone, so a resumed run goes on as if it had not stopped. A temperature of
+    GCL that sharpens: ``RampHook('relation_neck.temperature', end=20)``.
+
+    Args:
+        name (str): Attribute of the model, with the modules it is in before it.
+        end (float): Its value in the last epoch.
+
+    Raises:
+        ValueError: When training begins, if the model has no such number.
+    """
+
+    # before PseudoLabelHook, whose clustering sees the value
+    priority = 'HIGH'
+
+    def __init__(self, name: str, end: float) -> None:
+        self.module, _, self.attribute = name.rpartition('.')
+        self.name = name
+        self.end = end
+
+    def before_train(self, runner: Runner) -> None:
+        """Read where it begins."""
+        model = unwrapped(runner.model)
+        try:
+            found = getattr(model.get_submodule(self.module), self.attribute)
+        except AttributeError:
+            found = None
+        if isinstance(found, bool) or not isinstance(found, (int, float)):
+            raise ValueError(
+                f'RampHook has name={self.name!r}, but the model has no such number. '
+                "Expected one like 'relation_neck.temperature'."
+            )
+        self._begin = found
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Set the value of this epoch, in the averaged model of an EMAHook too."""
+        share = runner.epoch / max(1, runner.max_epochs - 1)
+        value = self._begin + share * (self.end - self._begin)
+        models: list[nn.Module] = [unwrapped(runner.model)]
+        models += [
+            hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook)
+        ]
+        for model in models:
+            setattr(model.get_submodule(self.module), self.attribute, value)
+        runner.visualizer.add_scalar(f'ramp/{self.name}', value, step=runner.epoch + 1)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A temperature of GCL that sharpens over the epochs, and two views of an image."""
+
+import pytest
+
+from mmreid_gcl.checkpoint import read_checkpoint
+from mmreid_gcl.clustering import Labeller
+from mmreid_gcl.work_dir import last_checkpoint
+
+from .tiny_training import (
+    EPOCHS,
+    differences,
+    disturbed,
+    draw_images,
+    make_config,
+    run,
+    train,
+)
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    return draw_images(tmp_path_factory.mktemp('images'))
+
+
+def ramped(root, work_dir, name='relation_neck.temperature', **more):
+    config = make_config(root, work_dir, **more)
+    config.custom_hooks = [dict(type='RampHook', name=name, end=20)]
+    return config
+
+
+@pytest.mark.parametrize('ema', [False, True])
+def test_the_clustering_sees_the_temperature_of_its_epoch(
+    root, tmp_path, monkeypatch, ema
+):
+    seen = []
+
+    def label(self, features, records, neck, epoch, **kwargs):
+        seen.append(neck.temperature)
+        return before(self, features, records, neck, epoch, **kwargs)
+
+    before = Labeller.__call__
+    monkeypatch.setattr(Labeller, '__call__', label)
+    config = ramped(root, tmp_path)
+    if ema:
+        config.default_hooks.pseudo_labels.extract.ema = True
+        config.default_hooks.ema = dict(type='EMAHook', momentum=0.3)
+    runner = train(config)
+    assert EPOCHS == 3 and seen == [5, 12.5, 20]  # from the config's 5 by equal steps
+    assert runner.model.relation_neck.temperature == 20
+
+
+@pytest.mark.parametrize('name', ['relation_neck.heat', 'neck.norm', 'flip_test', ''])
+def test_what_is_no_number_is_refused(root, tmp_path, name):
+    with pytest.raises(ValueError, match=r'no such number. Expected one like'):
+        train(ramped(root, tmp_path, name))
+
+
+def two_views(root, work_dir, **more):
+    """Temperature and views, inside epochs."""
+    config = ramped(root, work_dir, workers=1, **more)
+    pipeline = config.train_dataloader.dataset.pipeline
+    pipeline.insert(1, dict(type='WeakView'))
+    pipeline[-1].algorithm_keys = ('weak_view',)
+    head = config.model.head
+    config.model.head = [head, dict(type='InstanceContrastHead', consistency=1.0)]
+    config.default_hooks.checkpoint.update(interval=3, by_epoch=False)
+    return config
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(root, tmp_path):
+    assert run(two_views(root, tmp_path / 'whole')) == 0
+    killed = two_views(root, tmp_path / 'killed')
+    assert run(disturbed(killed, 'before_train_iter', 8)) == -9
+    assert run(two_views(root, tmp_path / 'killed', resume=True)) == 0
+    files = [
+        read_checkpoint(last_checkpoint(tmp_path / n)) for n in ('whole', 'killed')
+    ]
+    kept = ('state_dict', 'optimizer', 'pseudo_labels')
+    whole, resumed = ({key: file[key] for key in kept} for file in files)
+    assert differences(resumed, whole) == []
