@@ -265,7 +265,7 @@ def show(args: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
     if args.seeds:
-        results = [r for r in results if r.seed in args.seeds]
+        results = [r for r in results if r.seed in args.seeds or not r.epochs]
     texts, records, drawn = [], [], []
     tables = tables_of(args)
     for table in tables:
@@ -374,7 +374,12 @@ def names(args: argparse.Namespace) -> int:
         known[table.name] = dict(
             title=table.title,
             rows=[
-                dict(label=row.label, config=row.config, options=row.options)
+                dict(
+                    label=row.label,
+                    config=row.config,
+                    options=row.options,
+                    measure=row.measure,
+                )
                 for row in table.rows
             ],
         )
@@ -384,6 +389,8 @@ def names(args: argparse.Namespace) -> int:
         print(f'{table.name}: {table.title}')
         for row in table.rows:
             options = ' '.join(f'{key}={value}' for key, value in row.options.items())
+            if row.measure != 'training':
+                options = f'({row.measure})'
             print(f'  {row.label:48} {row.config} {options}'.rstrip())
     show_result(args, dict(tables=known))
     return 0

@@ -21,8 +21,8 @@ _SETTINGS = (
 )  # fmt: skip
 #: What decides that of a row without training.
 _OF_MEASURE = dict(
-    untrained=('model', 'val_dataloader', 'val_evaluator', 'load_from'),
-    histogram=('val_dataloader',),
+    untrained=('model', 'test_dataloader', 'test_evaluator'),
+    histogram=('test_dataloader',),
 )
 _INCIDENTAL = (
     'channels_last', 'compare_unrefined', 'compile', 'data_root', 'meta_keys',
@@ -43,8 +43,8 @@ class Experiment:
     #: The paper's ``mAP``, ``R1``, ... in percent
     paper: Mapping[str, float] = field(default_factory=dict)
     value: float | None = None  #: Of the hyper-parameter that a sweep varies
-    #: 'training'; or what needs none: 'untrained', the weights that training begins
-    #: with, or 'histogram', colour histograms of the test images
+    #: 'training'; or what needs none: 'untrained', the backbone's own weights, or
+    #: 'histogram', colour histograms of the test images
     measure: str = 'training'
 
 
@@ -88,24 +88,27 @@ def resolve(
         for key, value in {**experiment.options, **(options or {})}.items()
     }
     cfg.merge_from_dict(dict(merged))
-    settings, measure = settings_of(cfg), experiment.measure
-    if measure != 'training':
-        kept = {k: v for k, v in settings.items() if k in _OF_MEASURE[measure]}
-        settings = dict(kept, measure=measure)
+    measure = experiment.measure
+    trains = measure == 'training'
+    if trains:
+        settings = settings_of(cfg)
+    else:
+        settings = {key: _plain(cfg.get(key)) for key in _OF_MEASURE[measure]}
+        settings['measure'] = measure
     text = json.dumps(settings, sort_keys=True)
     stem = path.with_suffix('')
     configs = root / 'configs'
     name = stem.relative_to(configs) if stem.is_relative_to(configs) else stem.name
     words = [f'{k.rpartition(".")[2]}={v}' for k, v in experiment.options.items()]
-    words += [measure] if measure != 'training' else []
+    words += [] if trains else [measure]
     suffix = ''.join(f',{word}' for word in words)
     return Resolved(
         name=f'{str(name).replace("/", ".")}{suffix}'.replace('/', '_'),
         config=path,
         options=merged,
         fingerprint=hashlib.sha256(text.encode()).hexdigest()[:10],
-        epochs=0 if measure != 'training' else _epochs(cfg),
-        graphs=describe_graphs(cfg) if measure == 'training' else '–',
+        epochs=int(cfg.get('train_cfg', {}).get('max_epochs', 0)) if trains else 0,
+        graphs=describe_graphs(cfg) if trains else '–',
         data_root=str(cfg.get('data_root', '')),
         measure=measure,
     )
@@ -144,10 +147,6 @@ def describe_graphs(cfg: Mapping) -> str:
     order = graphs.get('order', graphs['type'])
     words = {'filename': 'file name (leaks)', 'camera_time': 'camera, time'}
     return words.get(order, order)
-
-
-def _epochs(cfg: Mapping) -> int:
-    return int(cfg.get('train_cfg', {}).get('max_epochs', 0))
 
 
 def _expand(key: str, cfg: Mapping, path: Path) -> str:

@@ -61,7 +61,7 @@ def to_markdown(
     )
     if base:
         head += [f'mAP beside {table.base}']
-    head += [*(title for _, title, _ in _CLUSTERS), 's an epoch']
+    head += [*(title for _, title, _ in _CLUSTERS), 's/epoch']
     lines = [head, ['---', '---'] + ['--:'] * (len(head) - 2)]
     for experiment, (resolved, results) in zip(table.rows, rows):
         cells = [experiment.label, resolved.graphs, str(len(results))]
@@ -78,14 +78,16 @@ def to_markdown(
             values = [r.pseudo_labels[key] for r in results if key in r.pseudo_labels]
             cells.append(spread(values, places))
         times = [r.seconds / r.epochs for r in results if r.epochs and r.seconds]
+        if len({r.device for r in results}) > 1:
+            times = []
         lines.append([*cells, spread(times, 0)])
     text = [f'### {table.title}', '']
     text += [f'| {" | ".join(cells)} |' for cells in lines]
     below = [
         'mAP and CMC in %, mean ± sample standard deviation over seeds, after the last '
         "epoch. ARI: agreement of the last epoch's pseudo-labels with the identities "
-        '(report only). s an epoch: seconds of a whole run by its epochs, beside all '
-        'that the machine did.'
+        '(report only). s/epoch: seconds of a whole run by its epochs, beside all that '
+        'the machine did; – where a row ran on several.'
     ]
     if table.paper_on:
         below.append(f"The paper's numbers are on: {table.paper_on}.")
@@ -125,6 +127,7 @@ def to_records(
                 seed=run and run.seed,
                 **{k: run and run.metrics.get(k) for k in table.metrics},
                 **{k: run and run.pseudo_labels.get(k) for k, _, _ in _CLUSTERS},
+                epochs=run and run.epochs,
                 seconds=run and run.seconds,
                 device=run and run.device,
             )

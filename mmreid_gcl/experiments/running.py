@@ -88,19 +88,18 @@ def plan(
 ) -> list[Job]:
     """Jobs, all experiments of the first seed first; equal ones once.
 
-    Rows without training have the first seed alone. Some may be done. A run of equal
+    Rows without training have the seed 0 alone. Some may be done. A run of equal
     settings under another name in ``work_dir`` counts.
     """
     jobs: dict[tuple[str, int], Job] = {}
     for seed in seeds:
         for row in resolved:
-            if row.measure != 'training' and seed != seeds[0]:
-                continue
-            folder = work_dir / row.folder / f'seed{seed}'
+            own = seed if row.measure == 'training' else 0
+            folder = work_dir / row.folder / f'seed{own}'
             if not folder.is_dir():
-                pattern = f'*-{row.fingerprint}/seed{seed}'
+                pattern = f'*-{row.fingerprint}/seed{own}'
                 folder = next(iter(sorted(work_dir.glob(pattern))), folder)
-            jobs.setdefault((row.fingerprint, seed), Job(row, seed, folder))
+            jobs.setdefault((row.fingerprint, own), Job(row, own, folder))
     return list(jobs.values())
 
 

@@ -213,7 +213,7 @@ def _refine_begin(dataset: str) -> Table:
 def _bounds(config: str) -> list[Experiment]:
     """What a table is read between, beside supervised training."""
     return [
-        Experiment('untrained network', config, measure='untrained'),
+        Experiment('untrained network (ImageNet weights)', config, measure='untrained'),
         Experiment('colour histograms', config, measure='histogram'),
     ]
 

@@ -89,7 +89,7 @@ def weak_views(samples: Sequence[DataSample]) -> Tensor:
                 "algorithm_keys=('weak_view',) to its PackInputs."
             )
     views = np.stack([sample.weak_view for sample in samples])
-    return torch.from_numpy(views).permute(0, 3, 1, 2)
+    return torch.from_numpy(views).permute(0, 3, 1, 2).contiguous()
 
 
 class _GatherWithGrad(torch.autograd.Function):

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Statistics of batch norms, estimated anew from unlabelled images."""
+"""Statistics of batch norms: estimated anew from unlabelled images, or kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmreid_gcl.eval_mode import evaluating
 
 from .sub_batch_norm import SubBatchNorm2d
+
+
+@contextmanager
+def keeping_statistics(model: nn.Module) -> Iterator[None]:
+    """Batch norms inside use those of the batch, and leave the running ones alone."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0
+        yield
+    finally:
+        for norm, momentum in zip(norms, before):
+            norm.momentum = momentum
 
 
 @torch.no_grad()

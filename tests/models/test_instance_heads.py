@@ -63,9 +63,8 @@ def test_consistency_of_two_views_is_that_of_plain_loops(seed, count, temperatur
     w = [unit(row.detach().double()) for row in weak]
     expected = 0.0
     for i in range(count):
-        others = [j for j in range(count) if j != i]
-        q = [math.exp(float(w[i] @ w[j]) / temperature) for j in others]
-        p = [math.exp(float(unit(strong[i]) @ w[j]) / temperature) for j in others]
+        q = [math.exp(float(w[i] @ key) / temperature) for key in w]
+        p = [math.exp(float(unit(strong[i]) @ key) / temperature) for key in w]
         for a, b in zip(q, p):
             share, other = a / sum(q), b / sum(p)
             expected += share * math.log(share / other) / count
@@ -78,6 +77,8 @@ def test_consistency_of_two_views_is_that_of_plain_loops(seed, count, temperatur
     assert found == pytest.approx(6 * expected, rel=1e-5, abs=1e-6)
     plain = InstanceContrastHead(loss_weight=2.0).loss(strong, labels)
     assert losses['loss_instance'] == plain['loss_instance'] and len(plain) == 1
+    with pytest.raises(RuntimeError, match='weak views'):
+        head.loss(strong, labels)
     losses['loss_consistency'].backward()
     assert weak.grad is None and torch.isfinite(strong.grad).all()
 

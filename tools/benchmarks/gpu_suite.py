@@ -123,7 +123,7 @@ HEADS = {
     'HybridMemoryHead': {},
     'IdentityHead': dict(num_classes=(50,)),
     'TripletHead': {},
-    'InstanceContrastHead': dict(consistency=(0, 10)),
+    'InstanceContrastHead': dict(consistency=(10,)),
     'NeighbourLabelHead': {},
 }
 

@@ -15,16 +15,21 @@ from mmreid_gcl.registry import HOOKS
 class RampHook(Hook):
     """Change a number of the model by equal steps, one before each epoch.
 
-    In the first epoch it is the config's own, in the last one ``end``. It depends on
-    the epoch alone, so a resumed run goes on as if it had not stopped. A temperature of
-    GCL that sharpens: ``RampHook('relation_neck.temperature', end=20)``.
+    In the first epoch it is the config's own, in the last one ``end``. A run that is
+    resumed with as many epochs goes on as if it had not stopped. A temperature of GCL
+    that sharpens: ``RampHook('relation_neck.temperature', end=20)``.
+
+    The config keeps the first value, also that in a checkpoint: a tool that clusters
+    with GCL after the training takes ``model.relation_neck.temperature=20``. A
+    compiled part compiles anew when its number changes.
 
     Args:
-        name (str): Attribute of the model, with the modules it is in before it.
+        name (str): Attribute of the model, with the modules it is in before it: a
+            temperature or a weight, no count.
         end (float): Its value in the last epoch.
 
     Raises:
-        ValueError: When training begins, if the model has no such number.
+        ValueError: When training begins, if the model has no such float.
     """
 
     # before PseudoLabelHook, whose clustering sees the value
@@ -42,10 +47,10 @@ class RampHook(Hook):
             found = getattr(model.get_submodule(self.module), self.attribute)
         except AttributeError:
             found = None
-        if isinstance(found, bool) or not isinstance(found, (int, float)):
+        if not isinstance(found, float):
             raise ValueError(
-                f'RampHook has name={self.name!r}, but the model has no such number. '
-                "Expected one like 'relation_neck.temperature'."
+                f'RampHook has name={self.name!r}, which is {found!r} in the model. '
+                "Expected the name of a float, such as 'relation_neck.temperature'."
             )
         self._begin = found
 

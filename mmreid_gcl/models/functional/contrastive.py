@@ -87,10 +87,11 @@ def soft_consistency_loss(
 ) -> Tensor:
     """Divergence of what two views of the images of a batch are similar to.
 
-    The soft instance consistency of ICE (Chen et al., ICCV 2021), without its momentum
-    encoder: the mean over the images i of ``sum_j Q_ij log(Q_ij / P_ij)`` over the
-    other images j, with ``Q_i = softmax_j(w_i . w_j / temperature)`` and
-    ``P_i = softmax_j(q_i . w_j / temperature)``.
+    After the soft instance consistency of ICE (Chen et al., ICCV 2021): the mean over
+    the images i of ``sum_j Q_ij log(Q_ij / P_ij)`` over the images j of the batch, with
+    ``Q_i = softmax_j(w_i . w_j / temperature)`` and
+    ``P_i = softmax_j(q_i . w_j / temperature)``. In ICE the w are of a momentum
+    encoder, and P compares q with a second augmented view.
 
     Args:
         queries (Tensor): (Q, C) q, of the augmented views. Normalised here.
@@ -98,14 +99,13 @@ def soft_consistency_loss(
         temperature (float): Defaults to 0.4.
 
     Returns:
-        Tensor: A scalar, float32 or wider whatever autocast says; 0 of one image.
+        Tensor: A scalar, float32 or wider whatever autocast says.
     """
     with no_autocast(queries):
         queries = unit_length(queries)
         targets = unit_length(targets.detach().to(queries.dtype))
-        own = torch.eye(len(queries), dtype=torch.bool, device=queries.device)
         logs = [
-            F.log_softmax((x @ targets.T / temperature).masked_fill(own, -1e4), dim=1)
+            F.log_softmax(x @ targets.T / temperature, dim=1)
             for x in (queries, targets)
         ]
         return F.kl_div(*logs, reduction='batchmean', log_target=True)

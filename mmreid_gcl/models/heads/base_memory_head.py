@@ -41,7 +41,8 @@ class BaseMemoryHead(nn.Module):
         memories (tuple[str, ...]): Names of the attributes that are the memory; one
             is ``memory``.
         needs (tuple[str, ...]): What it has to know of a batch's images beside their
-            label: 'index' (position in the data set) or 'camid'.
+            label: 'index' (position in the data set), 'camid', or 'weak' (features of
+            the weak views).
         outliers (str): What the sampler must do with them, as of ``PKSampler``.
     """
 

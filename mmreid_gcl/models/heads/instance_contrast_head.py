@@ -66,7 +66,12 @@ class InstanceContrastHead(nn.Module):
         loss = hard_instance_loss(features, labels, self.temperature)
         losses = dict(loss_instance=self.loss_weight * loss)
         if self.consistency:
-            assert images is not None and images.weak is not None
+            if images is None or images.weak is None:
+                raise RuntimeError(
+                    'InstanceContrastHead(consistency=...) needs the features of the '
+                    'weak views: images=BatchImages(labels, weak=...), which '
+                    'UnsupervisedReID gives it.'
+                )
             factor = self.loss_weight * self.consistency
             losses['loss_consistency'] = factor * soft_consistency_loss(
                 features, images.weak, self.consistency_temperature

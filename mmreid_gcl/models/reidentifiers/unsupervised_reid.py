@@ -15,6 +15,7 @@ from ..batch import gather_batch, gather_images, weak_views
 from ..functional.numerics import at_least_float32
 from ..heads.base_memory_head import BaseMemoryHead
 from ..last_stride import set_last_stride
+from ..norm_statistics import keeping_statistics
 from ..pretrained import initialize
 from ..sub_batch_norm import use_sub_batches
 
@@ -201,9 +202,11 @@ class UnsupervisedReID(BaseModel):
         images = gather_images(data_samples, self._needs, device)
         weak: dict[str, Tensor] = {}
         if self._needs_weak:
-            views = dict(inputs=weak_views(data_samples))
-            with torch.no_grad():
-                weak = self._features(self.data_preprocessor(views)['inputs'])
+            # after the other views: autocast keeps the weights that it has lowered, and
+            # of a pass without gradient they would have none
+            views = self.data_preprocessor(dict(inputs=weak_views(data_samples)))
+            with torch.no_grad(), keeping_statistics(self):
+                weak = self._features(views['inputs'])
         losses: dict[str, Tensor] = {}
         for prefix, head in self.heads:
             images = images._replace(weak=weak.get(head.feature))
