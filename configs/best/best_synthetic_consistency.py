@@ -1,5 +1,5 @@
-# The recipe with soft consistency of two views (after ICE): a batch's images are as
-# similar to each other after flip, crop, colours and erasing as before.
+# The recipe with soft consistency of two views (after ICE): an augmented image should be
+# as similar to the batch's images as the image itself is.
 _base_ = './best_synthetic.py'
 model = dict(
     head=[

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""WeakView: an image as it is before the random transforms, beside the one after."""
+"""WeakView: keeps the image before augmentation."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class WeakView(BaseTransform):
     """Keep the image as it is at this place of a training pipeline.
 
     Heads that compare two views of an image take it
-    (``InstanceContrastHead(consistency=...)``). It stands after ``Resize``, and
-    ``PackInputs`` has ``algorithm_keys=('weak_view',)``.
+    (``InstanceContrastHead(consistency=...)``). Place it after ``Resize``, and set
+    ``algorithm_keys=('weak_view',)`` of ``PackInputs``.
 
     Required key: ``img``. Added key: ``weak_view``, (H, W, 3) uint8, as in ``img``.
     """

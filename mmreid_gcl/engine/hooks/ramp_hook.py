@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RampHook: a number of the model that grows or shrinks over the epochs."""
+"""RampHook: a float of the model that changes over the epochs."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from mmreid_gcl.registry import HOOKS
 
 @HOOKS.register_module()
 class RampHook(Hook):
-    """Change a number of the model by equal steps, one before each epoch.
+    """Change a float of the model by equal steps, one before each epoch.
 
     In the first epoch it is the config's own, in the last one ``end``. A run that is
     resumed with as many epochs goes on as if it had not stopped. A temperature of GCL
     that sharpens: ``RampHook('relation_neck.temperature', end=20)``.
 
-    The config keeps the first value, also that in a checkpoint: a tool that clusters
-    with GCL after the training takes ``model.relation_neck.temperature=20``. A
-    compiled part compiles anew when its number changes.
+    A checkpoint's config has the first value. To cluster with GCL after the training,
+    pass ``model.relation_neck.temperature=20``. A compiled part compiles anew when its
+    value changes.
 
     Args:
-        name (str): Attribute of the model, with the modules it is in before it: a
-            temperature or a weight, no count.
+        name (str): Attribute of the model, with the modules it is in before it.
         end (float): Its value in the last epoch.
 
     Raises:

@@ -23,9 +23,9 @@ class InstanceContrastHead(nn.Module):
         feature (str): Which features it works on. Defaults to 'embedding'.
         loss_weight (float): Factor of the losses. Defaults to 1.
         consistency (float): Weight of
-            :func:`~mmreid_gcl.models.functional.contrastive.soft_consistency_loss`
-            beside it, for which the training pipeline needs
-            :class:`~mmreid_gcl.datasets.WeakView`. Defaults to 0: without.
+            :func:`~mmreid_gcl.models.functional.contrastive.soft_consistency_loss`,
+            times ``loss_weight``. It needs :class:`~mmreid_gcl.datasets.WeakView` in
+            the training pipeline. Defaults to 0: without.
         consistency_temperature (float): Defaults to 0.4.
 
     Raises:
