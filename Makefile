@@ -27,9 +27,9 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/codespell
 
-# one process a core, one thread each
+# one process a core, one thread each; files in order, so that the longest is not last
 pytest: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # warnings are errors; neither network nor GPU once requirements/docs.txt is there
 docs: $(INSTALLED)
