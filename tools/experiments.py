@@ -122,6 +122,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=Path,
         help='files of "collect", in place of the work dir',
     )
+    table.add_argument(
+        '--data-root', help='runs on a folder of data of this name alone'
+    )
+    table.add_argument(
+        '--beside', metavar='ROW', help='compare the mAP of all rows with that of this'
+    )
     table.add_argument('--out', type=Path, help='also write the Markdown here')
     add_json_option(table, file=True)
     table.add_argument('--csv', type=Path, help='write all runs as CSV')
@@ -266,8 +272,19 @@ def show(args: argparse.Namespace) -> int:
             )
     if args.seeds:
         results = [r for r in results if r.seed in args.seeds or not r.epochs]
+    if args.data_root:
+        name = Path(args.data_root).name
+        results = [r for r in results if Path(r.data_root).name == name]
     texts, records, drawn = [], [], []
     tables = tables_of(args)
+    if args.beside:
+        labels = [row.label for table in tables for row in table.rows]
+        if args.beside not in labels:
+            raise ValueError(
+                f'--beside: no row is called {args.beside!r}. There are: '
+                f'{"; ".join(labels)}.'
+            )
+        tables = [replace(table, base=args.beside) for table in tables]
     for table in tables:
         resolved = resolve_rows(table, args)
         rows = rows_of(table, resolved, results)

@@ -52,7 +52,7 @@ def to_markdown(
 
     ``rows`` are those of :func:`rows_of`; ``notes`` are more sentences below.
     """
-    head = ['', 'graphs', 'seeds']
+    head = ['', 'graphs', 'runs']
     for metric in table.metrics:
         head += [f'paper {metric}'] if table.paper_on else []
         head += [metric]
@@ -100,7 +100,7 @@ def to_markdown(
     ran = [result for _, results in rows for result in results]
     devices = sorted({r.device for r in ran if r.device})
     if devices:
-        below.append(f'Ran on: {", ".join(devices)}.')
+        below.append(f'Ran on: {"; ".join(devices)}.')
     roots = sorted({r.data_root for r in ran if r.data_root})
     if len(roots) > 1 and not table.base:
         below.append(f'Beware: the data came from several folders: {", ".join(roots)}.')
@@ -124,11 +124,12 @@ def to_records(
         )
         for run in results or (None,):
             own: dict[str, Any] = dict(
+                data_root=run and run.data_root,
                 seed=run and run.seed,
                 **{k: run and run.metrics.get(k) for k in table.metrics},
                 **{k: run and run.pseudo_labels.get(k) for k, _, _ in _CLUSTERS},
                 epochs=run and run.epochs,
-                seconds=run and run.seconds,
+                seconds=run and (run.seconds or None),
                 device=run and run.device,
             )
             records.append(common | own)

@@ -50,10 +50,26 @@ def test_the_clustering_sees_the_temperature_of_its_epoch(
     assert runner.model.relation_neck.temperature == 20
 
 
-@pytest.mark.parametrize('name', ['relation_neck.heat', 'neck.norm', 'head.topk', ''])
-def test_what_is_no_float_is_refused(root, tmp_path, name):
-    with pytest.raises(ValueError, match=r'Expected the name of a float'):
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        ('relation_neck.heat', "a GCLNeck of the model has no 'heat'"),
+        ('relation_nek.temperature', "a UnsupervisedReID of the model has no 'rel"),
+        ('', "has no ''"),
+        ('head.topk', 'which is 2 in the model. Expected a float'),
+        ('flip_test', 'which is False'),
+    ],
+)
+def test_what_is_no_float_is_refused(root, tmp_path, name, words):
+    with pytest.raises(ValueError, match=words):
         train(ramped(root, tmp_path, name))
+
+
+def test_a_model_without_the_neck_says_so(root, tmp_path):
+    config = ramped(root, tmp_path)
+    config.model.relation_neck = config.model.relation_head = None
+    with pytest.raises(ValueError, match=r'a NoneType of the model.*with a relation n'):
+        train(config)
 
 
 def two_views(root, work_dir, **more):

@@ -411,6 +411,38 @@ def test_rows_of_some_names_alone(capsys):
     assert "no table has a row 'k = 9'" in capsys.readouterr().err
 
 
+def test_runs_of_one_folder_beside_a_row(tmp_path, capsys):
+    from tests.tools.conftest import TOOLS
+
+    main = runpy.run_path(str(TOOLS / 'experiments.py'))['main']
+    first, second = (
+        resolve(row, ROOT).fingerprint
+        for row in named_table('table3').rows
+        if row.label in ('k = 1', 'k = 2')
+    )
+    scores = dict(here=(50.0, 53.0), there=(10.0, 90.0))
+    path = tmp_path / 'r.json'
+    write_results(
+        path,
+        [
+            replace(result(mark, seed=seed, mAP=mAP + seed), data_root=f'/x/{root}')
+            for root, both in scores.items()
+            for mark, mAP in zip((first, second), both)
+            for seed in (1, 2)
+        ],
+    )
+    command = ['table', 'table3', '--rows', 'k = [12]', '--results', str(path)]
+    more = ['--data-root', 'data/here', '--beside', 'k = 1', '--csv']
+    assert main([*command, *more, str(tmp_path / 'runs.csv')]) == 0
+    text = capsys.readouterr().out
+    assert 'mAP beside k = 1' in text and '+3.0 ± 0.0' in text and '54.5 ± 0.7' in text
+    assert '/x/here' in (tmp_path / 'runs.csv').read_text()
+    assert main([*command, '--beside', 'k = 4']) == 2
+    assert (
+        "no row is called 'k = 4'. There are: k = 1; k = 2." in capsys.readouterr().err
+    )
+
+
 def test_results_survive_a_file(tmp_path):
     results = [result(seed=2, mAP=1.5), result(seed=1, mAP=2.5)]
     write_results(tmp_path / 'r.json', results)
@@ -464,7 +496,7 @@ def test_markdown_beside_the_paper(root):
     rows = rows_of(table, resolved, results)
     lines = to_markdown(table, rows, ['More.']).splitlines()
     cells = [[cell.strip() for cell in line.split('|')[1:-1]] for line in lines[2:6]]
-    assert cells[0][:7] == ['', 'graphs', 'seeds', 'paper mAP', 'mAP', 'paper R1', 'R1']
+    assert cells[0][:7] == ['', 'graphs', 'runs', 'paper mAP', 'mAP', 'paper R1', 'R1']
     assert cells[2][:8] == [
         'done', 'file name (leaks)', '2', '77.0', '51.0 ± 1.4', '–', '60.5 ± 0.7',
         '0.500 ± 0.000',

@@ -41,15 +41,19 @@ class RampHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Read where it begins."""
-        model = unwrapped(runner.model)
-        try:
-            found = getattr(model.get_submodule(self.module), self.attribute)
-        except AttributeError:
-            found = None
+        found = unwrapped(runner.model)
+        for part in self.name.split('.'):
+            if not hasattr(found, part):
+                raise ValueError(
+                    f'RampHook has name={self.name!r}, but a {type(found).__name__} of '
+                    f'the model has no {part!r}. Expected the name of a float, such as '
+                    "'relation_neck.temperature' of a model with a relation neck."
+                )
+            found = getattr(found, part)
         if not isinstance(found, float):
             raise ValueError(
                 f'RampHook has name={self.name!r}, which is {found!r} in the model. '
-                "Expected the name of a float, such as 'relation_neck.temperature'."
+                'Expected a float: 5.0, not 5.'
             )
         self._begin = found
 
