@@ -84,7 +84,7 @@ def to_markdown(
     text = [f'### {table.title}', '']
     text += [f'| {" | ".join(cells)} |' for cells in lines]
     below = [
-        'mAP and CMC in %, mean ± sample standard deviation over seeds, after the last '
+        'mAP and CMC in %, mean ± sample standard deviation over runs, after the last '
         "epoch. ARI: agreement of the last epoch's pseudo-labels with the identities "
         '(report only). s/epoch: seconds of a whole run by its epochs, beside all that '
         'the machine did; – where a row ran on several.'
