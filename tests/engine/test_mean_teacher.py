@@ -9,31 +9,25 @@ from mmengine.hooks import EMAHook
 from mmreid_gcl.checkpoint import read_checkpoint
 from mmreid_gcl.engine import PseudoLabelHook, extract_features
 from mmreid_gcl.engine.hooks import pseudo_label_hook
-from mmreid_gcl.work_dir import last_checkpoint
 
 from .tiny_training import (
     differences,
     disturbed,
-    draw_images,
+    last_state,
     make_config,
     run,
     train,
 )
 
 
-@pytest.fixture(scope='module')
-def root(tmp_path_factory):
-    return draw_images(tmp_path_factory.mktemp('images'))
-
-
-def teacher_config(root, work_dir, **more):
-    config = make_config(root, work_dir, **more)
+def teacher_config(images, work_dir, **more):
+    config = make_config(images, work_dir, **more)
     config.default_hooks.pseudo_labels.extract.ema = True
     config.default_hooks.ema = dict(type='EMAHook', momentum=0.3)
     return config
 
 
-def test_the_average_embeds_once_there_is_one(root, tmp_path, monkeypatch):
+def test_the_average_embeds_once_there_is_one(images, tmp_path, monkeypatch):
     seen = []
 
     def extract(model, *args, **kwargs):
@@ -42,7 +36,7 @@ def test_the_average_embeds_once_there_is_one(root, tmp_path, monkeypatch):
         return extract_features(model, *args, **kwargs)
 
     monkeypatch.setattr(pseudo_label_hook, 'extract_features', extract)
-    runner = train(teacher_config(root, tmp_path))
+    runner = train(teacher_config(images, tmp_path))
     (hook,) = (h for h in runner.hooks if isinstance(h, EMAHook))
     assert seen[0][0] is runner.model  # before the first step
     assert all(model is hook.ema_model.module for model, _ in seen[1:])
@@ -55,14 +49,14 @@ def test_the_average_embeds_once_there_is_one(root, tmp_path, monkeypatch):
     assert torch.equal(state[key], dict(hook.ema_model.module.named_parameters())[key])
 
 
-def test_no_average_is_an_error_that_says_what_to_add(root, tmp_path):
-    config = teacher_config(root, tmp_path)
+def test_no_average_is_an_error_that_says_what_to_add(images, tmp_path):
+    config = teacher_config(images, tmp_path)
     config.default_hooks.pop('ema')
     with pytest.raises(ValueError, match=r'ema=True.*no EMAHook. Add'):
         train(config)
 
 
-def test_mirror_images_count_in_clustering_alone(root, tmp_path, monkeypatch):
+def test_mirror_images_count_in_clustering_alone(images, tmp_path, monkeypatch):
     flips = []
 
     def extract(model, *args, **kwargs):
@@ -70,7 +64,7 @@ def test_mirror_images_count_in_clustering_alone(root, tmp_path, monkeypatch):
         return extract_features(model, *args, **kwargs)
 
     monkeypatch.setattr(pseudo_label_hook, 'extract_features', extract)
-    config = make_config(root, tmp_path)
+    config = make_config(images, tmp_path)
     config.default_hooks.pseudo_labels.extract.flip = True
     runner = train(config)
     assert set(flips) == {True} and runner.model.flip_test is False
@@ -79,9 +73,9 @@ def test_mirror_images_count_in_clustering_alone(root, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('inside', [False, True])
-def test_a_killed_run_goes_on_to_the_same_weights(root, tmp_path, inside):
+def test_a_killed_run_goes_on_to_the_same_weights(images, tmp_path, inside):
     def make(name, **more):
-        config = teacher_config(root, tmp_path / name, **more)
+        config = teacher_config(images, tmp_path / name, **more)
         if inside:
             config.default_hooks.checkpoint.update(interval=3, by_epoch=False)
         return config
@@ -90,8 +84,5 @@ def test_a_killed_run_goes_on_to_the_same_weights(root, tmp_path, inside):
     assert run(disturbed(make('killed'), 'before_train_iter', 8)) == -9
     assert run(make('killed', resume=True)) == 0
     kept = ('state_dict', 'ema_state_dict', 'optimizer', 'pseudo_labels')
-    files = [
-        read_checkpoint(last_checkpoint(tmp_path / n)) for n in ('whole', 'killed')
-    ]
-    whole, killed = ({key: file[key] for key in kept} for file in files)
+    whole, killed = (last_state(tmp_path / n, kept) for n in ('whole', 'killed'))
     assert differences(killed, whole) == []

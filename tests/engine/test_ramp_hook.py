@@ -3,35 +3,28 @@
 
 import pytest
 
-from mmreid_gcl.checkpoint import read_checkpoint
 from mmreid_gcl.clustering import Labeller
-from mmreid_gcl.work_dir import last_checkpoint
 
 from .tiny_training import (
     EPOCHS,
     differences,
     disturbed,
-    draw_images,
+    last_state,
     make_config,
     run,
     train,
 )
 
 
-@pytest.fixture(scope='module')
-def root(tmp_path_factory):
-    return draw_images(tmp_path_factory.mktemp('images'))
-
-
-def ramped(root, work_dir, name='relation_neck.temperature', **more):
-    config = make_config(root, work_dir, **more)
+def ramped(images, work_dir, name='relation_neck.temperature', **more):
+    config = make_config(images, work_dir, **more)
     config.custom_hooks = [dict(type='RampHook', name=name, end=20)]
     return config
 
 
 @pytest.mark.parametrize('ema', [False, True])
 def test_the_clustering_sees_the_temperature_of_its_epoch(
-    root, tmp_path, monkeypatch, ema
+    images, tmp_path, monkeypatch, ema
 ):
     seen = []
 
@@ -41,7 +34,7 @@ def test_the_clustering_sees_the_temperature_of_its_epoch(
 
     before = Labeller.__call__
     monkeypatch.setattr(Labeller, '__call__', label)
-    config = ramped(root, tmp_path)
+    config = ramped(images, tmp_path)
     if ema:
         config.default_hooks.pseudo_labels.extract.ema = True
         config.default_hooks.ema = dict(type='EMAHook', momentum=0.3)
@@ -60,21 +53,21 @@ def test_the_clustering_sees_the_temperature_of_its_epoch(
         ('flip_test', 'which is False'),
     ],
 )
-def test_what_is_no_float_is_refused(root, tmp_path, name, words):
+def test_what_is_no_float_is_refused(images, tmp_path, name, words):
     with pytest.raises(ValueError, match=words):
-        train(ramped(root, tmp_path, name))
+        train(ramped(images, tmp_path, name))
 
 
-def test_a_model_without_the_neck_says_so(root, tmp_path):
-    config = ramped(root, tmp_path)
+def test_a_model_without_the_neck_says_so(images, tmp_path):
+    config = ramped(images, tmp_path)
     config.model.relation_neck = config.model.relation_head = None
     with pytest.raises(ValueError, match=r'a NoneType of the model.*with a relation n'):
         train(config)
 
 
-def two_views(root, work_dir, **more):
+def two_views(images, work_dir, **more):
     """Temperature and views, inside epochs."""
-    config = ramped(root, work_dir, workers=1, **more)
+    config = ramped(images, work_dir, workers=1, **more)
     pipeline = config.train_dataloader.dataset.pipeline
     pipeline.insert(1, dict(type='WeakView'))
     pipeline[-1].algorithm_keys = ('weak_view',)
@@ -84,14 +77,11 @@ def two_views(root, work_dir, **more):
     return config
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(root, tmp_path):
-    assert run(two_views(root, tmp_path / 'whole')) == 0
-    killed = two_views(root, tmp_path / 'killed')
+def test_a_killed_run_goes_on_to_the_same_weights(images, tmp_path):
+    assert run(two_views(images, tmp_path / 'whole')) == 0
+    killed = two_views(images, tmp_path / 'killed')
     assert run(disturbed(killed, 'before_train_iter', 8)) == -9
-    assert run(two_views(root, tmp_path / 'killed', resume=True)) == 0
-    files = [
-        read_checkpoint(last_checkpoint(tmp_path / n)) for n in ('whole', 'killed')
-    ]
+    assert run(two_views(images, tmp_path / 'killed', resume=True)) == 0
     kept = ('state_dict', 'optimizer', 'pseudo_labels')
-    whole, resumed = ({key: file[key] for key in kept} for file in files)
+    whole, resumed = (last_state(tmp_path / n, kept) for n in ('whole', 'killed'))
     assert differences(resumed, whole) == []

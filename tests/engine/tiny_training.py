@@ -25,6 +25,7 @@ import mmreid_gcl.engine
 import mmreid_gcl.evaluation
 import mmreid_gcl.models
 import mmreid_gcl.visualization
+import mmreid_gcl.work_dir
 from mmreid_gcl.registry import HOOKS
 
 EPOCHS, BATCHES = 3, 4
@@ -334,6 +335,14 @@ def outcome(work_dir) -> dict:
     outcome = {key: content[key] for key in kept}
     outcome['metrics'] = (work_dir / 'last_validation.json').read_text()
     return outcome
+
+
+def last_state(work_dir, keys) -> dict:
+    """Parts of the last checkpoint of a work dir."""
+    content = mmreid_gcl.checkpoint.read_checkpoint(
+        mmreid_gcl.work_dir.last_checkpoint(work_dir)
+    )
+    return {key: content[key] for key in keys}
 
 
 def differences(one, other, path=''):

@@ -228,10 +228,8 @@ def test_rows_without_training_are_measured_once(root):
     untrained, histogram = pool.run(jobs).done
     assert untrained.metrics == {'mAP': 77.5}
     assert histogram.metrics == {'mAP': 25.5, 'R1': 40.0}
-    assert not untrained.pseudo_labels and (untrained.epochs, histogram.epochs) == (
-        0,
-        0,
-    )
+    assert not untrained.pseudo_labels
+    assert (untrained.epochs, histogram.epochs) == (0, 0)
     call = (jobs[0].folder / 'test/call').read_text().split()
     assert call[1] == 'untrained' and 'data_root=/data' in call
     assert read_results(jobs[1].result_file) == [histogram]
